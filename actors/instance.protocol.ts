@@ -1,0 +1,112 @@
+/** Messages of an instance: a guest, its ports, its disks and its serial console on one sled. */
+import Type, { type Static } from 'typebox'
+import { limits } from '#config/limits.ts'
+import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { binary, bytes, generation, moment_ms, nullable, uuid } from './schema.ts'
+import { guestVnic } from './vnic.protocol.ts'
+
+export const runStates = [
+  'creating',
+  'starting',
+  'running',
+  'stopping',
+  'stopped',
+  'rebooting',
+  'migrating',
+  'repairing',
+  'failed',
+  'destroyed',
+] as const
+export type RunState = (typeof runStates)[number]
+export const runState = Type.Enum(runStates)
+
+export const instanceSpec = Type.Object({
+  id: uuid,
+  propolis_id: uuid,
+  name: Type.String({ maxLength: 63 }),
+  hostname: Type.String({ maxLength: 63 }),
+  ncpus: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  memory_bytes: bytes,
+  nics: Type.Array(guestVnic, { maxItems: 8 }),
+  /** Disk ids by slot: 0 boots. */
+  disks: Type.Array(
+    Type.Object({ id: uuid, slot: Type.Integer({ minimum: 0, maximum: 7 }), read_only: Type.Boolean() }),
+    { maxItems: 8 },
+  ),
+  /** Seed of cloud-init: keys and user data reach the guest on a disk labelled `cidata`. */
+  cidata: Type.Object({
+    public_keys: Type.Array(Type.String({ maxLength: 1023 }), { maxItems: 8 }),
+    /** Base64; empty for none. */
+    user_data: Type.String(),
+  }),
+})
+export type InstanceSpec = Static<typeof instanceSpec>
+
+/** What the sled knows of the guest now; `gen` grows with every change. */
+export const instanceRuntime = Type.Object({
+  run_state: runState,
+  gen: generation,
+  time_updated_ms: moment_ms,
+})
+export type InstanceRuntime = Static<typeof instanceRuntime>
+
+export const instanceTargets = ['running', 'stopped', 'reboot', 'destroyed'] as const
+export type InstanceTarget = (typeof instanceTargets)[number]
+
+/** An actor's id is the instance's UUID. Transitions follow spec/01 §10.2. */
+export const instanceProtocol = protocol('instance', 1, {
+  get: call(1, { request: nothing, reply: nullable(instanceRuntime), errors: [], idempotent: true }),
+  /**
+   * Asks for a target state; `spec` is what the guest should have, taken up at its next start. `gen`
+   * is Nexus' last known generation: reports always exceed it.
+   */
+  ensure: call(2, {
+    request: Type.Object({ spec: instanceSpec, target: Type.Enum(instanceTargets), gen: generation }),
+    reply: instanceRuntime,
+    errors: ['invalid_transition', 'no_space', 'os_failed'],
+    idempotent: true,
+  }),
+  /** Internal: what the machine was seen to do, or a step of the actor's own work done. */
+  observed: call(3, {
+    request: Type.Object({
+      propolis_id: uuid,
+      event: Type.Union([
+        Type.Literal('running'),
+        Type.Literal('reset'),
+        Type.Literal('shutdown'),
+        Type.Literal('exited'),
+        Type.Literal('start_failed'),
+      ]),
+    }),
+    reply: nothing,
+    errors: [],
+  }),
+  /**
+   * Console output since the guest's start. Exactly one of `from_start` (offset) and `most_recent`
+   * (bytes back from the end) is given. To follow the console, watch it through `console`.
+   */
+  serial_read: call(4, {
+    request: Type.Object({
+      from_start: nullable(bytes),
+      most_recent: nullable(bytes),
+      max_bytes: Type.Integer({ minimum: 0, maximum: limits.serial_read_bytes_max }),
+    }),
+    reply: Type.Object({ data: binary, last_byte_offset: bytes }),
+    errors: ['not_running', 'os_failed'],
+    idempotent: true,
+  }),
+  /** Keys typed at the console, at most `serial_write_bytes_max` at a time. */
+  serial_write: call(5, {
+    request: Type.Object({ data: binary }),
+    reply: nothing,
+    errors: ['not_running', 'os_failed'],
+  }),
+  /** Ends the guest at once and forgets it: ports, zone, console file. Disks stay. */
+  destroy: call(6, {
+    request: nothing,
+    reply: nothing,
+    errors: ['os_failed'],
+    lane: 'urgent',
+    idempotent: true,
+  }),
+})

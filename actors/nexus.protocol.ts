@@ -1,0 +1,31 @@
+/** What sleds tell Nexus. Every report carries a generation; an older one changes nothing. */
+import Type, { type Static } from 'typebox'
+import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { instanceRuntime } from './instance.protocol.ts'
+import { ip, port, uuid } from './schema.ts'
+
+export const sledHello = Type.Object({
+  sled_id: uuid,
+  /** The sled agent's address on the underlay. */
+  address: ip,
+  port,
+  platform: Type.Enum(['linux', 'illumos', 'sim']),
+})
+export type SledHello = Static<typeof sledHello>
+
+/** One actor a Nexus, id `nexus`. */
+export const nexusProtocol = protocol('nexus', 1, {
+  /** A sled is there: Nexus records it and may from now on call its actors. */
+  sled_up: call(1, {
+    request: sledHello,
+    reply: nothing,
+    errors: ['unknown_sled'],
+    idempotent: true,
+  }),
+  instance_report: call(2, {
+    request: Type.Object({ sled_id: uuid, instance_id: uuid, runtime: instanceRuntime }),
+    reply: nothing,
+    errors: ['unknown_instance'],
+    idempotent: true,
+  }),
+})

@@ -1,0 +1,27 @@
+/** Messages to a sled as a whole: what it has, and errands that belong to no object. */
+import Type, { type Static } from 'typebox'
+import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { bytes, uuid } from './schema.ts'
+import { zoneView } from './zone.protocol.ts'
+
+export const sledStatus = Type.Object({
+  sled_id: uuid,
+  platform: Type.Enum(['linux', 'illumos', 'sim']),
+  /** `kvm`, `tcg` or `sim`, and why. */
+  accelerator: Type.String(),
+  zones: Type.Array(zoneView),
+  nexus_connected: Type.Boolean(),
+})
+export type SledStatus = Static<typeof sledStatus>
+
+/** An actor's id is the sled's UUID. */
+export const sledProtocol = protocol('sled', 1, {
+  status: call(1, { request: nothing, reply: sledStatus, errors: [], idempotent: true }),
+  /** HEAD of a disk image's URL, asked from where it will later be fetched. */
+  image_probe: call(2, {
+    request: Type.Object({ url: Type.String({ maxLength: 8192 }) }),
+    reply: Type.Object({ size_bytes: bytes }),
+    errors: ['unreachable_url', 'bad_status', 'no_length'],
+    idempotent: true,
+  }),
+})

@@ -1,0 +1,43 @@
+/** Volumes of the sled and how a guest reaches them. */
+import type { Result } from '#runtime/result.ts'
+
+export type BlockFailure = 'no_space' | 'os_failed'
+export type FillFailure = BlockFailure | 'image_unreachable' | 'image_too_large'
+
+export interface VolumeSpec {
+  readonly id: string
+  readonly size_bytes: number
+  readonly block_size: number
+  readonly source:
+    | { readonly type: 'alpine'; readonly size_bytes: number }
+    | { readonly type: 'url'; readonly url: string; readonly size_bytes: number }
+    | null
+}
+export interface Volume {
+  readonly id: string
+  readonly size_bytes: number
+  readonly exported: boolean
+}
+export interface Endpoint {
+  /** Path of the NBD server's unix socket. */
+  readonly socket: string
+  readonly export: string
+}
+
+export interface Block {
+  /** The volume as the disk has it; null when there is none. A half-made one counts as none. */
+  readonly find: (id: string) => Promise<Result<Volume | null, 'os_failed'>>
+  /** Makes the volume, filled from its source. On failure or abort nothing is left. */
+  readonly create: (spec: VolumeSpec, signal: AbortSignal) => Promise<Result<Volume, FillFailure>>
+  readonly export: (id: string, read_only: boolean) => Promise<Result<Endpoint, 'not_found' | 'os_failed'>>
+  readonly unexport: (id: string) => Promise<Result<null, 'os_failed'>>
+  /** Removes the volume; absent is fine. */
+  readonly destroy: (id: string) => Promise<Result<null, 'os_failed'>>
+  readonly list: () => Promise<Result<readonly Volume[], 'os_failed'>>
+  /** Asks an image's URL for its size with HEAD. */
+  readonly probe: (
+    url: string,
+  ) => Promise<Result<number, 'unreachable_url' | 'bad_status' | 'no_length'>>
+  /** Ends every server and removes every volume of this sled, also what a killed process made. */
+  readonly destroyAll: () => Promise<Result<null, 'os_failed'>>
+}

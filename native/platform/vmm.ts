@@ -1,0 +1,73 @@
+/** Virtual machines: QEMU, propolis, or the state machine of sim. They outlive the supervisor. */
+import type { Result } from '#runtime/result.ts'
+
+export interface MachineSpec {
+  readonly instance_id: string
+  readonly propolis_id: string
+  readonly hostname: string
+  readonly ncpus: number
+  readonly memory_bytes: number
+  readonly nics: ReadonlyArray<{
+    readonly link: string
+    readonly netns: string | null
+    readonly mac: string
+    readonly slot: number
+  }>
+  readonly disks: ReadonlyArray<{
+    readonly id: string
+    readonly slot: number
+    readonly read_only: boolean
+    readonly block_size: number
+    readonly socket: string
+    readonly export: string
+  }>
+  readonly cidata: { readonly public_keys: readonly string[]; readonly user_data: string }
+}
+
+export type MachineEvent = 'running' | 'reset' | 'shutdown' | 'exited'
+export interface Machine {
+  readonly propolis_id: string
+  readonly state: 'running' | 'paused' | 'stopping' | 'exited'
+}
+export interface SerialChunk {
+  readonly data: Uint8Array
+  /** Offset since the guest's start just behind `data`. */
+  readonly last_byte_offset: number
+}
+
+export interface Vmm {
+  /** The machine of an instance; null when none was started or it is gone. */
+  readonly find: (instance_id: string) => Promise<Result<Machine | null, 'os_failed'>>
+  readonly list: () => Promise<
+    Result<ReadonlyArray<{ readonly instance_id: string; readonly propolis_id: string }>, 'os_failed'>
+  >
+  /** Starts a guest; answers when it executes. On failure nothing is left of it. */
+  readonly start: (spec: MachineSpec) => Promise<Result<Machine, 'no_space' | 'os_failed'>>
+  /** Calls back on everything the machine does from now on, until the returned function is called. */
+  readonly watch: (instance_id: string, onEvent: (event: MachineEvent) => void) => () => void
+  /** Presses the power button. */
+  readonly powerdown: (instance_id: string) => Promise<Result<null, 'os_failed'>>
+  readonly reset: (instance_id: string) => Promise<Result<null, 'os_failed'>>
+  /** Ends the machine at once and removes its zone; the console's history goes with `forget`. */
+  readonly kill: (instance_id: string) => Promise<Result<null, 'os_failed'>>
+  readonly forget: (instance_id: string) => Promise<Result<null, 'os_failed'>>
+  /** Console output from an offset; `from` negative counts back from the end. */
+  readonly serialRead: (
+    instance_id: string,
+    from: number,
+    max_bytes: number,
+  ) => Promise<Result<SerialChunk, 'not_running' | 'os_failed'>>
+  /** Like serialRead from `from`, but waits up to `wait_ms` for the first byte. */
+  readonly serialFollow: (
+    instance_id: string,
+    from: number,
+    options: { readonly max_bytes: number; readonly wait_ms: number; readonly signal: AbortSignal },
+  ) => Promise<Result<SerialChunk, 'not_running' | 'os_failed'>>
+  readonly serialWrite: (
+    instance_id: string,
+    data: Uint8Array,
+  ) => Promise<Result<null, 'not_running' | 'os_failed'>>
+  /** How guests run here and why: `kvm`, or `tcg: /dev/kvm cannot be opened`. */
+  readonly accelerator: () => Promise<string>
+  readonly close: () => void
+}
