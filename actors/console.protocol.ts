@@ -21,5 +21,11 @@ export const consoleProtocol = protocol('console', 1, {
     idempotent: true,
   }),
   /** Ends the watcher. */
-  close: call(2, { request: nothing, reply: nothing, errors: [], lane: 'urgent', idempotent: true }),
+  close: call(2, {
+    request: nothing,
+    reply: nothing,
+    errors: [],
+    lane: 'urgent',
+    idempotent: true,
+  }),
 })

@@ -7,7 +7,11 @@ import { bytes, nullable, path, uuid } from './schema.ts'
 export const imageSource = Type.Union([
   /** The guest image that stands where the guide has alpine.iso. */
   Type.Object({ type: Type.Literal('alpine'), size_bytes: bytes }),
-  Type.Object({ type: Type.Literal('url'), url: Type.String({ maxLength: 8192 }), size_bytes: bytes }),
+  Type.Object({
+    type: Type.Literal('url'),
+    url: Type.String({ maxLength: 8192 }),
+    size_bytes: bytes,
+  }),
 ])
 export type ImageSource = Static<typeof imageSource>
 

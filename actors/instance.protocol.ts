@@ -30,7 +30,11 @@ export const instanceSpec = Type.Object({
   nics: Type.Array(guestVnic, { maxItems: 8 }),
   /** Disk ids by slot: 0 boots. */
   disks: Type.Array(
-    Type.Object({ id: uuid, slot: Type.Integer({ minimum: 0, maximum: 7 }), read_only: Type.Boolean() }),
+    Type.Object({
+      id: uuid,
+      slot: Type.Integer({ minimum: 0, maximum: 7 }),
+      read_only: Type.Boolean(),
+    }),
     { maxItems: 8 },
   ),
   /** Seed of cloud-init: keys and user data reach the guest on a disk labelled `cidata`. */
@@ -55,13 +59,22 @@ export type InstanceTarget = (typeof instanceTargets)[number]
 
 /** An actor's id is the instance's UUID. Transitions follow spec/01 §10.2. */
 export const instanceProtocol = protocol('instance', 1, {
-  get: call(1, { request: nothing, reply: nullable(instanceRuntime), errors: [], idempotent: true }),
+  get: call(1, {
+    request: nothing,
+    reply: nullable(instanceRuntime),
+    errors: [],
+    idempotent: true,
+  }),
   /**
    * Asks for a target state; `spec` is what the guest should have, taken up at its next start. `gen`
    * is Nexus' last known generation: reports always exceed it.
    */
   ensure: call(2, {
-    request: Type.Object({ spec: instanceSpec, target: Type.Enum(instanceTargets), gen: generation }),
+    request: Type.Object({
+      spec: instanceSpec,
+      target: Type.Enum(instanceTargets),
+      gen: generation,
+    }),
     reply: instanceRuntime,
     errors: ['invalid_transition', 'no_space', 'os_failed'],
     idempotent: true,

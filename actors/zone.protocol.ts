@@ -11,10 +11,9 @@ export const zoneSpec = Type.Object({
   args: Type.Array(Type.String({ maxLength: 4096 }), { minItems: 1, maxItems: 256 }),
   env: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
   /** Host paths that the zone sees at `destination`; the system's own /usr, /lib … are added. */
-  mounts: Type.Array(
-    Type.Object({ source: path, destination: path, read_only: Type.Boolean() }),
-    { maxItems: 32 },
-  ),
+  mounts: Type.Array(Type.Object({ source: path, destination: path, read_only: Type.Boolean() }), {
+    maxItems: 32,
+  }),
   /** Device nodes of the host that it may open. */
   devices: Type.Array(path, { maxItems: 8 }),
   /** Path of the network namespace it joins; null: a new one with nothing in it. */

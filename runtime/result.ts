@@ -21,7 +21,7 @@ export const err = <const E extends string>(error: E, detail: string): Err<E> =>
 /** The messages of an error and of everything that caused it, outermost first: "a: b: c". */
 export function explain(error: unknown): string {
   const parts: string[] = []
-  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 8; ) {
+  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 8;) {
     parts.push(at instanceof Error ? at.message : String(at))
     at = at instanceof Error ? at.cause : undefined
   }

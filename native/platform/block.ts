@@ -29,7 +29,10 @@ export interface Block {
   readonly find: (id: string) => Promise<Result<Volume | null, 'os_failed'>>
   /** Makes the volume, filled from its source. On failure or abort nothing is left. */
   readonly create: (spec: VolumeSpec, signal: AbortSignal) => Promise<Result<Volume, FillFailure>>
-  readonly export: (id: string, read_only: boolean) => Promise<Result<Endpoint, 'not_found' | 'os_failed'>>
+  readonly export: (
+    id: string,
+    read_only: boolean,
+  ) => Promise<Result<Endpoint, 'not_found' | 'os_failed'>>
   readonly unexport: (id: string) => Promise<Result<null, 'os_failed'>>
   /** Removes the volume; absent is fine. */
   readonly destroy: (id: string) => Promise<Result<null, 'os_failed'>>

@@ -71,7 +71,10 @@ export interface Ports {
   readonly ensureUnderlay: (spec: UnderlaySpec) => Result<LinkView, NetFailure>
   readonly ensureControl: (spec: ControlSpec) => Result<LinkView, NetFailure>
   readonly ensurePort: (spec: PortSpec) => Result<LinkView, NetFailure>
-  readonly setRules: (id: string, rules: readonly PortRule[]) => Result<null, 'not_found' | 'os_failed'>
+  readonly setRules: (
+    id: string,
+    rules: readonly PortRule[],
+  ) => Result<null, 'not_found' | 'os_failed'>
   /** Removes a port or a control link; absent is fine. */
   readonly remove: (id: string) => Result<null, 'os_failed'>
   /** What the kernel has now, whoever made it: ports and control links of this sled. */

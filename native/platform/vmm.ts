@@ -39,7 +39,10 @@ export interface Vmm {
   /** The machine of an instance; null when none was started or it is gone. */
   readonly find: (instance_id: string) => Promise<Result<Machine | null, 'os_failed'>>
   readonly list: () => Promise<
-    Result<ReadonlyArray<{ readonly instance_id: string; readonly propolis_id: string }>, 'os_failed'>
+    Result<
+      ReadonlyArray<{ readonly instance_id: string; readonly propolis_id: string }>,
+      'os_failed'
+    >
   >
   /** Starts a guest; answers when it executes. On failure nothing is left of it. */
   readonly start: (spec: MachineSpec) => Promise<Result<Machine, 'no_space' | 'os_failed'>>

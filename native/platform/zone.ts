@@ -25,9 +25,7 @@ export interface Zones {
   readonly find: (name: string) => Promise<Result<ZoneFound, 'os_failed'>>
   readonly list: () => Promise<Result<readonly ZoneFound[], 'os_failed'>>
   /** Boots the zone; one that already runs is left alone. */
-  readonly boot: (
-    config: ZoneConfig,
-  ) => Promise<Result<ZoneFound, 'address_taken' | 'os_failed'>>
+  readonly boot: (config: ZoneConfig) => Promise<Result<ZoneFound, 'address_taken' | 'os_failed'>>
   /** Ends it (TERM, then KILL after `grace_ms`) and removes what was made for it. */
   readonly remove: (name: string, grace_ms: number) => Promise<Result<null, 'os_failed'>>
 }
