@@ -1,5 +1,5 @@
 /** Messages of a console watcher: one per open serial stream, so that waiting blocks nobody else. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { binary, bytes } from './schema.ts'

@@ -1,5 +1,5 @@
 /** Messages of a disk: one raw volume of the sled and the way a guest reaches it. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { bytes, nullable, path, uuid } from './schema.ts'
 

@@ -1,5 +1,5 @@
 /** Messages of an instance: a guest, its ports, its disks and its serial console on one sled. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { binary, bytes, generation, moment_ms, nullable, uuid } from './schema.ts'

@@ -1,5 +1,5 @@
 /** Messages of the journal: what this sled was asked to have, durable before it is acknowledged. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { nullable } from './schema.ts'
 

@@ -1,5 +1,5 @@
 /** What sleds tell Nexus. Every report carries a generation; an older one changes nothing. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { instanceRuntime } from './instance.protocol.ts'
 import { ip, port, uuid } from './schema.ts'

@@ -1,5 +1,5 @@
 /** The words that several protocols share: identifiers, addresses, sizes. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 
 export const uuid = Type.String({
   pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',

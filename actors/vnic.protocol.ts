@@ -1,5 +1,5 @@
 /** Messages of a vnic: a guest's port into its VPC (OPTE's part), or a zone's control link. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { cidr, ip, ipv4, mac, nullable, path, port, uuid } from './schema.ts'
 

@@ -1,5 +1,5 @@
 /** Messages of a service zone: a container named `oxz_…` that outlives the supervisor. */
-import Type, { type Static } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { ip, nullable, path, port } from './schema.ts'
 

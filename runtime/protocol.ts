@@ -2,7 +2,7 @@
  * A protocol is a table: one row per message. The table is the contract between threads, hosts and
  * versions; clients, decoders and the golden file all follow from it.
  */
-import Type, { type Static, type TSchema } from 'typebox'
+import { Type, type Static, type TSchema } from 'typebox'
 
 /** Stop-like messages overtake the others and may abort the handler that runs. */
 export type Lane = 'normal' | 'urgent'

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util'
+
 /** Expected failures are values with a closed set of names; anything else throws and ends the actor. */
 export interface Ok<T> {
   readonly ok: true
@@ -22,7 +24,7 @@ export const err = <const E extends string>(error: E, detail: string): Err<E> =>
 export function explain(error: unknown): string {
   const parts: string[] = []
   for (let at: unknown = error; at !== undefined && at !== null && parts.length < 8;) {
-    parts.push(at instanceof Error ? at.message : String(at))
+    parts.push(at instanceof Error ? at.message : inspect(at))
     at = at instanceof Error ? at.cause : undefined
   }
   return parts.join(': ')
