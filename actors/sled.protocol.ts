@@ -11,6 +11,8 @@ export const sledStatus = Type.Object({
   accelerator: Type.String(),
   zones: Type.Array(zoneView),
   nexus_connected: Type.Boolean(),
+  /** What still keeps the sled from serving, one sentence each; empty when it does. */
+  troubles: Type.Array(Type.String()),
 })
 export type SledStatus = Static<typeof sledStatus>
 
@@ -22,6 +24,18 @@ export const sledProtocol = protocol('sled', 1, {
     request: Type.Object({ url: Type.String({ maxLength: 8192 }) }),
     reply: Type.Object({ size_bytes: bytes }),
     errors: ['unreachable_url', 'bad_status', 'no_length'],
+    idempotent: true,
+  }),
+  /**
+   * Internal: wakes everything the journal says this sled should have and brings up its service
+   * zones; tries again by itself until all are up.
+   */
+  reconcile: call(3, { request: nothing, reply: nothing, errors: [], idempotent: true }),
+  /** Internal: tells a Nexus that has just been reached that this sled is there. */
+  announce: call(4, {
+    request: Type.Object({ nexus: Type.String({ maxLength: 128 }) }),
+    reply: nothing,
+    errors: [],
     idempotent: true,
   }),
 })

@@ -1,0 +1,25 @@
+/** What an operator may say about a rack, and the profile that `luge rack up` starts from. */
+import { Type, type Static } from 'typebox'
+
+export const rackProfile = Type.Object(
+  {
+    /** Allows the spoof login and plain HTTP; without it both are refused. */
+    development: Type.Boolean(),
+    authn_schemes: Type.Array(Type.Enum(['spoof', 'session_cookie', 'access_token'])),
+    session_idle_timeout_minutes: Type.Integer({ minimum: 1, maximum: 525_600 }),
+    session_absolute_timeout_minutes: Type.Integer({ minimum: 1, maximum: 525_600 }),
+    external: Type.Object({
+      address: Type.String(),
+      port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+    }),
+    uplink: Type.Object({
+      /** Path of the network namespace that stands for the outside; null: the host's own. */
+      outside_netns: Type.Union([Type.String(), Type.Null()]),
+      /** The guests' internet gateway, `address/length`: the outer end of the uplink. */
+      gateway: Type.String(),
+      address: Type.String(),
+    }),
+  },
+  { additionalProperties: false },
+)
+export type RackProfile = Static<typeof rackProfile>

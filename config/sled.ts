@@ -1,0 +1,52 @@
+/** What a supervisor is started with: one JSON file, written by `luge rack up`. */
+import { Type, type Static } from 'typebox'
+
+const text = Type.String({ minLength: 1, maxLength: 4096 })
+const port = Type.Integer({ minimum: 0, maximum: 65_535 })
+
+/** Where a host listens for frames or is dialled: an address and port, or a unix socket (sim). */
+export const wireAddress = Type.Union([
+  Type.Object({ address: text, port }),
+  Type.Object({ path: text }),
+])
+export type WireAddress = Static<typeof wireAddress>
+
+/** A service zone of this sled and the link it gets on the underlay (null: none, in sim). */
+export const serviceZone = Type.Object({
+  name: text,
+  control: Type.Union([Type.Object({ id: text, address: text }), Type.Null()]),
+  args: Type.Array(text),
+  env: Type.Array(text),
+  mounts: Type.Array(
+    Type.Object({ source: text, destination: text, read_only: Type.Boolean() }),
+  ),
+  listen: Type.Array(Type.Object({ address: text, port })),
+  log: text,
+})
+export type ServiceZone = Static<typeof serviceZone>
+
+export const sledConfig = Type.Object({
+  sled_id: text,
+  rack_id: text,
+  /** Six hex characters that set this sled's kernel objects apart from another rack's. */
+  tag: Type.String({ pattern: '^[0-9a-f]{6}$' }),
+  platform: Type.Enum(['linux', 'sim']),
+  /** The sled's own directory: journal, volumes, zones, instances. */
+  state: text,
+  /** The sled agent's address on the underlay. */
+  address: text,
+  underlay: Type.Object({
+    addresses: Type.Array(text),
+    uplink: Type.Object({
+      outside_netns: Type.Union([text, Type.Null()]),
+      gateway: text,
+      address: text,
+    }),
+  }),
+  dns: Type.Object({ address: text, port }),
+  guest_image: text,
+  nexus: Type.Array(Type.Object({ host: text, wire: wireAddress })),
+  zones: Type.Array(serviceZone),
+  log: text,
+})
+export type SledConfig = Static<typeof sledConfig>

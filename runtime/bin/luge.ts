@@ -1,0 +1,110 @@
+/** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
+import { resolve } from 'node:path'
+import { Command, CommanderError, Option } from 'commander'
+import { explain } from '#runtime/result.ts'
+import { rackDown } from './rack/down.ts'
+import { defaultState } from './rack/plan.ts'
+import { rackStatus } from './rack/status.ts'
+import { rackUp } from './rack/up.ts'
+import { listZones, printLog } from './rack/zones.ts'
+
+/** Ends a verb with one sentence on stderr and exit code 1. */
+class Refusal extends Error {}
+
+const luge = new Command('luge')
+  .description('A control plane for a rack of sleds.')
+  .showHelpAfterError('(luge --help lists what there is)')
+  .exitOverride()
+
+const stateOption = () =>
+  new Option('--state <dir>', 'where the rack keeps its state').default(defaultState())
+
+const rack = luge.command('rack').description('bring a rack up, look at it, take it down')
+
+rack
+  .command('up')
+  .description('start a rack on this machine, or go on with the one in the state directory')
+  .addOption(
+    new Option('--platform <name>', 'what the sled runs on')
+      .choices(['auto', 'illumos', 'linux', 'sim'])
+      .default('auto'),
+  )
+  .addOption(stateOption())
+  .option('--external <address:port>', 'where the API is served')
+  .option('--outside <netns>', 'path of the network namespace that stands for the outside')
+  .option('--config <file>', 'rack profile to use instead of config/profiles/dev.json')
+  .option('--detach', 'return once the rack serves, leaving it running')
+  .option('--json', 'print one line of JSON when the rack serves')
+  .action(async (options: UpFlags) => {
+    const result = await rackUp({
+      platform: options.platform,
+      state: resolve(options.state),
+      external: options.external ?? null,
+      outside: options.outside ?? null,
+      config: options.config ?? null,
+      detach: options.detach === true,
+      json: options.json === true,
+    })
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('status')
+  .description('what the rack has and how it is; exit code 1 when it does not serve')
+  .addOption(stateOption())
+  .option('--json', 'print one line of JSON')
+  .action(async (options: { state: string; json?: boolean }) => {
+    const result = await rackStatus(resolve(options.state), options.json === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('down')
+  .description('stop the rack and remove everything it made, also after a crash')
+  .addOption(stateOption())
+  .option('--keep-state', 'keep volumes, journal and store, so that the next up goes on with them')
+  .action(async (options: { state: string; keepState?: boolean }) => {
+    const result = await rackDown(resolve(options.state), options.keepState === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('zone')
+  .description('zones of this machine')
+  .command('list')
+  .addOption(stateOption())
+  .action(async (options: { state: string }) => {
+    const result = await listZones(resolve(options.state))
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('logs')
+  .description('print what a zone, or the supervisor itself, wrote')
+  .argument('<zone>', 'a name that `luge zone list` shows, or `supervisor`')
+  .addOption(stateOption())
+  .action(async (zone: string, options: { state: string }) => {
+    const result = await printLog(resolve(options.state), zone)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+interface UpFlags {
+  readonly platform: string
+  readonly state: string
+  readonly external?: string
+  readonly outside?: string
+  readonly config?: string
+  readonly detach?: boolean
+  readonly json?: boolean
+}
+
+try {
+  await luge.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode
+  } else {
+    process.stderr.write(`luge: ${explain(error)}\n`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,113 @@
+/** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
+import { relative } from 'node:path'
+import { join } from 'node:path'
+import { stringify } from 'smol-toml'
+import {
+  dnsAddress,
+  dnsAddressIndex,
+  sledAddress,
+  sledAddressIndex,
+} from '#config/addressing.ts'
+import { ports } from '#config/ports.ts'
+import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
+import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
+import { home, type RackPlan } from './plan.ts'
+
+/** Where the repository and Node itself are inside a zone. */
+const zoneHome = '/opt/luge'
+const zoneNode = '/opt/node/bin/node'
+const zoneNexus = '/var/nexus'
+const prefix_bits = 64
+
+/** A supervisor's configuration. Pure: the same plan gives the same text at every start. */
+export function sledConfigOf(state: string, plan: RackPlan, number: number): SledConfig {
+  const sled = plan.sleds.find((candidate) => candidate.number === number)
+  if (sled === undefined) throw new Error(`the plan has no sled ${number}`)
+  const directory = sledState(state, number)
+  const isSim = plan.platform === 'sim'
+  const address = sledAddress(number, sledAddressIndex.sled_agent)
+  const dns = dnsAddress(1, dnsAddressIndex.server)
+  return {
+    sled_id: sled.id,
+    rack_id: plan.rack_id,
+    tag: plan.tag,
+    platform: plan.platform,
+    state: directory,
+    address,
+    underlay: {
+      addresses: [`${address}/${prefix_bits}`, `${dns}/${prefix_bits}`],
+      uplink: plan.profile.uplink,
+    },
+    dns: isSim ? { address: '127.0.0.1', port: 0 } : { address: dns, port: ports.dns },
+    guest_image: join(home, 'out/guest/alpine.img'),
+    nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan, 'host') })),
+    zones: plan.nexus.map(() => nexusZone(state, plan)),
+    log: sledFiles(directory).log,
+  }
+}
+
+/** Nexus' configuration file. */
+export function nexusConfigText(state: string, plan: RackPlan): string {
+  const [nexus] = plan.nexus
+  if (nexus === undefined) throw new Error('the plan has no Nexus')
+  const directory = plan.platform === 'sim' ? nexusState(state) : zoneNexus
+  const { profile } = plan
+  return stringify({
+    id: nexus.id,
+    rack_id: plan.rack_id,
+    development: profile.development,
+    store: join(directory, 'nexus.sqlite'),
+    external: { ...profile.external },
+    wire: wireOf(state, plan, 'zone'),
+    sleds: plan.sleds.map(({ id }) => id),
+    authn: {
+      schemes: profile.authn_schemes,
+      session_idle_timeout_minutes: profile.session_idle_timeout_minutes,
+      session_absolute_timeout_minutes: profile.session_absolute_timeout_minutes,
+    },
+  })
+}
+
+/** Where sleds reach Nexus: on the underlay, or through a unix socket where there is none. */
+function wireOf(state: string, plan: RackPlan, seenFrom: 'host' | 'zone'): WireAddress {
+  if (plan.platform === 'sim') return { path: nexusFiles(nexusState(state)).wire }
+  const [sled] = plan.sleds
+  const address = sledAddress(sled?.number ?? 1, sledAddressIndex.nexus)
+  return seenFrom === 'host' ? { address, port: ports.nexus_wire } : { address, port: ports.nexus_wire }
+}
+
+function nexusZone(state: string, plan: RackPlan): ServiceZone {
+  const directory = nexusState(state)
+  const listen = [{ ...plan.profile.external }]
+  const log = nexusFiles(directory).log
+  const script = 'runtime/bin/nexus.ts'
+  if (plan.platform === 'sim') {
+    return {
+      name: 'oxz_nexus',
+      control: null,
+      args: [process.execPath, join(home, script), nexusFiles(directory).config],
+      env: [`NODE_COMPILE_CACHE=${join(directory, 'compile-cache')}`],
+      mounts: [],
+      listen,
+      log,
+    }
+  }
+  const address = sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus)
+  return {
+    name: 'oxz_nexus',
+    control: { id: 'oxControlService0', address: `${address}/${prefix_bits}` },
+    args: [
+      zoneNode,
+      join(zoneHome, script),
+      join(zoneNexus, relative(directory, nexusFiles(directory).config)),
+    ],
+    env: [`NODE_COMPILE_CACHE=${zoneNexus}/compile-cache`],
+    mounts: [
+      { source: home, destination: zoneHome, read_only: true },
+      { source: process.execPath, destination: zoneNode, read_only: true },
+      { source: directory, destination: zoneNexus, read_only: false },
+    ],
+    listen,
+    log,
+  }
+}

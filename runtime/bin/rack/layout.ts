@@ -1,0 +1,24 @@
+/** Where a rack keeps what. Everything below the state directory is the rack's own. */
+import { join } from 'node:path'
+
+export const sledState = (state: string, number: number): string => join(state, `sled${number}`)
+export const nexusState = (state: string): string => join(state, 'nexus')
+
+/** The files of a sled's directory that more than one program knows. */
+export const sledFiles = (sled: string) =>
+  ({
+    config: join(sled, 'sled.json'),
+    identity: join(sled, 'supervisor.json'),
+    control: join(sled, 'control.sock'),
+    journal: join(sled, 'journal.sqlite'),
+    log: join(sled, 'supervisor.log'),
+    zones: join(sled, 'zones'),
+  }) as const
+
+/** The files of Nexus' directory, as the host sees them; the zone sees it as /var/nexus. */
+export const nexusFiles = (nexus: string) =>
+  ({
+    config: join(nexus, 'config.toml'),
+    wire: join(nexus, 'wire.sock'),
+    log: join(nexus, 'nexus.log'),
+  }) as const

@@ -1,0 +1,89 @@
+/**
+ * The rack's plan: what RSS decides once and every later start repeats. It is `rack.json` in the
+ * state directory, written before anything else is made, so that a rack killed at any moment can
+ * be brought up again or taken down from it.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { Type, type Static, type TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { rackProfile } from '#config/rack.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
+
+export const rackPlan = Type.Object({
+  version: Type.Literal(1),
+  rack_id: Type.String(),
+  platform: Type.Enum(['linux', 'sim']),
+  /** Six hex characters of the state directory's path: the mark on every kernel object. */
+  tag: Type.String(),
+  profile: rackProfile,
+  sleds: Type.Array(Type.Object({ id: Type.String(), number: Type.Integer() })),
+  nexus: Type.Array(Type.Object({ id: Type.String() })),
+})
+export type RackPlan = Static<typeof rackPlan>
+
+/** The directory of the repository that runs. */
+export const home = resolve(import.meta.dirname, '../../..')
+
+/** Where a rack's state is when nobody says: system-wide for root, else the user's own. */
+export function defaultState(): string {
+  if (process.getuid?.() === 0) return '/var/lib/luge'
+  const base = process.env['XDG_STATE_HOME']
+  return join(base === undefined || base === '' ? join(homedir(), '.local/state') : base, 'luge')
+}
+
+export const planPath = (state: string): string => join(state, 'rack.json')
+
+/** Reads and checks a JSON file; the error names the file and the first thing wrong in it. */
+export function readJson<S extends TSchema>(
+  path: string,
+  schema: S,
+): Result<Static<S>, 'invalid_file'> {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (cause) {
+    return err('invalid_file', `${path}: ${explain(cause)}`)
+  }
+  const compiled = Compile(schema)
+  if (compiled.Check(value)) return ok(value)
+  const [first] = compiled.Errors(value)
+  return err('invalid_file', `${path}: ${first?.instancePath ?? ''} ${first?.message ?? ''}`)
+}
+
+/** The plan in a state directory; null when no rack was ever brought up there. */
+export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'> {
+  return existsSync(planPath(state)) ? readJson(planPath(state), rackPlan) : ok(null)
+}
+
+/** Decides a new rack's identities and writes them down. */
+export function makePlan(
+  state: string,
+  given: Pick<RackPlan, 'platform' | 'profile'>,
+): Result<RackPlan, 'state_unusable'> {
+  const plan: RackPlan = {
+    version: 1,
+    rack_id: randomUUID(),
+    platform: given.platform,
+    tag: createHash('sha256').update(state).digest('hex').slice(0, 6),
+    profile: given.profile,
+    sleds: [{ id: randomUUID(), number: 1 }],
+    nexus: [{ id: randomUUID() }],
+  }
+  try {
+    mkdirSync(state, { recursive: true, mode: 0o700 })
+    writeFileAtomically(planPath(state), JSON.stringify(plan, null, 2))
+  } catch (cause) {
+    return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
+  }
+  return ok(plan)
+}
+
+/** Replaces a file so that a reader sees the old or the new content, never a part. */
+export function writeFileAtomically(path: string, text: string): void {
+  const next = `${path}.next`
+  writeFileSync(next, text, { mode: 0o600, flush: true })
+  renameSync(next, path)
+}

@@ -1,0 +1,102 @@
+/** Starting, finding and stopping a sled's supervisor process: what SMF or systemd does elsewhere. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { identify, isAlive, processIdentity, signal, type ProcessIdentity } from '#native/process.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
+import { sledFiles } from './layout.ts'
+import { home, readJson } from './plan.ts'
+
+const stop_ms_max = 15_000
+
+/** What the supervisor tells the program that started it. */
+export type SupervisorNews =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'trouble'; readonly text: string }
+  | { readonly kind: 'fatal'; readonly text: string }
+
+/** The supervisor that runs for this sled directory; null when none does. */
+export function findSupervisor(sled: string): ProcessIdentity | null {
+  const path = sledFiles(sled).identity
+  if (!existsSync(path)) return null
+  const identity = readJson(path, processIdentity)
+  return identity.ok && isAlive(identity.value) ? identity.value : null
+}
+
+/** Starts a supervisor that outlives the caller. Its output goes to the sled's log. */
+export function startSupervisor(sled: string): ChildProcess {
+  const files = sledFiles(sled)
+  mkdirSync(sled, { recursive: true, mode: 0o700 })
+  const log = openSync(files.log, 'a', 0o600)
+  try {
+    return spawn(process.execPath, [join(home, 'runtime/bin/sled.ts'), files.config], {
+      cwd: '/',
+      detached: true,
+      stdio: ['ignore', log, log, 'ipc'],
+      env: {
+        ...process.env,
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(sled, 'compile-cache'),
+      },
+    })
+  } finally {
+    closeSync(log)
+  }
+}
+
+/** Waits for a started supervisor to serve; its first fatal sentence ends the wait. */
+export async function waitReady(
+  child: ChildProcess,
+  sled: string,
+  timeout_ms: number,
+): Promise<Result<null, 'not_ready'>> {
+  let lastTrouble = ''
+  const { promise, resolve } = Promise.withResolvers<Result<null, 'not_ready'>>()
+  const timer = setTimeout(() => {
+    const why = lastTrouble === '' ? `see ${sledFiles(sled).log}` : lastTrouble
+    resolve(err('not_ready', `the sled did not serve within ${timeout_ms / 1000} s: ${why}`))
+  }, timeout_ms)
+  const onMessage = (news: SupervisorNews) => {
+    if (news.kind === 'ready') resolve(ok(null))
+    else if (news.kind === 'fatal') resolve(err('not_ready', news.text))
+    else lastTrouble = news.text
+  }
+  const onExit = () => {
+    resolve(err('not_ready', `the supervisor ended while starting: ${lastLine(sledFiles(sled).log)}`))
+  }
+  child.on('message', onMessage)
+  child.once('exit', onExit)
+  const result = await promise
+  clearTimeout(timer)
+  child.off('message', onMessage)
+  child.off('exit', onExit)
+  if (child.connected) child.disconnect()
+  return result
+}
+
+/** Ends the supervisor: asks, then kills. What it hosts keeps running. */
+export async function stopSupervisor(sled: string): Promise<void> {
+  const identity = findSupervisor(sled)
+  if (identity !== null) {
+    signal(identity, 'SIGTERM')
+    if (!(await gone(identity, stop_ms_max))) {
+      signal(identity, 'SIGKILL')
+      await gone(identity, stop_ms_max)
+    }
+  }
+  rmSync(sledFiles(sled).identity, { force: true })
+}
+
+/** Waits until a process is gone; false when it still runs after `timeout_ms`. */
+export async function gone(identity: ProcessIdentity, timeout_ms: number): Promise<boolean> {
+  for (let waited_ms = 0; waited_ms < timeout_ms; waited_ms += 20) {
+    if (identify(identity.pid)?.started !== identity.started) return true
+    await sleep(20)
+  }
+  return false
+}
+
+function lastLine(path: string): string {
+  const lines = readFileSync(path, 'utf8').trimEnd().split('\n')
+  return lines.at(-1) ?? ''
+}

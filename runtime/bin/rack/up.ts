@@ -1,0 +1,198 @@
+/** `luge rack up`: from nothing, or from whatever a killed rack left, to a rack that serves. */
+import { mkdirSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { request } from 'undici'
+import { rackProfile, type RackProfile } from '#config/rack.ts'
+import { wellKnown } from '#config/addressing.ts'
+import { choosePlatform } from '#native/select.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { rackDown } from './down.ts'
+import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
+import { home, makePlan, readJson, readPlan, writeFileAtomically, type RackPlan } from './plan.ts'
+import { nexusConfigText, sledConfigOf } from './configs.ts'
+import { keepUp } from './keep.ts'
+import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
+
+const ready_ms_max = 60_000
+
+export interface UpOptions {
+  readonly platform: string
+  readonly state: string
+  /** `address:port`; null: the profile's. */
+  readonly external: string | null
+  readonly outside: string | null
+  /** Path of a rack profile; null: development's. */
+  readonly config: string | null
+  readonly detach: boolean
+  readonly json: boolean
+}
+type Refused = Result<null, string>
+
+/** Brings the rack up, prints how to reach it, and unless detached stays until told to stop. */
+export async function rackUp(options: UpOptions): Promise<Refused> {
+  const found = readPlan(options.state)
+  if (!found.ok) return found
+  const planned = found.value === null ? newPlan(options) : samePlan(found.value, options)
+  if (!planned.ok) return planned
+  const plan = planned.value
+  const isNew = found.value === null
+
+  const written = writeConfigs(options.state, plan)
+  if (!written.ok) return written
+  const [first] = plan.sleds
+  if (first === undefined) return err('invalid_file', 'the plan has no sled')
+  const sled = sledState(options.state, first.number)
+
+  const started = await ensureSupervisor(sled)
+  if (!started.ok) {
+    // A rack that never served leaves nothing; one that did keeps its state for the next try.
+    await rackDown(options.state, !isNew)
+    return started
+  }
+  const served = await waitServed(plan.profile)
+  if (!served.ok) return served
+  announce(options, plan)
+  if (options.detach) return ok(null)
+  return await keepUp(options.state, sled)
+}
+
+function newPlan(options: UpOptions): Result<RackPlan, string> {
+  const read = readJson(options.config ?? `${home}/config/profiles/dev.json`, rackProfile)
+  if (!read.ok) return read
+  const profile = withOverrides(read.value, options)
+  if (!profile.ok) return profile
+  const choice = choosePlatform(options.platform)
+  if (!choice.ok) return choice
+  process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
+  return makePlan(options.state, { platform: choice.value.platform, profile: profile.value })
+}
+
+/** A rack is what it was planned to be; asking for something else is refused by name. */
+function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
+  const refuse = (what: string, is: string) =>
+    err(
+      'different_rack',
+      `the rack in ${options.state} has ${what} ${is}: take it down first (luge rack down --state ${options.state}) or name another --state`,
+    )
+  if (options.platform !== 'auto' && options.platform !== plan.platform) {
+    return refuse('platform', plan.platform)
+  }
+  const { address, port } = plan.profile.external
+  if (options.external !== null && options.external !== hostPort(address, port)) {
+    return refuse('external address', hostPort(address, port))
+  }
+  return ok(plan)
+}
+
+function withOverrides(profile: RackProfile, options: UpOptions): Result<RackProfile, string> {
+  const external = options.external === null ? profile.external : parseHostPort(options.external)
+  if (external === null) {
+    return err('invalid_option', `--external ${options.external}: expected ADDRESS:PORT`)
+  }
+  if (!profile.development) {
+    return err(
+      'invalid_option',
+      'this version serves plain HTTP with development logins only: the profile must say "development": true',
+    )
+  }
+  if (!isLoopback(external.address)) {
+    process.stderr.write(
+      `luge: warning: plain HTTP and the spoof login are open on ${external.address}\n`,
+    )
+  }
+  const outside_netns = options.outside ?? profile.uplink.outside_netns
+  return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
+}
+
+function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusable'> {
+  try {
+    for (const { number } of plan.sleds) {
+      const sled = sledState(state, number)
+      mkdirSync(sled, { recursive: true, mode: 0o700 })
+      const config = sledConfigOf(state, plan, number)
+      writeFileAtomically(sledFiles(sled).config, JSON.stringify(config, null, 2))
+    }
+    mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
+    writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
+    return ok(null)
+  } catch (cause) {
+    return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
+  }
+}
+
+/** A supervisor that already runs is left alone. */
+async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
+  if (findSupervisor(sled) !== null) return ok(null)
+  const child = startSupervisor(sled)
+  const ready = await waitReady(child, sled, ready_ms_max)
+  child.unref()
+  return ready
+}
+
+/** Waits until the API answers an authenticated request. */
+async function waitServed(profile: RackProfile): Promise<Result<null, 'not_ready'>> {
+  const url = `${externalUrl(profile)}/session/me`
+  let last = ''
+  for (let tries = 0; tries < ready_ms_max / 50; tries += 1) {
+    try {
+      const answer = await request(url, { headers: { authorization: `Bearer ${guideToken}` } })
+      await answer.body.dump()
+      if (answer.statusCode === 200) return ok(null)
+      last = `status ${answer.statusCode}`
+    } catch (error) {
+      last = explain(error)
+    }
+    await sleep(50)
+  }
+  return err('not_ready', `Nexus does not answer at ${url}: ${last}`)
+}
+
+function announce(options: UpOptions, plan: RackPlan): void {
+  const sleds = plan.sleds.map(({ id, number }) => {
+    const config = sledConfigOf(options.state, plan, number)
+    return { id, address: config.address, dns: hostPort(config.dns.address, config.dns.port) }
+  })
+  const external = externalUrl(plan.profile)
+  if (options.json) {
+    const ready = {
+      ready: true,
+      platform: plan.platform,
+      external,
+      token: guideToken,
+      dns: sleds[0]?.dns ?? null,
+      sleds: sleds.map(({ id, address }) => ({ id, address })),
+    }
+    process.stdout.write(`${JSON.stringify(ready)}\n`)
+    return
+  }
+  process.stdout.write(
+    [
+      `The rack serves (platform ${plan.platform}).`,
+      `  export OXIDE_HOST=${external}`,
+      `  export OXIDE_TOKEN=${guideToken}`,
+      '  oxide api /session/me',
+      `Take it down with: luge rack down --state ${options.state}`,
+      '',
+    ].join('\n'),
+  )
+}
+
+/** The guide's token: the spoof login of the privileged test user. */
+const guideToken = `oxide-spoof-${wellKnown.user_privileged}`
+
+const externalUrl = (profile: RackProfile) =>
+  `http://${hostPort(profile.external.address, profile.external.port)}`
+
+const hostPort = (address: string, port: number) =>
+  isIP(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
+
+function parseHostPort(text: string): { address: string; port: number } | null {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
+  const address = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (address === undefined || isIP(address) === 0 || port < 1 || port > 65_535) return null
+  return { address, port }
+}
+
+const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')

@@ -1,0 +1,175 @@
+/** A real rack for a test: its own state directory, port and outside namespace, all removed after. */
+import assert from 'node:assert/strict'
+import { execFile, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+
+export const repository = resolve(import.meta.dirname, '../..')
+const run = promisify(execFile)
+
+export interface Ready {
+  readonly ready: boolean
+  readonly platform: string
+  readonly external: string
+  readonly token: string
+  readonly dns: string
+  readonly sleds: ReadonlyArray<{ readonly id: string; readonly address: string }>
+}
+interface Plan {
+  readonly tag: string
+}
+
+/** Runs a program; its failure is an error that shows what it said. */
+export async function sh(file: string, args: readonly string[], env?: NodeJS.ProcessEnv) {
+  const { stdout } = await run(file, [...args], {
+    env: { ...process.env, ...env },
+    maxBuffer: 64 * 1024 * 1024,
+    timeout: 180_000,
+  })
+  return stdout
+}
+
+/** Runs a program that may fail. */
+export function attempt(file: string, args: readonly string[], env?: NodeJS.ProcessEnv) {
+  return spawnSync(file, [...args], {
+    env: { ...process.env, ...env },
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+}
+
+/** Polls until `look` gives something; fails with `what` after `within_ms`. */
+export async function until<T>(
+  what: string,
+  within_ms: number,
+  look: () => T | null | Promise<T | null>,
+): Promise<T> {
+  const end = Date.now() + within_ms
+  for (;;) {
+    const found = await look()
+    if (found !== null && found !== false) return found
+    assert.ok(Date.now() < end, `${what} within ${within_ms} ms`)
+    await sleep(50)
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  const { promise, resolve: done } = Promise.withResolvers<void>()
+  server.listen(0, '127.0.0.1', () => {
+    done()
+  })
+  await promise
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>()
+  server.close(() => {
+    close()
+  })
+  await closed
+  return address.port
+}
+
+export class TestRack {
+  readonly state = mkdtempSync(join(tmpdir(), 'luge-test-'))
+  readonly outside = `lugeout${process.pid}`
+  ready: Ready | null = null
+  #external = ''
+
+  /** Brings the rack up with the outside in a namespace of the test's own. */
+  async up(): Promise<Ready> {
+    if (!existsSync(`/run/netns/${this.outside}`)) {
+      await sh('ip', ['netns', 'add', this.outside])
+      await sh('ip', ['-n', this.outside, 'link', 'set', 'lo', 'up'])
+    }
+    if (this.#external === '') this.#external = `127.0.0.1:${await freePort()}`
+    const args = ['rack', 'up', '--detach', '--json', '--platform', 'linux', '--state', this.state]
+    const line = await sh(join(repository, 'tools/luge'), [
+      ...args,
+      ...['--external', this.#external, '--outside', `/run/netns/${this.outside}`],
+    ])
+    const ready = JSON.parse(line) as Ready
+    this.ready = ready
+    return ready
+  }
+
+  async down(): Promise<void> {
+    await sh(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
+  }
+
+  /** Takes everything away, whatever state the test left it in. */
+  async destroy(): Promise<void> {
+    attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
+    attempt('ip', ['netns', 'del', this.outside])
+    rmSync(this.state, { recursive: true, force: true })
+  }
+
+  get tag(): string {
+    return (JSON.parse(readFileSync(join(this.state, 'rack.json'), 'utf8')) as Plan).tag
+  }
+
+  get supervisorPid(): number {
+    const text = readFileSync(join(this.state, 'sled1/supervisor.json'), 'utf8')
+    return (JSON.parse(text) as { pid: number }).pid
+  }
+
+  get env(): NodeJS.ProcessEnv {
+    assert.ok(this.ready !== null, 'the rack is up')
+    return { OXIDE_HOST: this.ready.external, OXIDE_TOKEN: this.ready.token }
+  }
+
+  async oxide(...args: readonly string[]): Promise<string> {
+    return await sh(join(repository, 'tools/oxide'), args, this.env)
+  }
+
+  async api<T>(path: string, method = 'GET', body?: unknown): Promise<T> {
+    assert.ok(this.ready !== null, 'the rack is up')
+    const response = await fetch(`${this.ready.external}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.ready.token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`)
+    return (text === '' ? null : JSON.parse(text)) as T
+  }
+
+  /** Runs a program in the namespace that stands for the outside. */
+  outsideRun(...command: readonly string[]) {
+    return attempt('ip', ['netns', 'exec', this.outside, ...command])
+  }
+}
+
+/** What of a rack the machine still has: kernel objects, processes and files. */
+export function leftovers(tag: string, state: string): readonly string[] {
+  const found: string[] = []
+  const lines = (file: string, args: readonly string[]) =>
+    attempt(file, args).stdout.split('\n').filter(Boolean)
+  found.push(...lines('ip', ['netns', 'list']).filter((line) => line.includes(`ox${tag}`)))
+  found.push(...lines('ip', ['-o', 'link']).filter((line) => line.includes(tag)))
+  found.push(
+    ...readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`ox${tag}`) || line.includes(state)),
+  )
+  found.push(...lines('nft', ['list', 'tables']).filter((line) => line.includes('ox')))
+  for (const pid of lines('ls', ['/proc']).filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      if (command.includes(state) && Number(pid) !== process.pid) found.push(`process ${command}`)
+    } catch {
+      continue
+    }
+  }
+  if (existsSync(state) && statSync(state).isDirectory()) {
+    found.push(...lines('find', [state, '-mindepth', '1']))
+  }
+  return found
+}
