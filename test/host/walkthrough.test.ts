@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import WebSocket from 'ws'
-import { attempt, leftovers, sh, TestRack, until } from './rack.ts'
+import { attempt, leftovers, sh, TestRack, until } from '#test/kit/rack.ts'
 
 const project = '/organizations/myorg/projects/myproj'
-const rack = new TestRack()
+const rack = new TestRack('linux')
 const keys = mkdtempSync(join(tmpdir(), 'luge-keys-'))
 let tag = ''
 
@@ -70,7 +70,11 @@ const ssh = (address: string, ...command: readonly string[]) =>
   )
 
 /** Types at the console as root and returns when `expected` has been printed. */
-async function atConsole(name: string, lines: readonly string[], expected: RegExp): Promise<string> {
+async function atConsole(
+  name: string,
+  lines: readonly string[],
+  expected: RegExp,
+): Promise<string> {
   const ready = rack.ready
   assert.ok(ready !== null)
   const url = `${ready.external.replace('http', 'ws')}${project}/instances/${name}/serial-console/stream`
@@ -80,7 +84,9 @@ async function atConsole(name: string, lines: readonly string[], expected: RegEx
     heard += data.toString('utf8')
   })
   try {
-    await until('the console opens', 10_000, () => (socket.readyState === socket.OPEN ? true : null))
+    await until('the console opens', 10_000, () =>
+      socket.readyState === socket.OPEN ? true : null,
+    )
     for (const line of lines) {
       const before = heard.length
       socket.send(Buffer.from(`${line}\n`))
@@ -238,7 +244,10 @@ test('a guest without an external IP leaves through its 16384 ports of the SNAT 
     await until('tcpdump listens', 10_000, () => (/listening on/.test(captureSays) ? true : null))
     const heard = await atConsole(
       'quiet',
-      ['root', 'for i in 1 2 3 4 5 6; do wget -qO- http://172.20.15.225:8000/id.pub; done; echo do"ne"'],
+      [
+        'root',
+        'for i in 1 2 3 4 5 6; do wget -qO- http://172.20.15.225:8000/id.pub; done; echo do"ne"',
+      ],
       /\ndone/,
     )
     assert.match(heard, /ssh-ed25519/)

@@ -77,22 +77,27 @@ export async function freePort(): Promise<number> {
 export class TestRack {
   readonly state = mkdtempSync(join(tmpdir(), 'luge-test-'))
   readonly outside = `lugeout${process.pid}`
+  readonly platform: 'linux' | 'sim'
   ready: Ready | null = null
   #external = ''
 
-  /** Brings the rack up with the outside in a namespace of the test's own. */
+  constructor(platform: 'linux' | 'sim') {
+    this.platform = platform
+  }
+
+  /** Brings the rack up; on linux with the outside in a namespace of the test's own. */
   async up(): Promise<Ready> {
-    if (!existsSync(`/run/netns/${this.outside}`)) {
-      await sh('ip', ['netns', 'add', this.outside])
-      await sh('ip', ['-n', this.outside, 'link', 'set', 'lo', 'up'])
-    }
     if (this.#external === '') this.#external = `127.0.0.1:${await freePort()}`
-    const args = ['rack', 'up', '--detach', '--json', '--platform', 'linux', '--state', this.state]
-    const line = await sh(join(repository, 'tools/luge'), [
-      ...args,
-      ...['--external', this.#external, '--outside', `/run/netns/${this.outside}`],
-    ])
-    const ready = JSON.parse(line) as Ready
+    const args = ['rack', 'up', '--detach', '--json', '--platform', this.platform]
+    args.push('--state', this.state, '--external', this.#external)
+    if (this.platform === 'linux') {
+      if (!existsSync(`/run/netns/${this.outside}`)) {
+        await sh('ip', ['netns', 'add', this.outside])
+        await sh('ip', ['-n', this.outside, 'link', 'set', 'lo', 'up'])
+      }
+      args.push('--outside', `/run/netns/${this.outside}`)
+    }
+    const ready = JSON.parse(await sh(join(repository, 'tools/luge'), args)) as Ready
     this.ready = ready
     return ready
   }
@@ -104,7 +109,7 @@ export class TestRack {
   /** Takes everything away, whatever state the test left it in. */
   async destroy(): Promise<void> {
     attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
-    attempt('ip', ['netns', 'del', this.outside])
+    if (this.platform === 'linux') attempt('ip', ['netns', 'del', this.outside])
     rmSync(this.state, { recursive: true, force: true })
   }
 

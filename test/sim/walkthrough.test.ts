@@ -1,0 +1,92 @@
+/** The guide's walk-through on a rack without root: the same processes, the same commands. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { leftovers, TestRack, until } from '#test/kit/rack.ts'
+
+const project = '/organizations/myorg/projects/myproj'
+const rack = new TestRack('sim')
+let tag = ''
+
+interface Instance {
+  readonly id: string
+  readonly run_state: string
+}
+
+before(async () => {
+  await rack.up()
+  tag = rack.tag
+})
+after(async () => {
+  await rack.destroy()
+})
+
+const waitState = async (wanted: string) => {
+  await until(`myinst is ${wanted}`, 15_000, async () =>
+    (await rack.api<Instance>(`${project}/instances/myinst`)).run_state === wanted ? true : null,
+  )
+}
+
+test('the guide runs from an organization to a login prompt', async () => {
+  await rack.oxide('org', 'create', 'myorg', '-D', 'an organization')
+  await rack.oxide('project', 'create', '-o', 'myorg', 'myproj', '-D', 'a project')
+  await rack.api('/system/ip-pools', 'POST', { name: 'mypool', description: 'an IP pool' })
+  await rack.api('/system/ip-pools/mypool/ranges/add', 'POST', {
+    first: '172.20.15.227',
+    last: '172.20.15.239',
+  })
+  const image = await rack.api<{ id: string }>('/system/images', 'POST', {
+    name: 'alpine',
+    description: 'boot from propolis zone blob!',
+    block_size: 512,
+    distribution: { name: 'alpine', version: 'propolis-blob' },
+    source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+  })
+  await rack.api(`${project}/disks/`, 'POST', {
+    name: 'alpine',
+    description: 'alpine.iso blob',
+    block_size: 512,
+    size: 1_073_741_824,
+    disk_source: { type: 'global_image', image_id: image.id },
+  })
+  await rack.api(`${project}/instances`, 'POST', {
+    name: 'myinst',
+    description: 'my inst',
+    hostname: 'myinst',
+    memory: 1_073_741_824,
+    ncpus: 2,
+    disks: [{ type: 'attach', name: 'alpine' }],
+    external_ips: [{ type: 'ephemeral' }],
+  })
+  await waitState('running')
+  await until('a login prompt', 10_000, async () =>
+    /login: /.test(
+      await rack.oxide(
+        ...['instance', 'serial', '-o', 'myorg', '-p', 'myproj', '--byte-offset=0'],
+        'myinst',
+      ),
+    )
+      ? true
+      : null,
+  )
+})
+
+test('a guest survives kill -9 of the supervisor and of Nexus', async () => {
+  process.kill(rack.supervisorPid, 'SIGKILL')
+  await rack.up()
+  await waitState('running')
+  await rack.oxide('instance', 'stop', '-o', 'myorg', '-p', 'myproj', '--confirm', 'myinst')
+  await waitState('stopped')
+  await rack.oxide('instance', 'start', '-o', 'myorg', '-p', 'myproj', 'myinst')
+  await waitState('running')
+})
+
+test('what is wrong is refused with a sentence that names it', async () => {
+  await assert.rejects(rack.oxide('org', 'create', 'myorg', '-D', 'again'), (error: Error) =>
+    /✘ Object already exists: already exists: organization "myorg"/.test(error.message),
+  )
+})
+
+test('rack down leaves no process and no file', async () => {
+  await rack.down()
+  assert.deepEqual(leftovers(tag, rack.state), [])
+})
