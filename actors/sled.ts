@@ -95,18 +95,16 @@ export const sled = behaviour({
     },
 
     announce: async (context, state, request) => {
-      const told = await context
-        .ref(nexusProtocol, 'nexus', request.nexus)
-        .call(
-          'sled_up',
-          {
-            sled_id: context.id,
-            address: context.deps.address,
-            port: context.deps.port,
-            platform: context.deps.platform,
-          },
-          { timeout_ms: limits.link_connect_ms },
-        )
+      const told = await context.ref(nexusProtocol, 'nexus', request.nexus).call(
+        'sled_up',
+        {
+          sled_id: context.id,
+          address: context.deps.address,
+          port: context.deps.port,
+          platform: context.deps.platform,
+        },
+        { timeout_ms: limits.link_connect_ms },
+      )
       if (!told.ok) {
         context.log.warn('nexus did not take the announcement', {
           nexus: request.nexus,

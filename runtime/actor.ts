@@ -52,7 +52,10 @@ export interface Context<D, P extends Protocol = Protocol> {
 
 export interface Step<S, T, E extends string> {
   readonly state: S
-  readonly result: Result<T, E>
+  /** A promise answers late: the actor goes on with its next message meanwhile. */
+  readonly result: Result<T, E> | Promise<Result<T, E>>
+  /** True ends the actor, unless messages wait; the next message makes it anew. */
+  readonly stop?: boolean
 }
 
 export type Handlers<P extends Protocol, S, D> = {

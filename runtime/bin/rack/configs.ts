@@ -2,12 +2,7 @@
 import { relative } from 'node:path'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
-import {
-  dnsAddress,
-  dnsAddressIndex,
-  sledAddress,
-  sledAddressIndex,
-} from '#config/addressing.ts'
+import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
@@ -73,7 +68,9 @@ function wireOf(state: string, plan: RackPlan, seenFrom: 'host' | 'zone'): WireA
   if (plan.platform === 'sim') return { path: nexusFiles(nexusState(state)).wire }
   const [sled] = plan.sleds
   const address = sledAddress(sled?.number ?? 1, sledAddressIndex.nexus)
-  return seenFrom === 'host' ? { address, port: ports.nexus_wire } : { address, port: ports.nexus_wire }
+  return seenFrom === 'host'
+    ? { address, port: ports.nexus_wire }
+    : { address, port: ports.nexus_wire }
 }
 
 function nexusZone(state: string, plan: RackPlan): ServiceZone {

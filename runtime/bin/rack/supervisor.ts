@@ -3,7 +3,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { identify, isAlive, processIdentity, signal, type ProcessIdentity } from '#native/process.ts'
+import {
+  identify,
+  isAlive,
+  processIdentity,
+  signal,
+  type ProcessIdentity,
+} from '#native/process.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { sledFiles } from './layout.ts'
 import { home, readJson } from './plan.ts'
@@ -62,7 +68,9 @@ export async function waitReady(
     else lastTrouble = news.text
   }
   const onExit = () => {
-    resolve(err('not_ready', `the supervisor ended while starting: ${lastLine(sledFiles(sled).log)}`))
+    resolve(
+      err('not_ready', `the supervisor ended while starting: ${lastLine(sledFiles(sled).log)}`),
+    )
   }
   child.on('message', onMessage)
   child.once('exit', onExit)

@@ -1,0 +1,47 @@
+/** `luge rack status`: what the rack has and how it is, asked from the sled itself. */
+import { sledProtocol, type SledStatus } from '#actors/sled.protocol.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
+import { withSled } from './control.ts'
+import { readPlan, type RackPlan } from './plan.ts'
+
+const ask_ms_max = 5_000
+
+/** Prints the rack's state; an error when there is no rack or it does not serve. */
+export async function rackStatus(state: string, json: boolean): Promise<Result<null, string>> {
+  const plan = readPlan(state)
+  if (!plan.ok) return plan
+  if (plan.value === null) return err('no_rack', `there is no rack in ${state}`)
+  const status = await askSled(state, plan.value)
+  if (!status.ok) return status
+  process.stdout.write(
+    json ? `${JSON.stringify(status.value)}\n` : asText(plan.value, status.value),
+  )
+  const { troubles } = status.value
+  return troubles.length === 0 ? ok(null) : err('not_serving', troubles.join('; '))
+}
+
+/** The status of the rack's first sled. */
+export async function askSled(state: string, plan: RackPlan): Promise<Result<SledStatus, string>> {
+  const [sled] = plan.sleds
+  if (sled === undefined) return err('invalid_file', 'the plan has no sled')
+  return await withSled(
+    state,
+    sled,
+    async (ref) =>
+      await ref(sledProtocol, sled.id).call('status', null, { timeout_ms: ask_ms_max }),
+  )
+}
+
+function asText(plan: RackPlan, status: SledStatus): string {
+  const zones = status.zones.map((zone) => `  ${zone.state.padEnd(8)} ${zone.name}`)
+  return [
+    `rack      ${plan.rack_id}`,
+    `platform  ${plan.platform}`,
+    `sled      ${status.sled_id}`,
+    `guests    ${status.accelerator}`,
+    `nexus     ${status.nexus_connected ? 'connected' : 'not connected'}`,
+    'zones',
+    ...zones,
+    '',
+  ].join('\n')
+}

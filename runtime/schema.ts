@@ -1,0 +1,29 @@
+/** Schemas are compiled once, at their first use, and checked at every boundary. */
+import type { Static, TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+
+interface Validator {
+  readonly Check: (value: unknown) => boolean
+  readonly Errors: (value: unknown) => Array<{ instancePath: string; message: string }>
+}
+const compiled = new WeakMap<TSchema, Validator>()
+
+function validatorOf(schema: TSchema): Validator {
+  const found = compiled.get(schema)
+  if (found !== undefined) return found
+  const made: Validator = Compile(schema)
+  compiled.set(schema, made)
+  return made
+}
+
+/** Whether a value fits a schema. */
+export function fits<S extends TSchema>(schema: S, value: unknown): value is Static<S> {
+  return validatorOf(schema).Check(value)
+}
+
+/** The first thing wrong with a value, as `path: what`; empty when it fits. */
+export function misfit(schema: TSchema, value: unknown): string {
+  const [first] = validatorOf(schema).Errors(value)
+  if (first === undefined) return ''
+  return `${first.instancePath === '' ? 'value' : first.instancePath}: ${first.message}`
+}
