@@ -1,0 +1,139 @@
+/**
+ * A disk: one volume, and the one instance that may use it. What was asked for is journaled before
+ * anything is made, so a crash at any point is settled by the next `init`: a half-made volume
+ * counts as none and is asked for again by whoever wanted it.
+ */
+import assert from 'node:assert/strict'
+import type { Block } from '#native/platform/block.ts'
+import { behaviour, type Context } from '#runtime/actor.ts'
+import { limits } from '#config/limits.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
+import { fits } from '#runtime/schema.ts'
+import { Type } from 'typebox'
+import { diskProtocol, diskSpec, type DiskSpec, type DiskView } from './disk.protocol.ts'
+import * as plan from './disk.state.ts'
+import { journalProtocol } from './journal.protocol.ts'
+import { nullable, uuid } from './schema.ts'
+
+type State = plan.DiskState<DiskSpec>
+type DiskContext = Context<{ readonly block: Block }, typeof diskProtocol>
+
+const wanted = Type.Object({
+  spec: diskSpec,
+  attachment: nullable(Type.Object({ instance_id: uuid, read_only: Type.Boolean() })),
+})
+
+export const disk = behaviour({
+  protocol: diskProtocol,
+  child: {
+    restart: 'permanent',
+    restarts_max: 3,
+    restarts_period_ms: 10_000,
+    shutdown_ms: 5_000,
+    mailbox_max: 64,
+    thread: 'storage',
+    activation: 'by_id',
+  },
+
+  init: async (context: DiskContext): Promise<State> => {
+    const { id } = context
+    const entry = await journal(context).call('get', { kind: 'disk', id }, journalTime)
+    if (!entry.ok) throw new Error(`disk ${id}: the journal cannot be read: ${entry.detail}`)
+    const found = await context.deps.block.find(id)
+    if (!found.ok) throw new Error(`disk ${id}: ${found.detail}`)
+    const known = fits(wanted, entry.value) ? entry.value : null
+    const state = {
+      id,
+      wanted: known,
+      phase: found.value === null ? 'absent' : found.value.exported ? 'exported' : 'ready',
+    } as const
+    // The volume's server may have died with the machine or by itself: an attached disk is offered.
+    if (state.phase !== 'ready' || known === null || known.attachment === null) return state
+    const served = await context.deps.block.export(id, known.attachment.read_only)
+    if (!served.ok) throw new Error(`disk ${id}: ${served.detail}`)
+    return { ...state, phase: 'exported' }
+  },
+  invariant: (state) => {
+    const held = state.wanted?.attachment ?? null
+    if (held !== null) assert.notEqual(state.phase, 'absent', 'an attached disk has a volume')
+  },
+
+  handlers: {
+    get: (_context, state) => ({ state, result: ok(view(state)) }),
+
+    ensure: async (context, state, spec) => {
+      const planned = plan.planEnsure(state, spec)
+      if (!planned.ok) return { state, result: planned }
+      const next: State = { ...state, wanted: state.wanted ?? { spec, attachment: null } }
+      if (planned.value === 'none') return { state: next, result: ok(view(next)) }
+      const written = await remember(context, next.wanted)
+      if (!written.ok) return { state, result: written }
+      const made = await context.deps.block.create(spec, context.signal)
+      if (!made.ok) {
+        await remember(context, null)
+        return { state: { ...state, wanted: null }, result: made }
+      }
+      const ready: State = { ...next, phase: 'ready' }
+      return { state: ready, result: ok(view(ready)) }
+    },
+
+    attach: async (context, state, request) => {
+      const planned = plan.planAttach(state, request)
+      if (!planned.ok) return { state, result: planned }
+      const written = await remember(context, planned.value)
+      if (!written.ok) return { state, result: written }
+      const served = await context.deps.block.export(state.id, request.read_only)
+      if (!served.ok) {
+        await remember(context, state.wanted)
+        return { state, result: served }
+      }
+      const next: State = { ...state, wanted: planned.value, phase: 'exported' }
+      return { state: next, result: ok(served.value) }
+    },
+
+    detach: async (context, state, request) => {
+      const planned = plan.planDetach(state, request.instance_id)
+      if (planned === null) return { state, result: ok(view(state)) }
+      const stopped = await context.deps.block.unexport(state.id)
+      if (!stopped.ok) return { state, result: stopped }
+      const written = await remember(context, planned)
+      if (!written.ok) return { state, result: written }
+      const next: State = { ...state, wanted: planned, phase: 'ready' }
+      return { state: next, result: ok(view(next)) }
+    },
+
+    destroy: async (context, state) => {
+      const allowed = plan.planDestroy(state)
+      if (!allowed.ok) return { state, result: allowed }
+      const removed = await context.deps.block.destroy(state.id)
+      if (!removed.ok) return { state, result: removed }
+      const written = await remember(context, null)
+      if (!written.ok) return { state, result: written }
+      const gone: State = { ...state, wanted: null, phase: 'absent' }
+      return { state: gone, result: ok(null), stop: true }
+    },
+  },
+})
+
+const journalTime = { timeout_ms: limits.zone_boot_ms_max }
+const journal = (context: DiskContext) => context.ref(journalProtocol, 'sled')
+
+const view = (state: State): DiskView => ({
+  id: state.id,
+  size_bytes: state.wanted?.spec.size_bytes ?? 0,
+  phase: state.phase,
+  instance_id: state.wanted?.attachment?.instance_id ?? null,
+})
+
+/** Writes down what should be; null forgets the disk. */
+async function remember(
+  context: DiskContext,
+  document: State['wanted'],
+): Promise<Result<null, 'os_failed'>> {
+  const { id } = context
+  const written =
+    document === null
+      ? await journal(context).call('remove', { kind: 'disk', id }, journalTime)
+      : await journal(context).call('put', { kind: 'disk', id, document }, journalTime)
+  return written.ok ? written : err('os_failed', `disk ${id}: not journaled: ${written.detail}`)
+}

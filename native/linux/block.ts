@@ -1,0 +1,235 @@
+/**
+ * Volumes as raw files, each offered over NBD by a qemu-storage-daemon of its own:
+ *
+ *   <state>/volumes/<id>.raw       the volume; <id>.partial while it is being filled
+ *   <state>/nbd/<id>.sock .pid     its server, which outlives us
+ *
+ * A volume is whole once it has its final name: filling ends with fsync and rename.
+ */
+import { spawn } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Piscina } from 'piscina'
+import type { Block, Endpoint, FillFailure, Volume, VolumeSpec } from '#native/platform/block.ts'
+import { probeImage } from '#native/image.ts'
+import { identify, signal } from '#native/process.ts'
+import { findTool } from '#native/select.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
+import type { FillTask } from './fill.worker.ts'
+
+export interface LinuxBlockOptions {
+  /** The sled's state directory. */
+  readonly state: string
+  /** The image that stands where the guide has alpine.iso. */
+  readonly guest_image: string
+}
+const daemon = 'qemu-storage-daemon'
+const serve_ms_max = 5_000
+const stop_ms_max = 3_000
+
+export class LinuxBlock implements Block {
+  readonly #volumes: string
+  readonly #servers: string
+  readonly #guestImage: string
+  #pool: Piscina<FillTask, Result<null, FillFailure>> | null = null
+
+  constructor(options: LinuxBlockOptions) {
+    this.#volumes = join(options.state, 'volumes')
+    this.#servers = join(options.state, 'nbd')
+    this.#guestImage = options.guest_image
+    mkdirSync(this.#volumes, { recursive: true, mode: 0o700 })
+    mkdirSync(this.#servers, { recursive: true, mode: 0o700 })
+  }
+
+  readonly find: Block['find'] = async (id) => {
+    try {
+      const { size } = statSync(this.#raw(id))
+      return ok({ id, size_bytes: size, exported: this.#server(id) !== null })
+    } catch (error) {
+      if (isMissing(error)) return ok(null)
+      return err('os_failed', `volume ${id}: ${explain(error)}`)
+    }
+  }
+
+  readonly create: Block['create'] = async (spec, signalAborted) => {
+    const partial = join(this.#volumes, `${spec.id}.partial`)
+    this.#pool ??= new Piscina<FillTask, Result<null, FillFailure>>({
+      filename: new URL('fill.worker.ts', import.meta.url).href,
+      maxThreads: 2,
+      minThreads: 0,
+      idleTimeout: 5_000,
+    })
+    const task: FillTask = {
+      partial,
+      final: this.#raw(spec.id),
+      size_bytes: spec.size_bytes,
+      source: sourceOf(spec, this.#guestImage),
+    }
+    try {
+      const filled = await this.#pool.run(task, { signal: signalAborted })
+      if (filled.ok) return ok({ id: spec.id, size_bytes: spec.size_bytes, exported: false })
+      rmSync(partial, { force: true })
+      return filled
+    } catch (error) {
+      rmSync(partial, { force: true })
+      return err('os_failed', `volume ${spec.id} was not filled: ${explain(error)}`)
+    }
+  }
+
+  readonly export: Block['export'] = async (id, read_only) => {
+    const found = await this.find(id)
+    if (!found.ok) return found
+    if (found.value === null) return err('not_found', `there is no volume ${id}`)
+    const endpoint: Endpoint = { socket: this.#socket(id), export: id }
+    if (this.#server(id) !== null && (await answers(endpoint.socket))) return ok(endpoint)
+    await this.#stopServer(id)
+    return await this.#startServer(id, read_only)
+  }
+
+  readonly unexport: Block['unexport'] = async (id) => await this.#stopServer(id)
+
+  readonly destroy: Block['destroy'] = async (id) => {
+    const stopped = await this.#stopServer(id)
+    if (!stopped.ok) return stopped
+    try {
+      rmSync(this.#raw(id), { force: true })
+      rmSync(join(this.#volumes, `${id}.partial`), { force: true })
+      return ok(null)
+    } catch (error) {
+      return err('os_failed', `volume ${id} was not removed: ${explain(error)}`)
+    }
+  }
+
+  readonly list: Block['list'] = async () => {
+    const volumes: Volume[] = []
+    for (const name of readdirSync(this.#volumes)) {
+      if (!name.endsWith('.raw')) continue
+      const found = await this.find(name.slice(0, -'.raw'.length))
+      if (!found.ok) return found
+      if (found.value !== null) volumes.push(found.value)
+    }
+    return ok(volumes)
+  }
+
+  readonly probe: Block['probe'] = async (url) => await probeImage(url)
+
+  readonly destroyAll: Block['destroyAll'] = async () => {
+    for (const name of readdirSync(this.#servers)) {
+      if (!name.endsWith('.pid')) continue
+      const stopped = await this.#stopServer(name.slice(0, -'.pid'.length))
+      if (!stopped.ok) return stopped
+    }
+    rmSync(this.#servers, { recursive: true, force: true })
+    rmSync(this.#volumes, { recursive: true, force: true })
+    return ok(null)
+  }
+
+  async #startServer(id: string, read_only: boolean): Promise<Result<Endpoint, 'os_failed'>> {
+    const program = findTool(daemon)
+    if (program === null) {
+      return err('os_failed', `${daemon} is missing: run tools/install_prerequisites.sh`)
+    }
+    const socket = this.#socket(id)
+    const mode = read_only ? 'read-only=on' : 'read-only=off,discard=unmap'
+    const child = spawn(
+      program,
+      [
+        ...['--blockdev', `driver=file,node-name=file,filename=${quote(this.#raw(id))},${mode}`],
+        ...['--blockdev', `driver=raw,node-name=volume,file=file,${mode}`],
+        ...['--nbd-server', `addr.type=unix,addr.path=${quote(socket)},max-connections=8`],
+        '--export',
+        `type=nbd,id=nbd,node-name=volume,name=${id},writable=${read_only ? 'off' : 'on'}`,
+        ...['--pidfile', this.#pid(id)],
+      ],
+      { cwd: '/', detached: true, stdio: ['ignore', 'ignore', 'pipe'] },
+    )
+    let complaint = ''
+    child.stderr.on('data', (data: Buffer) => {
+      complaint = (complaint + data.toString()).slice(-1000)
+    })
+    let ended = false
+    child.once('exit', () => {
+      ended = true
+    })
+    child.once('error', (error) => {
+      ended = true
+      complaint = explain(error)
+    })
+    for (let waited_ms = 0; waited_ms < serve_ms_max && !ended; waited_ms += 10) {
+      if (await answers(socket)) {
+        child.stderr.destroy()
+        child.unref()
+        return ok({ socket, export: id })
+      }
+      await sleep(10)
+    }
+    child.kill('SIGKILL')
+    return err('os_failed', `${daemon} does not serve volume ${id}: ${complaint.trim()}`)
+  }
+
+  async #stopServer(id: string): Promise<Result<null, 'os_failed'>> {
+    const server = this.#server(id)
+    if (server !== null) {
+      signal(server, 'SIGTERM')
+      for (let waited_ms = 0; this.#server(id) !== null; waited_ms += 10) {
+        if (waited_ms === stop_ms_max) signal(server, 'SIGKILL')
+        if (waited_ms > 2 * stop_ms_max) {
+          return err('os_failed', `${daemon} ${server.pid} of volume ${id} does not end`)
+        }
+        await sleep(10)
+      }
+    }
+    rmSync(this.#socket(id), { force: true })
+    rmSync(this.#pid(id), { force: true })
+    return ok(null)
+  }
+
+  /** The process that serves a volume: the one in its pid file, if it still has our arguments. */
+  #server(id: string): ReturnType<typeof identify> {
+    try {
+      const pid = Number(readFileSync(this.#pid(id), 'utf8'))
+      const identity = Number.isInteger(pid) && pid > 0 ? identify(pid) : null
+      if (identity === null) return null
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      return line.split('\0').includes(this.#pid(id)) ? identity : null
+    } catch (error) {
+      if (isMissing(error)) return null
+      throw error
+    }
+  }
+
+  readonly #raw = (id: string) => join(this.#volumes, `${id}.raw`)
+  readonly #socket = (id: string) => join(this.#servers, `${id}.sock`)
+  readonly #pid = (id: string) => join(this.#servers, `${id}.pid`)
+}
+
+function sourceOf(spec: VolumeSpec, guest_image: string): FillTask['source'] {
+  if (spec.source === null) return null
+  const { size_bytes } = spec.source
+  return spec.source.type === 'url'
+    ? { url: spec.source.url, size_bytes }
+    : { file: guest_image, size_bytes }
+}
+
+/** QEMU's option syntax doubles a comma inside a value. */
+const quote = (path: string) => path.replaceAll(',', ',,')
+
+const isMissing = (error: unknown) =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')
+
+/** Whether somebody listens on a unix socket. */
+async function answers(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = createConnection({ path })
+  socket.once('connect', () => {
+    resolve(true)
+  })
+  socket.once('error', () => {
+    resolve(false)
+  })
+  const connected = await promise
+  socket.destroy()
+  return connected
+}
