@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -40,7 +40,7 @@ export interface FakeApi {
 /** Serves the routes on a port of its own until the test ends. */
 export async function fakeApi(test: TestContext, routes: Routes): Promise<FakeApi> {
   const asked: Asked[] = []
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Uint8Array[] = []
     for await (const chunk of request) chunks.push(chunk)
     const url = new URL(request.url ?? '/', 'http://fake')
@@ -58,7 +58,8 @@ export async function fakeApi(test: TestContext, routes: Routes): Promise<FakeAp
     response.writeHead(status, { 'x-request-id': 'f0e1', ...headers })
     if (body === undefined) response.end()
     else response.end(typeof body === 'string' ? body : JSON.stringify(body))
-  })
+  }
+  const server = createServer((request, response) => void answer(request, response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   test.after(() => {
     server.closeAllConnections()

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { stripVTControlCharacters } from 'node:util'
 import {
   colours,
   plain,
@@ -9,6 +10,8 @@ import {
   toTable,
   toYaml,
 } from '#actors/nexus/cli/render.ts'
+
+const cell = (state: unknown): string => toTable(['state'], [{ state }]).split('\n')[2] ?? ''
 
 test('JSON has its keys in alphabetical order at every depth, two spaces a level', () => {
   const value = { b: [{ z: 1, a: null }], a: 'x', c: {}, d: [] }
@@ -20,8 +23,7 @@ test('coloured JSON is the same text when the colours are taken off', () => {
   const value = { s: 'quote " and \u0007', n: -1.5, t: true, u: null, l: [1, 'x'] }
   const coloured = toJson(value, colours)
   assert.notEqual(coloured, toJson(value, plain))
-  // eslint-disable-next-line no-control-regex
-  assert.equal(coloured.replaceAll(/\u001b\[\d+m/g, ''), toJson(value, plain))
+  assert.equal(stripVTControlCharacters(coloured), toJson(value, plain))
 })
 
 test('sorting leaves arrays in their order', () => {
@@ -49,7 +51,6 @@ test('a view is a table on its side: known columns first, others after them, abs
 })
 
 test('a state reads as a word with what belongs to it', () => {
-  const cell = (state: unknown): string => toTable(['state'], [{ state }]).split('\n')[2] ?? ''
   assert.equal(cell({ state: 'detached' }), ' detached')
   assert.equal(cell({ state: 'attached', instance: 'i1' }), ' attached (instance i1)')
 })

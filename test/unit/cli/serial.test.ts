@@ -6,7 +6,7 @@ import { WebSocketServer, type WebSocket } from 'ws'
 import { onTerminal, type Played, type Step } from '#test/kit/terminal.ts'
 import { cleanEnv, fakeApi, oxide, oxideEntry, refused, type Routes } from './kit.ts'
 
-const console_ = '/organizations/myorg/projects/myproj/instances/myinst/serial-console'
+const consolePath = '/organizations/myorg/projects/myproj/instances/myinst/serial-console'
 const serial = ['instance', 'serial', '-o', 'myorg', '-p', 'myproj', 'myinst']
 const reset = '\u001b[0m\n'
 
@@ -17,28 +17,28 @@ const chunk = (from: number) => ({
 })
 
 test('serial prints the most recent bytes and puts the colours back', async (t) => {
-  const api = await fakeApi(t, { [`GET ${console_}`]: () => chunk(0) })
+  const api = await fakeApi(t, { [`GET ${consolePath}`]: () => chunk(0) })
   const ran = await oxide(serial, { OXIDE_HOST: api.host })
   assert.equal(ran.code, 0)
   assert.equal(ran.stdout, output.toString() + reset)
-  assert.equal(api.asked[0]?.url, `${console_}?most_recent=16384`)
+  assert.equal(api.asked[0]?.url, `${consolePath}?most_recent=16384`)
 })
 
 test('serial asks from an offset, back from the end, and for so many bytes', async (t) => {
-  const api = await fakeApi(t, { [`GET ${console_}`]: () => chunk(0) })
+  const api = await fakeApi(t, { [`GET ${consolePath}`]: () => chunk(0) })
   const env = { OXIDE_HOST: api.host }
   await oxide([...serial, '--byte-offset=0'], env)
   await oxide([...serial, '-b', '-5', '-m', '10'], env)
   assert.deepEqual(
     api.asked.map(({ url }) => url),
-    [`${console_}?from_start=0`, `${console_}?most_recent=5&max_bytes=10`],
+    [`${consolePath}?from_start=0`, `${consolePath}?most_recent=5&max_bytes=10`],
   )
   assert.equal((await oxide([...serial, '-b', 'x'], env)).code, 2)
 })
 
 test('serial says what the server says', async (t) => {
   const api = await fakeApi(t, {
-    [`GET ${console_}`]: () =>
+    [`GET ${consolePath}`]: () =>
       refused(404, 'ObjectNotFound', 'not found: instance with name "myinst"'),
   })
   const ran = await oxide(serial, { OXIDE_HOST: api.host })
@@ -51,7 +51,7 @@ test('serial says what the server says', async (t) => {
 
 test('serial --continuous goes on from where it was', async (t) => {
   const api = await fakeApi(t, {
-    [`GET ${console_}`]: ({ query }) => chunk(Number(query.get('from_start') ?? 6)),
+    [`GET ${consolePath}`]: ({ query }) => chunk(Number(query.get('from_start') ?? 6)),
   })
   const child = spawn(process.execPath, [oxideEntry, ...serial, '-c'], {
     env: cleanEnv({ OXIDE_HOST: api.host }),
@@ -61,8 +61,8 @@ test('serial --continuous goes on from where it was', async (t) => {
   const [first] = await once(child.stdout, 'data')
   assert.equal(String(first), output.subarray(6).toString())
   while (api.asked.length < 3) await once(api.server, 'request')
-  assert.equal(api.asked[1]?.url, `${console_}?from_start=${output.length}`)
-  assert.equal(api.asked[2]?.url, `${console_}?from_start=${output.length}`)
+  assert.equal(api.asked[1]?.url, `${consolePath}?from_start=${output.length}`)
+  assert.equal(api.asked[2]?.url, `${consolePath}?from_start=${output.length}`)
   child.kill('SIGTERM')
   await once(child, 'exit')
 })
@@ -75,18 +75,18 @@ interface Guest {
 
 /** A console whose guest echoes upper case; `talk` may do more on every connection. */
 async function guest(
-  test_: TestContext,
+  context: TestContext,
   talk: (socket: WebSocket) => void = () => {},
   routes: Routes = {},
 ): Promise<Guest> {
-  const api = await fakeApi(test_, routes)
+  const api = await fakeApi(context, routes)
   const sockets = new WebSocketServer({ noServer: true })
-  test_.after(() => {
+  context.after(() => {
     for (const socket of sockets.clients) socket.terminate()
   })
   const got: Buffer[] = []
   api.server.on('upgrade', (request, socket, head) => {
-    assert.equal(request.url, `${console_}/stream`)
+    assert.equal(request.url, `${consolePath}/stream`)
     assert.equal(request.headers.authorization, 'Bearer oxide-token-1')
     sockets.handleUpgrade(request, socket, head, (stream) => {
       stream.on('message', (data: Buffer, isBinary) => {
