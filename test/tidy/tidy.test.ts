@@ -138,6 +138,7 @@ test('koffi is imported by .sys.ts files of native/ only', () => {
   const errors = imports
     .filter(({ target }) => target === 'koffi')
     .filter(({ file }) => !/^native\/.*\.sys\.ts$|^(test|bench)\//.test(file))
+    .map(({ file, line }) => `${file}:${line}: only native/**/*.sys.ts may import koffi`)
   assert.deepEqual(errors, [])
 })
 
