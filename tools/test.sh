@@ -58,4 +58,8 @@ if [[ -n $reason ]]; then
   echo "The tests on this host cannot run: $reason. Use --no-host to do without them." >&2
   exit 1
 fi
+if [[ -z $(find test/host -name '*.test.ts' 2>/dev/null) ]]; then
+  echo 'There are no tests for this host in test/host: an empty pass is a failure.' >&2
+  exit 1
+fi
 npm run test:host
