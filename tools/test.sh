@@ -41,18 +41,19 @@ if ! command -v npm >/dev/null; then
   echo 'npm is missing: install Node.js with npm (any version from 20 on), then run this again' >&2
   exit 1
 fi
+export npm_config_update_notifier=false
 # npm writes its own copy of the lockfile last: an older one is of another installation.
 if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]]; then
   npm ci --no-audit --no-fund
   touch node_modules/.package-lock.json
 fi
 
-npm run check
-
 if [[ $host == no ]]; then
   echo 'Left out, as asked: the tests on this host (npm run test:host)'
-  exit 0
+  exec npm run check
 fi
+npm run check
+
 reason=$(obstacle)
 if [[ -n $reason ]]; then
   echo "The tests on this host cannot run: $reason. Use --no-host to do without them." >&2
