@@ -38,6 +38,15 @@ export const limits = {
   serial_read_bytes_default: 16_384,
   serial_write_bytes_max: 64 * 1024,
   serial_follow_ms_max: 20_000,
+
+  // The `oxide` command.
+  cli_connect_ms_max: 10_000,
+  cli_answer_bytes_max: 64 * 1024 * 1024,
+  cli_wait_poll_ms: 100,
+  cli_wait_ms_max: 300_000,
+  cli_serial_idle_ms: 1_000,
+  cli_serial_close_ms_max: 1_000,
+  cli_device_poll_ms: 5_000,
 } as const
 
 assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fits in a frame')
