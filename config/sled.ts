@@ -17,9 +17,7 @@ export const serviceZone = Type.Object({
   control: Type.Union([Type.Object({ id: text, address: text }), Type.Null()]),
   args: Type.Array(text),
   env: Type.Array(text),
-  mounts: Type.Array(
-    Type.Object({ source: text, destination: text, read_only: Type.Boolean() }),
-  ),
+  mounts: Type.Array(Type.Object({ source: text, destination: text, read_only: Type.Boolean() })),
   listen: Type.Array(Type.Object({ address: text, port })),
   log: text,
 })

@@ -9,7 +9,6 @@ import type { ZoneConfig } from '#native/platform/zone.ts'
 const systemNames = ['usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32'] as const
 /** What of /etc programs need to find libraries and certificates; no password or key is there. */
 const etcNames = ['alternatives', 'ld.so.cache', 'ld.so.conf', 'ld.so.conf.d', 'ssl/certs'] as const
-const files_max = 65_536
 
 interface Mount {
   readonly destination: string
@@ -31,8 +30,17 @@ export function rootLinks(): readonly RootLink[] {
   })
 }
 
-/** The zone's config.json. `fds` descriptors from 3 on are handed to its program. */
-export function ociConfig(config: ZoneConfig, root: string, fds: number): unknown {
+export interface OciPlace {
+  /** The directory that becomes the zone's root. */
+  readonly root: string
+  /** Path of its control group, where the runtime makes one. */
+  readonly cgroup: string
+  /** How many descriptors from 3 on are handed to its program. */
+  readonly fds: number
+}
+
+/** The zone's config.json. */
+export function ociConfig(config: ZoneConfig, place: OciPlace): unknown {
   const env = [
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     'HOME=/tmp',
@@ -43,7 +51,7 @@ export function ociConfig(config: ZoneConfig, root: string, fds: number): unknow
   return {
     ociVersion: '1.0.2',
     hostname: config.name.slice(0, 63),
-    root: { path: root, readonly: true },
+    root: { path: place.root, readonly: true },
     process: {
       terminal: false,
       cwd: '/',
@@ -52,7 +60,6 @@ export function ociConfig(config: ZoneConfig, root: string, fds: number): unknow
       env,
       noNewPrivileges: true,
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
-      rlimits: [{ type: 'RLIMIT_NOFILE', hard: files_max, soft: files_max }],
     },
     mounts: [...systemMounts(), ...config.mounts.map(bindMount)],
     linux: {
@@ -63,11 +70,15 @@ export function ociConfig(config: ZoneConfig, root: string, fds: number): unknow
         { type: 'mount' },
         config.netns === null ? { type: 'network' } : { type: 'network', path: config.netns },
       ],
+      cgroupsPath: place.cgroup,
       devices: config.devices.map(device),
+      resources: {
+        devices: [{ allow: false, access: 'rwm' }, ...config.devices.map(deviceAccess)],
+      },
       maskedPaths: ['/proc/kcore', '/proc/keys', '/proc/sysrq-trigger'],
       readonlyPaths: ['/proc/sys', '/proc/irq', '/proc/bus'],
     },
-    annotations: { 'luge.preserved-fds': String(fds) },
+    annotations: { 'luge.preserved-fds': String(place.fds) },
   }
 }
 
@@ -103,10 +114,24 @@ function bindMount(mount: ZoneConfig['mounts'][number]): Mount {
   return { destination, type: 'bind', source, options }
 }
 
-function device(path: string): unknown {
+/** The numbers of a device node, as makedev(3) packs them on Linux. */
+function deviceNumbers(path: string): { readonly major: number; readonly minor: number } {
   const { rdev } = statSync(path)
-  // Linux packs a device number as makedev(3) does.
-  const major = (rdev >> 8) & 0xfff
-  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00)
-  return { path, type: 'c', major, minor, fileMode: 0o666, uid: 0, gid: 0 }
+  return { major: (rdev >> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >> 12) & 0xfff00) }
 }
+
+const device = (path: string) => ({
+  path,
+  type: 'c',
+  ...deviceNumbers(path),
+  fileMode: 0o666,
+  uid: 0,
+  gid: 0,
+})
+
+const deviceAccess = (path: string) => ({
+  allow: true,
+  type: 'c',
+  ...deviceNumbers(path),
+  access: 'rwm',
+})

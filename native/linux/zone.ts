@@ -9,6 +9,7 @@ import { spawn } from 'node:child_process'
 import {
   closeSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -25,7 +26,7 @@ import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { ociConfig, rootLinks } from './oci.ts'
-import { hasCode, listenTcp } from './os.ts'
+import { listenTcp, OsError } from './libc.sys.ts'
 
 const runtime_ms_max = 20_000
 const state = Type.Object({ status: Type.String(), pid: Type.Optional(Type.Integer()) })
@@ -39,9 +40,11 @@ interface Ran {
 export class LinuxZones implements Zones {
   readonly #bundles: string
   readonly #root: string
+  readonly #tag: string
 
-  /** `state`: the sled's state directory. */
-  constructor(options: { readonly state: string }) {
+  /** `state`: the sled's state directory. `tag` sets its control groups apart from another's. */
+  constructor(options: { readonly state: string; readonly tag: string }) {
+    this.#tag = options.tag
     this.#bundles = join(options.state, 'zones')
     this.#root = join(options.state, 'crun')
     mkdirSync(this.#bundles, { recursive: true, mode: 0o700 })
@@ -61,7 +64,7 @@ export class LinuxZones implements Zones {
 
   readonly list: Zones['list'] = async () => {
     const zones: ZoneFound[] = []
-    for (const name of readdirSync(this.#bundles).toSorted()) {
+    for (const name of listed(this.#bundles).toSorted()) {
       const found = await this.find(name)
       if (!found.ok) return found
       zones.push(found.value)
@@ -109,7 +112,7 @@ export class LinuxZones implements Zones {
   /** Ends every zone of this sled and removes the runtime's records. */
   async destroyAll(grace_ms: number): Promise<Result<null, 'os_failed'>> {
     // A container whose bundle is gone is still known to the runtime.
-    const names = new Set([...readdirSync(this.#bundles), ...readdirSync(this.#root)])
+    const names = new Set([...listed(this.#bundles), ...listed(this.#root)])
     for (const name of names) {
       const removed = await this.remove(name, grace_ms)
       if (!removed.ok) return removed
@@ -163,10 +166,15 @@ export class LinuxZones implements Zones {
     const root = join(bundle, 'root')
     mkdirSync(root, { recursive: true, mode: 0o755 })
     for (const { name, target } of rootLinks()) {
-      if (!existsSync(join(root, name))) symlinkSync(target, join(root, name))
+      // lstat, because the link leads nowhere until the runtime has mounted what it points to.
+      const link = join(root, name)
+      if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync(target, link)
     }
     rmSync(join(bundle, 'crun.log'), { force: true })
-    writeFileSync(join(bundle, 'config.json'), JSON.stringify(ociConfig(config, root, fds)))
+    writeFileSync(
+      join(bundle, 'config.json'),
+      JSON.stringify(ociConfig(config, { root, fds, cgroup: `/ox${this.#tag}_${config.name}` })),
+    )
   }
 
   /** Runs the OCI runtime to its end. */
@@ -209,14 +217,31 @@ export class LinuxZones implements Zones {
   }
 }
 
+/**
+ * crun where it works, else runc. crun refuses machines that have controllers in both versions of
+ * the cgroup hierarchy ("hybrid mode"), whatever it is asked to manage.
+ */
 function ociTool(): Result<{ path: string; options: readonly string[] }, 'os_failed'> {
   const crun = findTool('crun')
   // Limits come with a later version; without them crun needs no cgroup of its own.
-  if (crun !== null) return ok({ path: crun, options: ['--cgroup-manager=disabled'] })
+  if (crun !== null && !isHybrid())
+    return ok({ path: crun, options: ['--cgroup-manager=disabled'] })
   const runc = findTool('runc')
   if (runc !== null) return ok({ path: runc, options: [] })
-  return err('os_failed', 'crun (or runc) is missing: run tools/install_prerequisites.sh')
+  return crun === null
+    ? err('os_failed', 'crun (or runc) is missing: run tools/install_prerequisites.sh')
+    : err('os_failed', 'crun does not run under hybrid cgroups and runc is missing: install runc')
 }
+
+const listed = (path: string) => (existsSync(path) ? readdirSync(path) : [])
+
+function isHybrid(): boolean {
+  const path = '/sys/fs/cgroup/unified/cgroup.controllers'
+  return existsSync(path) && readFileSync(path, 'utf8').trim() !== ''
+}
+
+/** The address is somebody else's, or not this machine's. */
+const takenCodes: ReadonlySet<string> = new Set(['EADDRINUSE', 'EADDRNOTAVAIL'])
 
 function openListeners(
   config: ZoneConfig,
@@ -224,10 +249,11 @@ function openListeners(
   const fds: number[] = []
   for (const { address, port } of config.listen) {
     try {
-      fds.push(listenTcp(address, port))
+      fds.push(listenTcp(address, port, null))
     } catch (error) {
       for (const fd of fds) closeSync(fd)
-      return hasCode(error, 'EADDRINUSE', 'EADDRNOTAVAIL')
+      const isTaken = error instanceof OsError && takenCodes.has(error.code)
+      return isTaken
         ? err('address_taken', `${explain(error)}: choose another address with --external`)
         : err('os_failed', explain(error))
     }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import WebSocket from 'ws'
-import { attempt, leftovers, sh, TestRack, until } from '#test/kit/rack.ts'
+import { attempt, containers, leftovers, sh, TestRack, until } from '#test/kit/rack.ts'
 
 const project = '/organizations/myorg/projects/myproj'
 const rack = new TestRack('linux')
@@ -158,7 +158,7 @@ test('oxide alone takes the guide from an organization to a login prompt', async
 
 test('the guest and Nexus live in containers that crun knows by their zone names', () => {
   const state = join(rack.state, 'sled1')
-  const list = attempt('crun', ['--root', join(state, 'crun'), 'list']).stdout
+  const list = containers(join(state, 'crun'))
   assert.match(list, /^oxz_nexus\s+\d+\s+running/m)
   assert.match(list, /^oxz_propolis-server_[0-9a-f-]+\s+\d+\s+running/m)
 })
@@ -312,12 +312,10 @@ test('a guest survives kill -9 of the supervisor, which then adopts it', async (
 
 test('rack down leaves nothing, also when everything was killed with -9 first', async () => {
   const supervisor = rack.supervisorPid
-  const list = attempt('crun', ['--root', join(rack.state, 'sled1/crun'), 'list', '-f', 'json'])
-  const zones = JSON.parse(list.stdout) as ReadonlyArray<{ id: string; pid: number }>
-  const nexus = zones.find((zone) => zone.id === 'oxz_nexus')
-  assert.ok(nexus !== undefined)
+  const nexus = /^oxz_nexus\s+(\d+)/m.exec(containers(join(rack.state, 'sled1/crun')))
+  assert.ok(nexus !== null)
   process.kill(supervisor, 'SIGKILL')
-  process.kill(nexus.pid, 'SIGKILL')
+  process.kill(Number(nexus[1]), 'SIGKILL')
   await rack.down()
   assert.deepEqual(leftovers(tag, rack.state), [])
 })

@@ -152,11 +152,17 @@ export class TestRack {
   }
 }
 
+/** What the OCI runtimes of this machine say runs below a records directory. */
+export function containers(root: string): string {
+  return ['crun', 'runc'].map((tool) => attempt(tool, ['--root', root, 'list']).stdout).join('')
+}
+
+const lines = (file: string, args: readonly string[]) =>
+  attempt(file, args).stdout.split('\n').filter(Boolean)
+
 /** What of a rack the machine still has: kernel objects, processes and files. */
 export function leftovers(tag: string, state: string): readonly string[] {
   const found: string[] = []
-  const lines = (file: string, args: readonly string[]) =>
-    attempt(file, args).stdout.split('\n').filter(Boolean)
   found.push(...lines('ip', ['netns', 'list']).filter((line) => line.includes(`ox${tag}`)))
   found.push(...lines('ip', ['-o', 'link']).filter((line) => line.includes(tag)))
   found.push(
@@ -173,6 +179,7 @@ export function leftovers(tag: string, state: string): readonly string[] {
       continue
     }
   }
+  found.push(...lines('find', ['/sys/fs/cgroup', '-name', `ox${tag}_*`]))
   if (existsSync(state) && statSync(state).isDirectory()) {
     found.push(...lines('find', [state, '-mindepth', '1']))
   }
