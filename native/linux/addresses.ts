@@ -1,4 +1,5 @@
 /** Addresses as text and as the bytes that the kernel takes. */
+import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /** `address/length`, taken apart. */
@@ -10,7 +11,7 @@ export interface Prefix {
 
 /** The 4 or 16 bytes of an address; throws when the text is none. */
 export function ipBytes(text: string): Buffer {
-  if (!ipaddr.isValid(text)) throw new Error(`"${text}" is not an IP address`)
+  if (isIP(text) === 0) throw new Error(`"${text}" is not an IP address`)
   return Buffer.from(ipaddr.parse(text).toByteArray())
 }
 
