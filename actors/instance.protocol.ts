@@ -34,6 +34,7 @@ export const instanceSpec = Type.Object({
       id: uuid,
       slot: Type.Integer({ minimum: 0, maximum: 7 }),
       read_only: Type.Boolean(),
+      block_size: Type.Integer(),
     }),
     { maxItems: 8 },
   ),
@@ -79,17 +80,11 @@ export const instanceProtocol = protocol('instance', 1, {
     errors: ['invalid_transition', 'no_space', 'os_failed'],
     idempotent: true,
   }),
-  /** Internal: what the machine was seen to do, or a step of the actor's own work done. */
+  /** Internal: what the machine was seen to do, or that it has not ended in time. */
   observed: call(3, {
     request: Type.Object({
       propolis_id: uuid,
-      event: Type.Union([
-        Type.Literal('running'),
-        Type.Literal('reset'),
-        Type.Literal('shutdown'),
-        Type.Literal('exited'),
-        Type.Literal('start_failed'),
-      ]),
+      event: Type.Enum(['running', 'reset', 'shutdown', 'exited', 'overdue']),
     }),
     reply: nothing,
     errors: [],
@@ -122,4 +117,10 @@ export const instanceProtocol = protocol('instance', 1, {
     lane: 'urgent',
     idempotent: true,
   }),
+  /** Internal: does what the state still asks for (start the guest, let go of a dead one). */
+  advance: call(7, { request: nothing, reply: nothing, errors: [] }),
+  /** Internal: sends the newest runtime to Nexus, until it is taken. */
+  report: call(8, { request: nothing, reply: nothing, errors: [] }),
+  /** Internal: Nexus has taken a report. */
+  reported: call(9, { request: Type.Object({ gen: generation }), reply: nothing, errors: [] }),
 })

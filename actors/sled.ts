@@ -30,6 +30,8 @@ export interface SledDeps {
   readonly nexusConnected: () => boolean
   /** Called after every reconcile with what still stands in the way. */
   readonly onReconciled: (troubles: readonly Trouble[]) => void
+  /** A Nexus has taken this sled in. */
+  readonly onAnnounced: (nexus: string) => void
 }
 /** What stands in the way: the failure's code, and a sentence. */
 export interface Trouble {
@@ -105,13 +107,12 @@ export const sled = behaviour({
         },
         { timeout_ms: limits.link_connect_ms },
       )
-      if (!told.ok) {
-        context.log.warn('nexus did not take the announcement', {
-          nexus: request.nexus,
-          error: told.error,
-          detail: told.detail,
-        })
-        context.after(limits.link_retry_ms_max, 'announce', request)
+      if (told.ok) {
+        context.deps.onAnnounced(request.nexus)
+      } else if (context.deps.nexusConnected()) {
+        const { error, detail } = told
+        context.log.warn('nexus did not take the announcement', { ...request, error, detail })
+        context.after(limits.link_retry_ms_min, 'announce', request)
       }
       return { state, result: ok(null) }
     },

@@ -42,8 +42,9 @@ export const zone = behaviour({
 
   init: async (context: ZoneContext): Promise<State> => {
     const entry = await journal(context).call('get', { kind: 'zone', id: context.id }, journalTime)
-    if (!entry.ok)
+    if (!entry.ok) {
       throw new Error(`zone ${context.id}: the journal cannot be read: ${entry.detail}`)
+    }
     const found = await context.deps.zones.find(context.id)
     if (!found.ok) throw new Error(`zone ${context.id}: ${found.detail}`)
     const wanted = fits(journaled, entry.value) ? entry.value.spec : null

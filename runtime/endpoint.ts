@@ -13,6 +13,8 @@ import { encodeFrame, flags, FrameError, type Frame } from './wire/frame.ts'
 
 /** A call that has arrived and wants an actor. */
 export interface Incoming {
+  /** The host it is for. */
+  readonly host: string
   readonly protocol: string
   readonly actor: string
   readonly op: number
@@ -28,7 +30,15 @@ export interface EndpointOptions {
   readonly send: (bytes: Uint8Array) => boolean
   readonly onCall: (incoming: Incoming) => void
 }
+/** Whom a call is for. */
+export interface Target {
+  readonly host: string
+  readonly protocol: Protocol
+  readonly id: string
+  readonly name: string
+}
 interface Outgoing {
+  readonly host: string
   readonly protocol: string
   readonly actor: string
   readonly op: number
@@ -54,17 +64,13 @@ export class Endpoint {
   }
 
   /** Sends a call and waits for its reply, its deadline, or the end of the channel. */
-  async call(
-    target: { readonly protocol: Protocol; readonly id: string; readonly name: string },
-    request: unknown,
-    options: CallOptions,
-  ): Promise<Answer> {
-    const { protocol, id, name } = target
+  async call(target: Target, request: unknown, options: CallOptions): Promise<Answer> {
+    const { host, protocol, id, name } = target
     const row = protocol.messages[name]
     const what = `${protocol.name}/${id} ${name}`
     if (row === undefined) return err('unsupported', `${what}: no such message`)
     const urgent = row.lane === 'urgent'
-    const outgoing = { protocol: protocol.name, actor: id, op: row.op, urgent, request, what }
+    const outgoing = { host, protocol: protocol.name, actor: id, op: row.op, urgent, request, what }
     const answer = await this.#exchange(outgoing, options)
     if (!answer.ok) return answer
     const wrong = misfit(row.reply, answer.value)
@@ -92,6 +98,7 @@ export class Endpoint {
       op: outgoing.op,
       correlation,
       remaining_ms: options.timeout_ms,
+      host: outgoing.host,
       protocol: outgoing.protocol,
       actor: outgoing.actor,
       payload: outgoing.request,
@@ -154,6 +161,7 @@ export class Endpoint {
     const abort = new AbortController()
     this.#serving.set(correlation, abort)
     this.#options.onCall({
+      host: frame.host,
       protocol: frame.protocol,
       actor: frame.actor,
       op: frame.op,
@@ -211,6 +219,7 @@ const empty = {
   op: 0,
   correlation: 0,
   remaining_ms: 0,
+  host: '',
   protocol: '',
   actor: '',
   payload: null,

@@ -5,7 +5,7 @@
 import type { AnyBehaviour, Behaviour, CallOptions, Ref } from './actor.ts'
 import { Cell, type Answer, type CellInfo, type Services } from './cell.ts'
 import type { Clock } from './clock.ts'
-import type { Endpoint, Incoming } from './endpoint.ts'
+import type { Endpoint, Incoming, Target } from './endpoint.ts'
 import type { Log } from './log.ts'
 import type { Protocol } from './protocol.ts'
 import type { Random } from './random.ts'
@@ -80,10 +80,10 @@ export class System {
       const wrong = misfit(row.request, request)
       if (wrong !== '') return err('invalid', `${what}: the request breaks its schema: ${wrong}`)
       if (options.signal?.aborted === true) return err('cancelled', `${what}: the caller gave up`)
-      const target = { protocol, id, name }
-      if (host !== null && host !== this.#options.host) {
-        const link = this.#options.toHost(host)
-        if (link === null) return err('unreachable', `${what}: no link to ${host}`)
+      const target = { host: host ?? this.#options.host, protocol, id, name }
+      if (target.host !== this.#options.host) {
+        const link = this.#options.toHost(target.host)
+        if (link === null) return err('unreachable', `${what}: no link to ${target.host}`)
         return await link.call(target, request, options)
       }
       const thread = this.#options.routes[protocol.name] ?? this.#options.thread
@@ -98,19 +98,15 @@ export class System {
     return { call: call as Ref<P>['call'] }
   }
 
-  /** Serves a call that came over a channel: here, or passed on to the thread that hosts the kind. */
+  /** Serves a call that came over a channel, or passes it on: to its host, to its kind's thread. */
   serve(incoming: Incoming): void {
+    if (incoming.host !== this.#options.host) {
+      this.#passOn(incoming, this.#options.toHost(incoming.host), `no link to ${incoming.host}`)
+      return
+    }
     const thread = this.#options.routes[incoming.protocol] ?? this.#options.thread
-    if (thread === this.#options.thread) {
-      this.#serveHere(incoming)
-      return
-    }
-    const way = this.#options.toThread(thread)
-    if (way === null) {
-      incoming.answer(err('unreachable', `thread ${thread} is not up`))
-      return
-    }
-    void way.forward(incoming).then(incoming.answer)
+    if (thread === this.#options.thread) this.#serveHere(incoming)
+    else this.#passOn(incoming, this.#options.toThread(thread), `thread ${thread} is not up`)
   }
 
   /** What runs here, for people. */
@@ -124,11 +120,12 @@ export class System {
     for (const cell of [...this.#cells.values()].toReversed()) await cell.stop()
   }
 
-  async #callHere(
-    target: { readonly protocol: Protocol; readonly id: string; readonly name: string },
-    request: unknown,
-    options: CallOptions,
-  ): Promise<Answer> {
+  #passOn(incoming: Incoming, way: Endpoint | null, otherwise: string): void {
+    if (way === null) incoming.answer(err('unreachable', otherwise))
+    else void way.forward(incoming).then(incoming.answer)
+  }
+
+  async #callHere(target: Target, request: unknown, options: CallOptions): Promise<Answer> {
     const { protocol, id, name } = target
     const lane = protocol.messages[name]?.lane ?? 'normal'
     const { promise, resolve } = Promise.withResolvers<Answer>()

@@ -14,10 +14,10 @@ import {
 import { expose, transfer, wrap, type Remote } from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import type { CellInfo } from './cell.ts'
-import type { Clock } from './clock.ts'
+import { systemClock, type Clock } from './clock.ts'
 import { Endpoint, type Incoming } from './endpoint.ts'
 import type { Log } from './log.ts'
-import { explain } from './result.ts'
+import { err, explain } from './result.ts'
 import { decodeFrame } from './wire/frame.ts'
 
 /** What main may ask of a thread. */
@@ -181,32 +181,35 @@ export class Threads {
   }
 }
 
-/** What a thread's composition root gives back to be controlled by. */
+/** What a thread's composition root gives back. */
 export interface Hosted {
+  readonly serve: (incoming: Incoming) => void
   readonly stop: () => Promise<void>
   readonly inspect: () => readonly CellInfo[]
 }
 
 /**
  * The thread's side: called once by the thread's entry module. `compose` builds the actors when
- * main says so; by then the ways to the other threads exist.
+ * main says so; by then the ways to main and to the threads before this one exist.
  */
 export function hostThread(
-  links: (name: string) => ThreadLinks,
   compose: (name: string, data: unknown, links: ThreadLinks) => Promise<Hosted>,
 ): void {
   if (parentPort === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { name, data } = workerData as { name: string; data: unknown }
-  const own = links(name)
   let hosted: Hosted | null = null
+  const links = new ThreadLinks(systemClock, (incoming) => {
+    if (hosted === null) incoming.answer(err('unreachable', `thread ${name} is still starting`))
+    else hosted.serve(incoming)
+  })
   const control: ThreadControl = {
     connect: (thread, port) => {
-      own.connect(thread, port)
+      links.connect(thread, port)
     },
     start: async () => {
-      hosted = await compose(name, data, own)
+      hosted = await compose(name, data, links)
     },
     stop: async () => {
       await hosted?.stop()

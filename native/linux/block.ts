@@ -2,7 +2,8 @@
  * Volumes as raw files, each offered over NBD by a qemu-storage-daemon of its own:
  *
  *   <state>/volumes/<id>.raw       the volume; <id>.partial while it is being filled
- *   <state>/nbd/<id>.sock .pid     its server, which outlives us
+ *   <state>/nbd/<id>/sock, pid     its server, which outlives us; a directory each, so that a guest
+ *                                  can be shown one without the others
  *
  * A volume is whole once it has its final name: filling ends with fsync and rename.
  */
@@ -115,12 +116,17 @@ export class LinuxBlock implements Block {
 
   readonly probe: Block['probe'] = async (url) => await probeImage(url)
 
-  readonly destroyAll: Block['destroyAll'] = async () => {
-    for (const name of readdirSync(this.#servers)) {
-      if (!name.endsWith('.pid')) continue
-      const stopped = await this.#stopServer(name.slice(0, -'.pid'.length))
+  readonly unexportAll: Block['unexportAll'] = async () => {
+    for (const id of readdirSync(this.#servers)) {
+      const stopped = await this.#stopServer(id)
       if (!stopped.ok) return stopped
     }
+    return ok(null)
+  }
+
+  readonly destroyAll: Block['destroyAll'] = async () => {
+    const stopped = await this.unexportAll()
+    if (!stopped.ok) return stopped
     rmSync(this.#servers, { recursive: true, force: true })
     rmSync(this.#volumes, { recursive: true, force: true })
     return ok(null)
@@ -132,6 +138,7 @@ export class LinuxBlock implements Block {
       return err('os_failed', `${daemon} is missing: run tools/install_prerequisites.sh`)
     }
     const socket = this.#socket(id)
+    mkdirSync(this.#serverDirectory(id), { recursive: true, mode: 0o700 })
     const mode = read_only ? 'read-only=on' : 'read-only=off,discard=unmap'
     const child = spawn(
       program,
@@ -181,8 +188,7 @@ export class LinuxBlock implements Block {
         await sleep(10)
       }
     }
-    rmSync(this.#socket(id), { force: true })
-    rmSync(this.#pid(id), { force: true })
+    rmSync(this.#serverDirectory(id), { recursive: true, force: true })
     return ok(null)
   }
 
@@ -201,8 +207,9 @@ export class LinuxBlock implements Block {
   }
 
   readonly #raw = (id: string) => join(this.#volumes, `${id}.raw`)
-  readonly #socket = (id: string) => join(this.#servers, `${id}.sock`)
-  readonly #pid = (id: string) => join(this.#servers, `${id}.pid`)
+  readonly #serverDirectory = (id: string) => join(this.#servers, id)
+  readonly #socket = (id: string) => join(this.#servers, id, 'sock')
+  readonly #pid = (id: string) => join(this.#servers, id, 'pid')
 }
 
 function sourceOf(spec: VolumeSpec, guest_image: string): FillTask['source'] {

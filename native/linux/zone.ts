@@ -109,8 +109,7 @@ export class LinuxZones implements Zones {
     return ok(null)
   }
 
-  /** Ends every zone of this sled and removes the runtime's records. */
-  async destroyAll(grace_ms: number): Promise<Result<null, 'os_failed'>> {
+  readonly destroyAll: Zones['destroyAll'] = async (grace_ms) => {
     // A container whose bundle is gone is still known to the runtime.
     const names = new Set([...listed(this.#bundles), ...listed(this.#root)])
     for (const name of names) {
@@ -224,8 +223,9 @@ export class LinuxZones implements Zones {
 function ociTool(): Result<{ path: string; options: readonly string[] }, 'os_failed'> {
   const crun = findTool('crun')
   // Limits come with a later version; without them crun needs no cgroup of its own.
-  if (crun !== null && !isHybrid())
+  if (crun !== null && !isHybrid()) {
     return ok({ path: crun, options: ['--cgroup-manager=disabled'] })
+  }
   const runc = findTool('runc')
   if (runc !== null) return ok({ path: runc, options: [] })
   return crun === null

@@ -41,6 +41,8 @@ export interface Block {
   readonly probe: (
     url: string,
   ) => Promise<Result<number, 'unreachable_url' | 'bad_status' | 'no_length'>>
+  /** Ends every server, also one that a killed process started; the volumes stay. */
+  readonly unexportAll: () => Promise<Result<null, 'os_failed'>>
   /** Ends every server and removes every volume of this sled, also what a killed process made. */
   readonly destroyAll: () => Promise<Result<null, 'os_failed'>>
 }

@@ -28,4 +28,6 @@ export interface Zones {
   readonly boot: (config: ZoneConfig) => Promise<Result<ZoneFound, 'address_taken' | 'os_failed'>>
   /** Ends it (TERM, then KILL after `grace_ms`) and removes what was made for it. */
   readonly remove: (name: string, grace_ms: number) => Promise<Result<null, 'os_failed'>>
+  /** Ends every zone of this sled, also what a killed process booted, and forgets all records. */
+  readonly destroyAll: (grace_ms: number) => Promise<Result<null, 'os_failed'>>
 }

@@ -61,6 +61,10 @@ export function simBlock(file: string | null = null): SimBlock {
       save()
       return ok(null)
     },
+    unexportAll: async () => {
+      for (const volume of volumes.values()) set({ ...volume, exported: false })
+      return ok(null)
+    },
     probe: probeImage,
     destroyAll: async () => {
       volumes.clear()

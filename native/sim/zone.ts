@@ -115,6 +115,16 @@ export class SimZones implements Zones {
     return ok(null)
   }
 
+  readonly destroyAll: Zones['destroyAll'] = async (grace_ms) => {
+    if (!existsSync(this.#directory)) return ok(null)
+    for (const file of readdirSync(this.#directory)) {
+      const removed = await this.remove(file.replace(/\.json$/, ''), grace_ms)
+      if (!removed.ok) return removed
+    }
+    rmSync(this.#directory, { recursive: true, force: true })
+    return ok(null)
+  }
+
   readonly #file = (name: string) => join(this.#directory, `${name}.json`)
 
   #identity(name: string): ProcessIdentity | null {

@@ -2,9 +2,10 @@
  * One frame for threads and hosts. All numbers are big-endian:
  *
  *   u32 length of what follows · u8 kind · u8 flags · u16 op · u32 correlation · u32 remaining ms
- *   · u8 protocol length · u16 actor length · protocol · actor · msgpack payload
+ *   · u8 host length · u8 protocol length · u16 actor length · host · protocol · actor
+ *   · msgpack payload
  *
- * `op` names a row of the protocol; in a reply it is 0 for ok, 1 for a failure. The remaining time
+ * `host` is whom a call is for; a thread passes on what is for another host. `op` names a row of the protocol; in a reply it is 0 for ok, 1 for a failure. The remaining time
  * is relative, because two hosts' clocks differ.
  */
 import { Packr } from 'msgpackr'
@@ -23,27 +24,29 @@ export interface Frame {
   readonly op: number
   readonly correlation: number
   readonly remaining_ms: number
+  readonly host: string
   readonly protocol: string
   readonly actor: string
   readonly payload: unknown
 }
 
-const header_bytes = 19
+const header_bytes = 20
 /** What a frame may say at most; a longer one ends the connection. */
 export const frame_bytes_max = limits.frame_bytes_max
 
 /** A frame that cannot be read: the connection it came on is over. */
 export class FrameError extends Error {}
 
+const empty = Buffer.alloc(0)
 // Plain maps, no records: a frame must be readable without any that came before it.
 const packr = new Packr({ useRecords: false, int64AsType: 'number' })
 
 /** The whole frame, length included. Throws FrameError when it would exceed the limit. */
 export function encodeFrame(frame: Frame): Buffer {
-  const protocol = Buffer.from(frame.protocol)
-  const actor = Buffer.from(frame.actor)
+  const names = [frame.host, frame.protocol, frame.actor].map((name) => Buffer.from(name))
+  const [host = empty, protocol = empty, actor = empty] = names
   const payload = packr.pack(frame.payload)
-  const total = header_bytes + protocol.length + actor.length + payload.length
+  const total = header_bytes + host.length + protocol.length + actor.length + payload.length
   if (total - 4 > frame_bytes_max) {
     throw new FrameError(`a frame of ${total} bytes exceeds ${frame_bytes_max}`)
   }
@@ -54,11 +57,11 @@ export function encodeFrame(frame: Frame): Buffer {
   out.writeUInt16BE(frame.op, 6)
   out.writeUInt32BE(frame.correlation, 8)
   out.writeUInt32BE(Math.min(0xffff_ffff, Math.max(0, Math.ceil(frame.remaining_ms))), 12)
-  out.writeUInt8(protocol.length, 16)
-  out.writeUInt16BE(actor.length, 17)
-  protocol.copy(out, header_bytes)
-  actor.copy(out, header_bytes + protocol.length)
-  payload.copy(out, header_bytes + protocol.length + actor.length)
+  out.writeUInt8(host.length, 16)
+  out.writeUInt8(protocol.length, 17)
+  out.writeUInt16BE(actor.length, 18)
+  let at = header_bytes
+  for (const part of [...names, payload]) at += part.copy(out, at)
   return out
 }
 
@@ -68,8 +71,9 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   if (view.length < header_bytes) throw new FrameError('a frame shorter than its header')
   const kind = kindNames.get(view.readUInt8(4))
   if (kind === undefined) throw new FrameError(`unknown frame kind ${view.readUInt8(4)}`)
-  const protocolEnd = header_bytes + view.readUInt8(16)
-  const actorEnd = protocolEnd + view.readUInt16BE(17)
+  const hostEnd = header_bytes + view.readUInt8(16)
+  const protocolEnd = hostEnd + view.readUInt8(17)
+  const actorEnd = protocolEnd + view.readUInt16BE(18)
   if (actorEnd > view.length) throw new FrameError('names reach past the end of the frame')
   let payload: unknown
   try {
@@ -83,7 +87,8 @@ export function decodeFrame(bytes: Uint8Array): Frame {
     op: view.readUInt16BE(6),
     correlation: view.readUInt32BE(8),
     remaining_ms: view.readUInt32BE(12),
-    protocol: view.toString('utf8', header_bytes, protocolEnd),
+    host: view.toString('utf8', header_bytes, hostEnd),
+    protocol: view.toString('utf8', hostEnd, protocolEnd),
     actor: view.toString('utf8', protocolEnd, actorEnd),
     payload,
   }

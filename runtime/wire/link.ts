@@ -215,7 +215,10 @@ class Link {
   }
 
   #guard(incoming: Incoming): void {
-    if (this.#options.exports.some((protocol) => protocol.name === incoming.protocol)) {
+    const isExported = this.#options.exports.some(({ name }) => name === incoming.protocol)
+    if (incoming.host !== this.#options.host) {
+      incoming.answer(err('unreachable', `this is ${this.#options.host}, not ${incoming.host}`))
+    } else if (isExported) {
       this.#options.onCall(incoming)
     } else {
       incoming.answer(err('unsupported', `${incoming.protocol} may not be called from outside`))
@@ -254,6 +257,7 @@ const blank = {
   op: 0,
   correlation: 0,
   remaining_ms: 0,
+  host: '',
   protocol: '',
   actor: '',
   payload: null,

@@ -1,0 +1,302 @@
+/**
+ * An instance: a guest with its ports, its disks and its console on this sled. What was asked for
+ * and how far it came is journaled at every change, so a crash at any point is settled by `init`:
+ * a machine that runs is adopted, one that should run is started, one that died is let go of.
+ *
+ * Starting a guest takes a while and is a message of its own (`advance`); reports to Nexus leave
+ * through an outbox (`report` until `reported`) and hold nothing up.
+ */
+import assert from 'node:assert/strict'
+import { Type } from 'typebox'
+import { limits } from '#config/limits.ts'
+import type { Vmm } from '#native/platform/vmm.ts'
+import { behaviour, type Context } from '#runtime/actor.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
+import { fits } from '#runtime/schema.ts'
+import { releaseGuest, startGuest } from './instance.work.ts'
+import {
+  instanceProtocol,
+  instanceRuntime,
+  instanceSpec,
+  type InstanceRuntime,
+  type InstanceSpec,
+} from './instance.protocol.ts'
+import { planRequest, planSeen, type Action, type RunState } from './instance.state.ts'
+import { journalProtocol } from './journal.protocol.ts'
+import { nexusProtocol } from './nexus.protocol.ts'
+import { generation } from './schema.ts'
+
+export interface InstanceDeps {
+  readonly vmm: Vmm
+  readonly sled_id: string
+  /** Hosts of Nexus members; a report goes to the first that takes it. */
+  readonly nexus_hosts: () => readonly string[]
+}
+export type InstanceContext = Context<InstanceDeps, typeof instanceProtocol>
+
+const record = Type.Object({
+  spec: instanceSpec,
+  runtime: instanceRuntime,
+  reported_gen: generation,
+})
+interface State {
+  /** Null: nobody asked for this instance, or it is destroyed. */
+  readonly spec: InstanceSpec | null
+  readonly runtime: InstanceRuntime
+  readonly reported_gen: number
+  /** Ends the watch over the running machine. */
+  readonly unwatch: () => void
+  readonly report_pause_ms: number
+}
+
+const journalTime = { timeout_ms: limits.zone_boot_ms_max }
+const report_pause_ms_min = 100
+const report_pause_ms_max = 5_000
+const idle = () => undefined
+
+export const instance = behaviour({
+  protocol: instanceProtocol,
+  child: {
+    restart: 'permanent',
+    restarts_max: 5,
+    restarts_period_ms: 30_000,
+    shutdown_ms: 2_000,
+    mailbox_max: 64,
+    thread: 'compute',
+    activation: 'by_id',
+  },
+
+  init: async (context: InstanceContext): Promise<State> => {
+    const found = await journal(context).call('get', key(context), journalTime)
+    if (!found.ok) throw new Error(`instance ${context.id}: journal: ${found.detail}`)
+    if (!fits(record, found.value)) {
+      return { ...blank(context), spec: null }
+    }
+    return await adopt(context, { ...blank(context), ...found.value })
+  },
+  invariant: (state) => {
+    assert(state.reported_gen <= state.runtime.gen, 'no report is ahead of the state')
+  },
+  stop: (_context, state) => {
+    state.unwatch()
+  },
+
+  handlers: {
+    get: (_context, state) => ({ state, result: ok(state.spec === null ? null : state.runtime) }),
+
+    ensure: async (context, state, request) => {
+      const planned = planRequest(state.runtime.run_state, request.target)
+      if (!planned.ok) return { state, result: planned }
+      const { next, action } = planned.value
+      // A running guest keeps what it was started with; the rest is taken up at its next start.
+      const spec = state.spec === null || action === 'run' ? request.spec : state.spec
+      const based = withGeneration({ ...state, spec }, request.gen)
+      if (next === state.runtime.run_state && state.spec !== null) {
+        return { state: based, result: ok(based.runtime) }
+      }
+      const moved = await move(context, based, next)
+      if (!moved.ok) return { state, result: moved }
+      const acted = await act(context, moved.value, action)
+      return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
+    },
+
+    observed: async (context, state, request) => {
+      if (state.spec?.propolis_id !== request.propolis_id) return { state, result: ok(null) }
+      const { next, action } = planSeen(state.runtime.run_state, request.event)
+      if (action === 'kill') await context.deps.vmm.kill(context.id)
+      if (action === 'release') {
+        state.unwatch()
+        const released = await releaseGuest(context, state.spec)
+        if (!released.ok) {
+          context.log.warn('a dead guest is not let go of yet', { detail: released.detail })
+          context.after(report_pause_ms_max, 'observed', request)
+          return { state, result: ok(null) }
+        }
+      }
+      const moved = await move(context, state, next)
+      return { state: moved.ok ? moved.value : state, result: ok(null) }
+    },
+
+    advance: async (context, state) => {
+      if (state.spec === null || state.runtime.run_state !== 'starting') {
+        return { state, result: ok(null) }
+      }
+      const started = await startGuest(context, state.spec)
+      if (started.ok) {
+        const unwatch = watch(context, state.spec)
+        const moved = await move(context, state, 'running')
+        return { state: { ...(moved.ok ? moved.value : state), unwatch }, result: ok(null) }
+      }
+      context.log.error('the guest could not be started', { detail: started.detail })
+      await releaseGuest(context, state.spec)
+      const failed = await move(context, state, 'failed')
+      return { state: failed.ok ? failed.value : state, result: ok(null) }
+    },
+
+    serial_read: async (context, state, request) => {
+      const from =
+        request.most_recent === null ? (request.from_start ?? 0) : -Math.max(1, request.most_recent)
+      const read = await context.deps.vmm.serialRead(context.id, from, request.max_bytes)
+      return { state, result: read.ok ? ok({ ...read.value }) : read }
+    },
+
+    serial_write: async (context, state, request) => ({
+      state,
+      result: await context.deps.vmm.serialWrite(context.id, request.data),
+    }),
+
+    destroy: async (context, state) => {
+      state.unwatch()
+      const { spec } = state
+      const released = spec === null ? ok(null) : await releaseGuest(context, spec)
+      if (!released.ok) return { state, result: released }
+      const forgotten = await context.deps.vmm.forget(context.id)
+      if (!forgotten.ok) return { state, result: forgotten }
+      const removed = await journal(context).call('remove', key(context), journalTime)
+      if (!removed.ok) return { state, result: err('os_failed', `journal: ${removed.detail}`) }
+      return { state: { ...state, spec: null, unwatch: idle }, result: ok(null), stop: true }
+    },
+
+    report: (context, state) => ({ state, result: send(context, state) }),
+
+    reported: async (context, state, { gen }) => {
+      const reported: State = {
+        ...state,
+        reported_gen: Math.min(state.runtime.gen, Math.max(state.reported_gen, gen)),
+        report_pause_ms: report_pause_ms_min,
+      }
+      if (state.spec !== null) await write(context, reported)
+      if (reported.reported_gen < reported.runtime.gen) context.after(0, 'report', null)
+      return { state: reported, result: ok(null) }
+    },
+  },
+})
+
+const journal = (context: InstanceContext) => context.ref(journalProtocol, 'sled')
+const key = (context: InstanceContext) => ({ kind: 'instance', id: context.id })
+
+const blank = (context: InstanceContext): State => ({
+  spec: null,
+  runtime: { run_state: 'creating', gen: 0, time_updated_ms: context.clock.now() },
+  reported_gen: 0,
+  unwatch: idle,
+  report_pause_ms: report_pause_ms_min,
+})
+
+/** Puts what the journal says and what runs together, after a restart or a crash. */
+async function adopt(context: InstanceContext, state: State): Promise<State> {
+  const { spec } = state
+  const machine = await context.deps.vmm.find(context.id)
+  if (!machine.ok) throw new Error(`instance ${context.id}: ${machine.detail}`)
+  if (state.reported_gen < state.runtime.gen) context.after(0, 'report', null)
+  if (spec === null) return state
+  if (machine.value !== null && machine.value.propolis_id === spec.propolis_id) {
+    const unwatch = watch(context, spec)
+    const now = machine.value.state === 'exited' ? 'exited' : 'running'
+    context.after(0, 'observed', { propolis_id: spec.propolis_id, event: now })
+    if (state.runtime.run_state === 'stopping') {
+      await context.deps.vmm.powerdown(context.id)
+      overdueLater(context, spec)
+    }
+    return { ...state, unwatch }
+  }
+  // No machine: one that was starting is started again, any other live one has ended.
+  context.after(0, 'advance', null)
+  if (state.runtime.run_state !== 'starting') {
+    context.after(0, 'observed', { propolis_id: spec.propolis_id, event: 'exited' })
+  }
+  return state
+}
+
+/** A generation above Nexus' own, so that the next report counts. */
+function withGeneration(state: State, gen: number): State {
+  return gen <= state.runtime.gen ? state : { ...state, runtime: { ...state.runtime, gen } }
+}
+
+/** Journals a new run state, then believes it and tells Nexus. */
+async function move(
+  context: InstanceContext,
+  state: State,
+  run_state: RunState,
+): Promise<Result<State, 'os_failed'>> {
+  if (run_state === state.runtime.run_state && state.runtime.gen > 0) return ok(state)
+  const next: State = {
+    ...state,
+    runtime: { run_state, gen: state.runtime.gen + 1, time_updated_ms: context.clock.now() },
+  }
+  const written = await write(context, next)
+  if (!written.ok) return written
+  context.after(0, 'report', null)
+  return ok(next)
+}
+
+async function write(context: InstanceContext, state: State): Promise<Result<null, 'os_failed'>> {
+  const { spec, runtime, reported_gen } = state
+  const document = { spec, runtime, reported_gen }
+  const written = await journal(context).call('put', { ...key(context), document }, journalTime)
+  return written.ok ? written : err('os_failed', `instance ${context.id}: ${written.detail}`)
+}
+
+async function act(
+  context: InstanceContext,
+  state: State,
+  action: Action,
+): Promise<Result<null, 'os_failed'>> {
+  switch (action) {
+    case 'none':
+      return ok(null)
+    case 'run':
+      context.after(0, 'advance', null)
+      return ok(null)
+    case 'reboot':
+      return await context.deps.vmm.reset(context.id)
+    case 'stop':
+    case 'destroy': {
+      if (state.spec === null) return ok(null)
+      if (action === 'destroy') return await context.deps.vmm.kill(context.id)
+      overdueLater(context, state.spec)
+      // A guest that was not running yet has no power button: it ends as soon as it is seen.
+      const pressed = await context.deps.vmm.powerdown(context.id)
+      if (!pressed.ok) {
+        context.after(0, 'observed', { propolis_id: state.spec.propolis_id, event: 'exited' })
+      }
+      return ok(null)
+    }
+  }
+}
+
+function overdueLater(context: InstanceContext, spec: InstanceSpec): void {
+  context.after(limits.instance_stop_grace_ms, 'observed', {
+    propolis_id: spec.propolis_id,
+    event: 'overdue',
+  })
+}
+
+function watch(context: InstanceContext, spec: InstanceSpec): () => void {
+  return context.deps.vmm.watch(context.id, (event) => {
+    context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
+  })
+}
+
+/** Offers the newest runtime to Nexus' members in turn; tries again later when none takes it. */
+async function send(context: InstanceContext, state: State): Promise<Result<null, never>> {
+  const { runtime, report_pause_ms } = state
+  if (state.reported_gen >= runtime.gen) return ok(null)
+  for (const host of context.deps.nexus_hosts()) {
+    const told = await context
+      .ref(nexusProtocol, 'nexus', host)
+      .call(
+        'instance_report',
+        { sled_id: context.deps.sled_id, instance_id: context.id, runtime },
+        { timeout_ms: limits.link_connect_ms },
+      )
+    // An instance that Nexus does not know any more needs no report.
+    if (told.ok || told.error === 'unknown_instance') {
+      context.after(0, 'reported', { gen: runtime.gen })
+      return ok(null)
+    }
+    context.log.debug('nexus did not take a report', { host, error: told.error })
+  }
+  context.after(Math.min(report_pause_ms * 2, report_pause_ms_max), 'report', null)
+  return ok(null)
+}

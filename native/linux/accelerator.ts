@@ -1,0 +1,87 @@
+/** Whether KVM truly runs guests here: found by running one for a moment, remembered until reboot. */
+import { spawn } from 'node:child_process'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { Type, type Static } from 'typebox'
+import { explain } from '#runtime/result.ts'
+import { fits } from '#runtime/schema.ts'
+
+const verdict = Type.Object({
+  boot_id: Type.String(),
+  kind: Type.Enum(['kvm', 'tcg']),
+  /** QEMU's -cpu argument. */
+  cpu: Type.String(),
+  reason: Type.String(),
+})
+export type Accelerator = Static<typeof verdict>
+
+/** Processor models to try: some hosts offer features that QEMU then cannot set. */
+const kvmModels = ['host', 'host,-arch-capabilities', 'max,-arch-capabilities', 'qemu64'] as const
+const probe_ms_max = 5_000
+
+/** The verdict for this boot of the machine; `file` remembers it. */
+export async function chooseAccelerator(program: string, file: string): Promise<Accelerator> {
+  const boot_id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  const known = remembered(file)
+  if (known?.boot_id === boot_id) return known
+  const found = { boot_id, ...(await probe(program)) }
+  writeFileSync(file, JSON.stringify(found))
+  return found
+}
+
+function remembered(file: string): Accelerator | null {
+  try {
+    const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    return fits(verdict, read) ? read : null
+  } catch {
+    return null
+  }
+}
+
+async function probe(program: string): Promise<Omit<Accelerator, 'boot_id'>> {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK)
+  } catch (error) {
+    return { kind: 'tcg', cpu: 'max', reason: `/dev/kvm cannot be opened: ${explain(error)}` }
+  }
+  let last = ''
+  for (const cpu of kvmModels) {
+    const failure = await runsGuest(program, cpu)
+    if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
+    last = failure
+  }
+  return { kind: 'tcg', cpu: 'max', reason: `a test guest did not run under KVM: ${last}` }
+}
+
+/** Null when the guest's firmware spoke on its debug port, which takes a processor that executes. */
+async function runsGuest(program: string, cpu: string): Promise<string | null> {
+  const child = spawn(
+    program,
+    [
+      ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'q35,accel=kvm'],
+      ...['-cpu', cpu, '-m', '64', '-chardev', 'stdio,id=debug'],
+      ...['-device', 'isa-debugcon,iobase=0x402,chardev=debug'],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  const { promise, resolve } = Promise.withResolvers<string | null>()
+  let complaint = ''
+  child.stderr.on('data', (data: Buffer) => {
+    complaint = (complaint + data.toString()).slice(-300)
+  })
+  child.stdout.once('data', () => {
+    resolve(null)
+  })
+  child.once('error', (error) => {
+    resolve(explain(error))
+  })
+  child.once('exit', () => {
+    resolve(complaint.trim().split('\n')[0] ?? 'it ended at once')
+  })
+  const timer = setTimeout(() => {
+    resolve('its firmware said nothing')
+  }, probe_ms_max)
+  const failure = await promise
+  clearTimeout(timer)
+  child.kill('SIGKILL')
+  return failure
+}

@@ -1,0 +1,196 @@
+/**
+ * Guests in memory: they run at once, say the simulated sled agent's console text, echo what is
+ * typed, and end when their power button is pressed. With a state directory they are written down,
+ * so that a supervisor that starts again finds them as it would find real ones.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Type, type Static } from 'typebox'
+import type { MachineEvent, SerialChunk, Vmm } from '#native/platform/vmm.ts'
+import { systemClock, type Clock } from '#runtime/clock.ts'
+import { err, ok } from '#runtime/result.ts'
+import { fits } from '#runtime/schema.ts'
+import { bootText } from './serial_text.ts'
+
+const machine = Type.Object({
+  propolis_id: Type.String(),
+  isRunning: Type.Boolean(),
+  /** What was typed, echoed after the boot text. */
+  typed: Type.String(),
+})
+const saved = Type.Record(Type.String(), machine)
+type SimMachine = Static<typeof machine>
+
+export interface SimVmmOptions {
+  /** Where guests are written down; null keeps them in memory only. */
+  readonly state: string | null
+  readonly clock?: Clock
+  /** How long a guest takes to end after its power button was pressed. */
+  readonly stop_ms?: number
+}
+export interface SimVmm extends Vmm {
+  /** Names of methods that fail with `os_failed` while they are in here. */
+  readonly faults: Set<string>
+  /** Ends a guest as if it had done so by itself. */
+  readonly exit: (instance_id: string) => void
+}
+
+export function simVmm(options: SimVmmOptions): SimVmm {
+  return new SimMachines(options)
+}
+
+class SimMachines implements SimVmm {
+  readonly faults = new Set<string>()
+  readonly #clock: Clock
+  readonly #stop_ms: number
+  readonly #file: string | null
+  readonly #machines: Map<string, SimMachine>
+  readonly #watchers = new Map<string, Set<(event: MachineEvent) => void>>()
+  /** Viewers that wait for output. */
+  readonly #waiting = new Set<() => void>()
+
+  constructor(options: SimVmmOptions) {
+    this.#clock = options.clock ?? systemClock
+    this.#stop_ms = options.stop_ms ?? 5
+    if (options.state !== null) mkdirSync(options.state, { recursive: true, mode: 0o700 })
+    this.#file = options.state === null ? null : join(options.state, 'guests.json')
+    this.#machines = new Map(Object.entries(load(this.#file)))
+  }
+
+  readonly find: Vmm['find'] = async (id) => {
+    const found = this.#machines.get(id)
+    if (this.faults.has('find')) return scripted('find')
+    return ok(
+      found === undefined
+        ? null
+        : { propolis_id: found.propolis_id, state: found.isRunning ? 'running' : 'exited' },
+    )
+  }
+
+  readonly list: Vmm['list'] = async () =>
+    ok([...this.#machines].map(([instance_id, { propolis_id }]) => ({ instance_id, propolis_id })))
+
+  readonly start: Vmm['start'] = async (spec) => {
+    if (this.faults.has('start')) return scripted('start')
+    const { instance_id, propolis_id } = spec
+    this.#set(instance_id, { propolis_id, isRunning: true, typed: '' })
+    return ok({ propolis_id, state: 'running' })
+  }
+
+  readonly watch: Vmm['watch'] = (id, onEvent) => {
+    const watchers = this.#watchers.get(id) ?? new Set()
+    this.#watchers.set(id, watchers.add(onEvent))
+    return () => {
+      watchers.delete(onEvent)
+    }
+  }
+
+  readonly powerdown: Vmm['powerdown'] = async (id) => {
+    if (this.faults.has('powerdown')) return scripted('powerdown')
+    this.#emit(id, 'shutdown')
+    this.#clock.after(this.#stop_ms, () => {
+      this.exit(id)
+    })
+    return ok(null)
+  }
+
+  readonly reset: Vmm['reset'] = async (id) => {
+    if (this.faults.has('reset')) return scripted('reset')
+    this.#clock.after(0, () => {
+      this.#emit(id, 'reset')
+    })
+    return ok(null)
+  }
+
+  readonly kill: Vmm['kill'] = async (id) => {
+    if (this.faults.has('kill')) return scripted('kill')
+    this.#end(id)
+    return ok(null)
+  }
+
+  readonly forget: Vmm['forget'] = async (id) => {
+    this.#machines.delete(id)
+    this.#save()
+    return ok(null)
+  }
+
+  readonly exit = (id: string): void => {
+    if (this.#end(id)) this.#emit(id, 'exited')
+  }
+
+  readonly serialRead: Vmm['serialRead'] = async (id, from, max_bytes) => {
+    const found = this.#machines.get(id)
+    if (found === undefined) return err('not_running', `instance ${id} has no console here`)
+    return ok(cut(output(id, found), from, max_bytes))
+  }
+
+  readonly serialFollow: Vmm['serialFollow'] = async (id, from, options) => {
+    const end_ms = this.#clock.now() + options.wait_ms
+    for (;;) {
+      const found = this.#machines.get(id)
+      if (found?.isRunning !== true) return err('not_running', `instance ${id} has ended`)
+      const chunk = cut(output(id, found), from, options.max_bytes)
+      const left_ms = end_ms - this.#clock.now()
+      if (chunk.data.length > 0 || left_ms <= 0 || options.signal.aborted) return ok(chunk)
+      await this.#change(left_ms, options.signal)
+    }
+  }
+
+  readonly serialWrite: Vmm['serialWrite'] = async (id, data) => {
+    const found = this.#machines.get(id)
+    if (found?.isRunning !== true) return err('not_running', `instance ${id} does not run`)
+    this.#set(id, { ...found, typed: found.typed + Buffer.from(data).toString('latin1') })
+    return ok(null)
+  }
+
+  readonly accelerator: Vmm['accelerator'] = async () => 'sim: guests are simulated'
+
+  readonly close: Vmm['close'] = () => {
+    for (const wake of this.#waiting) wake()
+  }
+
+  async #change(within_ms: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiting.add(resolve)
+    await Promise.race([promise, this.#clock.sleep(within_ms, signal)])
+    this.#waiting.delete(resolve)
+  }
+
+  #end(id: string): boolean {
+    const found = this.#machines.get(id)
+    if (found?.isRunning !== true) return false
+    this.#set(id, { ...found, isRunning: false })
+    return true
+  }
+
+  #emit(id: string, event: MachineEvent): void {
+    for (const watcher of this.#watchers.get(id) ?? []) watcher(event)
+  }
+
+  #set(id: string, next: SimMachine): void {
+    this.#machines.set(id, next)
+    this.#save()
+    for (const wake of this.#waiting) wake()
+  }
+
+  #save(): void {
+    if (this.#file === null) return
+    writeFileSync(this.#file, JSON.stringify(Object.fromEntries(this.#machines)))
+  }
+}
+
+const scripted = (name: string) => err('os_failed', `${name} fails as scripted`)
+
+const output = (id: string, { typed }: SimMachine) => Buffer.from(bootText(id) + typed, 'latin1')
+
+function cut(whole: Buffer, from: number, max_bytes: number): SerialChunk {
+  const start = from < 0 ? Math.max(0, whole.length + from) : Math.min(from, whole.length)
+  const data = new Uint8Array(whole.subarray(start, start + max_bytes))
+  return { data, last_byte_offset: start + data.length }
+}
+
+function load(file: string | null): Record<string, SimMachine> {
+  if (file === null || !existsSync(file)) return {}
+  const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
+  return fits(saved, read) ? read : {}
+}

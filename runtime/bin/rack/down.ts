@@ -1,0 +1,61 @@
+/**
+ * `luge rack down`: stops the rack and removes what it made, found from the plan and the kernel
+ * alone, so that it works the same after a crash of everything.
+ */
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { ok, type Result } from '#runtime/result.ts'
+import { makeBlock, makePorts, makeZones } from '../backends.ts'
+import { sledConfigOf } from './configs.ts'
+import { nexusState, sledState } from './layout.ts'
+import { planPath, readPlan, type RackPlan } from './plan.ts'
+import { stopSupervisor } from './supervisor.ts'
+
+const grace_ms = 5_000
+
+/** Takes the rack of a state directory down. None there is fine. Repeat it after a failure. */
+export async function rackDown(state: string, keepState: boolean): Promise<Result<null, string>> {
+  const plan = readPlan(state)
+  if (!plan.ok) return plan
+  if (plan.value === null) {
+    process.stderr.write(`luge: there is no rack in ${state}\n`)
+    return ok(null)
+  }
+  for (const { number } of plan.value.sleds) {
+    const down = await sledDown(state, plan.value, number, keepState)
+    if (!down.ok) return down
+  }
+  if (!keepState) forget(state, plan.value)
+  return ok(null)
+}
+
+async function sledDown(
+  state: string,
+  plan: RackPlan,
+  number: number,
+  keepState: boolean,
+): Promise<Result<null, string>> {
+  const directory = sledState(state, number)
+  if (!existsSync(directory)) return ok(null)
+  await stopSupervisor(directory)
+  const config = sledConfigOf(state, plan, number)
+  // Guests and services first: they hold the volumes and the links.
+  const zones = await makeZones(config).destroyAll(grace_ms)
+  if (!zones.ok) return zones
+  const block = makeBlock(config)
+  const volumes = keepState ? await block.unexportAll() : await block.destroyAll()
+  if (!volumes.ok) return volumes
+  const ports = makePorts(config)
+  const links = ports.destroyAll()
+  ports.close()
+  return links
+}
+
+/** Removes the rack's own files, the plan last; a directory that holds others' files stays. */
+function forget(state: string, plan: RackPlan): void {
+  for (const { number } of plan.sleds) {
+    rmSync(sledState(state, number), { recursive: true, force: true })
+  }
+  rmSync(nexusState(state), { recursive: true, force: true })
+  rmSync(planPath(state), { force: true })
+  if (readdirSync(state).length === 0) rmdirSync(state)
+}

@@ -1,0 +1,199 @@
+/**
+ * The supervisor: one process a sled. It starts the threads, keeps links to every Nexus, answers on
+ * its control socket, and tells whoever started it when the sled serves. What it hosts outlives it.
+ */
+import { existsSync, rmSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { Socket } from 'node:net'
+import { consoleProtocol } from '#actors/console.protocol.ts'
+import { diskProtocol } from '#actors/disk.protocol.ts'
+import { dnsProtocol } from '#actors/dns.protocol.ts'
+import { instanceProtocol } from '#actors/instance.protocol.ts'
+import { sled, type Trouble } from '#actors/sled.ts'
+import { sledProtocol } from '#actors/sled.protocol.ts'
+import { vnicProtocol } from '#actors/vnic.protocol.ts'
+import { limits } from '#config/limits.ts'
+import { ports } from '#config/ports.ts'
+import { sledConfig, type SledConfig } from '#config/sled.ts'
+import { connectTcp } from '#native/linux/libc.sys.ts'
+import { identify } from '#native/process.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { stderrLog } from '#runtime/log.ts'
+import { systemRandom } from '#runtime/random.ts'
+import { explain } from '#runtime/result.ts'
+import { System } from '#runtime/system.ts'
+import { Threads, ThreadLinks } from '#runtime/thread.ts'
+import { connector, Links } from '#runtime/wire/link.ts'
+import { makeBlock, makeVmm, makeZones } from './backends.ts'
+import { sledFiles } from './rack/layout.ts'
+import { readJson, writeFileAtomically } from './rack/plan.ts'
+import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
+import { routes, sledNetns, threadNames } from './routes.ts'
+
+const log = stderrLog('sled')
+
+/** Tells the program that started us, while it listens. */
+function tell(news: SupervisorNews): void {
+  if (process.connected) process.send?.(news)
+}
+
+function fatal(text: string): never {
+  tell({ kind: 'fatal', text })
+  log.error(text)
+  process.exit(1)
+}
+
+class Supervisor {
+  readonly #config: SledConfig
+  readonly #system: System
+  readonly #threads: Threads
+  readonly #nexus: Links
+  readonly #control: Links
+  readonly #waiting = new Set(['reconcile', 'nexus'])
+  #stopping = false
+
+  constructor(config: SledConfig) {
+    this.#config = config
+    const threadLinks = new ThreadLinks(systemClock, (incoming) => {
+      this.#system.serve(incoming)
+    })
+    this.#system = new System({
+      host: config.sled_id,
+      thread: 'main',
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      routes,
+      toThread: (thread) => threadLinks.to(thread),
+      toHost: (host) => this.#nexus.to(host),
+    })
+    this.#threads = new Threads({
+      entry: new URL('thread.ts', import.meta.url),
+      names: threadNames,
+      data: config,
+      links: threadLinks,
+      log,
+      clock: systemClock,
+      onExhausted: (thread, why) => fatal(`thread ${thread} cannot be kept up: ${why}`),
+    })
+    const common = {
+      host: config.sled_id,
+      clock: systemClock,
+      log,
+      onCall: this.#system.serve.bind(this.#system),
+    }
+    this.#nexus = new Links({
+      ...common,
+      exports: [
+        sledProtocol,
+        diskProtocol,
+        vnicProtocol,
+        instanceProtocol,
+        consoleProtocol,
+        dnsProtocol,
+      ],
+      onPeer: (host, isUp) => {
+        if (isUp) this.#announceTo(host)
+      },
+    })
+    this.#control = new Links({ ...common, exports: [sledProtocol] })
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config
+    const files = sledFiles(config.state)
+    // The process-wide thread pool takes the network namespace of whoever wakes it: that is us.
+    await stat('/')
+    await this.#threads.start()
+    const vmm = makeVmm(config)
+    this.#system.add(
+      sled,
+      {
+        platform: config.platform,
+        address: config.address,
+        port: ports.sled_agent,
+        services: config.zones,
+        zones: makeZones(config),
+        probe: makeBlock(config).probe,
+        accelerator: vmm.accelerator,
+        nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
+        onReconciled: (troubles) => {
+          this.#onReconciled(troubles)
+        },
+        onAnnounced: () => {
+          this.#arrived('nexus')
+        },
+      },
+      config.sled_id,
+    )
+    if (existsSync(files.control)) rmSync(files.control)
+    await this.#control.listen({ path: files.control })
+    for (const { host, wire } of config.nexus) {
+      this.#nexus.dial(
+        host,
+        'path' in wire ? connector(wire) : () => this.#dialUnderlay(wire.address, wire.port),
+      )
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return
+    this.#stopping = true
+    log.info('stopping')
+    this.#control.close()
+    this.#nexus.close()
+    await this.#system.stop()
+    await this.#threads.stop()
+    rmSync(sledFiles(this.#config.state).identity, { force: true })
+    process.exit(0)
+  }
+
+  #dialUnderlay(address: string, port: number): Socket {
+    const fd = connectTcp(address, port, sledNetns(this.#config))
+    return new Socket({ fd, readable: true, writable: true })
+  }
+
+  #announceTo(nexus: string): void {
+    void this.#system
+      .ref(sledProtocol, this.#config.sled_id)
+      .call('announce', { nexus }, { timeout_ms: limits.zone_boot_ms_max })
+  }
+
+  #onReconciled(troubles: readonly Trouble[]): void {
+    if (troubles.length === 0) {
+      this.#arrived('reconcile')
+      return
+    }
+    if (!this.#waiting.has('reconcile')) return
+    const final = troubles.find(({ code }) => code === 'address_taken')
+    if (final !== undefined) fatal(final.text)
+    tell({ kind: 'trouble', text: troubles.map(({ text }) => text).join('; ') })
+  }
+
+  #arrived(what: string): void {
+    if (this.#waiting.delete(what) && this.#waiting.size === 0) {
+      log.info('the sled serves')
+      tell({ kind: 'ready' })
+    }
+  }
+}
+
+const [, , path = ''] = process.argv
+const read = readJson(path, sledConfig)
+if (!read.ok) fatal(`configuration: ${read.detail}`)
+const own = identify(process.pid)
+if (findSupervisor(read.value.state) !== null) {
+  fatal(`a supervisor already runs for ${read.value.state}`)
+}
+writeFileAtomically(sledFiles(read.value.state).identity, JSON.stringify(own))
+const supervisor = new Supervisor(read.value)
+for (const name of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(name, () => {
+    void supervisor.stop()
+  })
+}
+try {
+  await supervisor.start()
+} catch (error) {
+  fatal(explain(error))
+}

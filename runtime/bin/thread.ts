@@ -1,0 +1,106 @@
+/**
+ * A worker thread of the supervisor: by its name it knows which actors it hosts and which backend
+ * they need. What blocks in one library blocks only this thread.
+ */
+import { disk } from '#actors/disk.ts'
+import { dns } from '#actors/dns.ts'
+import { consoleWatcher } from '#actors/console.ts'
+import { instance } from '#actors/instance.ts'
+import { journal } from '#actors/journal.ts'
+import { vnic } from '#actors/vnic.ts'
+import { zone } from '#actors/zone.ts'
+import type { SledConfig } from '#config/sled.ts'
+import { enterNetns } from '#native/linux/libc.sys.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { serveDns } from '#runtime/dns.ts'
+import { Journal } from '#runtime/journal.ts'
+import { stderrLog } from '#runtime/log.ts'
+import { systemRandom } from '#runtime/random.ts'
+import { System } from '#runtime/system.ts'
+import { hostThread, type ThreadLinks } from '#runtime/thread.ts'
+import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
+import { routes, sledNetns } from './routes.ts'
+import { sledFiles } from './rack/layout.ts'
+
+/** Registers what a thread hosts; gives back what else must be closed with it. */
+type Populate = (system: System, config: SledConfig) => Promise<() => void>
+const nothingMore = () => undefined
+
+const threads: Readonly<Record<string, Populate>> = {
+  journal: async (system, config) => {
+    const file = new Journal(sledFiles(config.state).journal)
+    system.add(journal, { journal: file }, 'sled')
+    return () => {
+      file.close()
+    }
+  },
+  storage: async (system, config) => {
+    system.add(disk, { block: makeBlock(config) })
+    return nothingMore
+  },
+  net: async (system, config) => {
+    const ports = makePorts(config)
+    const made = ports.ensureUnderlay(config.underlay)
+    if (!made.ok) throw new Error(made.detail)
+    system.add(vnic, { ports })
+    return () => {
+      ports.close()
+    }
+  },
+  zone: async (system, config) => {
+    system.add(zone, { zones: makeZones(config) })
+    return nothingMore
+  },
+  compute: async (system, config) => {
+    const vmm = makeVmm(config)
+    const nexus = config.nexus.map(({ host }) => host)
+    system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
+    system.add(consoleWatcher, { vmm })
+    return () => {
+      vmm.close()
+    }
+  },
+  dns: async (system, config) => {
+    // For good: this thread's sockets belong to the sled's network, and it opens nothing else.
+    if (config.platform === 'linux') enterNetns(sledNetns(config))
+    const server = await serveDns(config.dns)
+    system.add(dns, { server }, 'internal')
+    return () => {
+      void server.close()
+    }
+  },
+}
+
+hostThread(async (name, data, links) => {
+  // Main hands over what it has read and checked itself.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  const config = data as SledConfig
+  const populate = threads[name]
+  if (populate === undefined) throw new Error(`there is no thread ${name}`)
+  const system = makeSystem(name, config, links)
+  const close = await populate(system, config)
+  return {
+    serve: (incoming) => {
+      system.serve(incoming)
+    },
+    inspect: () => system.inspect(),
+    stop: async () => {
+      await system.stop()
+      close()
+    },
+  }
+})
+
+function makeSystem(thread: string, config: SledConfig, links: ThreadLinks): System {
+  return new System({
+    host: config.sled_id,
+    thread,
+    clock: systemClock,
+    random: systemRandom,
+    log: stderrLog('sled').child({ thread }),
+    routes,
+    toThread: (other) => links.to(other),
+    // Links to other hosts are main's: calls go through it.
+    toHost: () => links.to('main'),
+  })
+}
