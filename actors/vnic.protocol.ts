@@ -65,7 +65,7 @@ export const vnicView = Type.Object({
 export type VnicView = Static<typeof vnicView>
 
 /** An actor's id is the vnic's `id`. */
-export const vnicProtocol = protocol('vnic', 1, {
+export const vnicProtocol = protocol('vnic', 2, {
   get: call(1, { request: nothing, reply: nullable(vnicView), errors: [], idempotent: true }),
   /** Makes the world so; called again with another spec it changes what differs. */
   ensure: call(2, {
@@ -87,4 +87,6 @@ export const vnicProtocol = protocol('vnic', 1, {
     lane: 'urgent',
     idempotent: true,
   }),
+  /** Internal: makes what should be there and is not. */
+  check: call(5, { request: nothing, reply: nothing, errors: [], idempotent: true }),
 })

@@ -34,6 +34,9 @@ export const limits = {
   /** How long a guest may take to end after its power button was pressed. */
   instance_stop_grace_ms: 30_000,
   zone_boot_ms_max: 30_000,
+  /** Between two attempts to make a vnic that should be there. */
+  vnic_retry_ms_min: 500,
+  vnic_retry_ms_max: 30_000,
 
   // Serial console.
   serial_read_bytes_max: 1024 * 1024,

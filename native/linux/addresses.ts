@@ -2,6 +2,11 @@
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
+/** Text that was handed in and does not mean what it should. */
+export class InvalidText extends Error {
+  override readonly name = 'InvalidText'
+}
+
 /** `address/length`, taken apart. */
 export interface Prefix {
   /** 4 or 16 bytes. */
@@ -11,7 +16,7 @@ export interface Prefix {
 
 /** The 4 or 16 bytes of an address; throws when the text is none. */
 export function ipBytes(text: string): Buffer {
-  if (isIP(text) === 0) throw new Error(`"${text}" is not an IP address`)
+  if (isIP(text) === 0) throw new InvalidText(`"${text}" is not an IP address`)
   return Buffer.from(ipaddr.parse(text).toByteArray())
 }
 
@@ -22,7 +27,7 @@ export function ipText(bytes: Uint8Array): string {
 
 /** The 6 bytes of `aa:bb:cc:dd:ee:ff`; throws when the text is no MAC. */
 export function macBytes(text: string): Buffer {
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) throw new Error(`"${text}" is not a MAC`)
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) throw new InvalidText(`"${text}" is not a MAC`)
   return Buffer.from(text.replaceAll(':', ''), 'hex')
 }
 
@@ -36,7 +41,7 @@ export function prefixOf(text: string): Prefix {
   const bytes = ipBytes(address)
   const bits = Number(length)
   const isLength = /^[0-9]{1,3}$/.test(length) && bits <= bytes.length * 8
-  if (rest.length > 0 || !isLength) throw new Error(`"${text}" is not address/length`)
+  if (rest.length > 0 || !isLength) throw new InvalidText(`"${text}" is not address/length`)
   return { bytes, length: bits }
 }
 
@@ -59,7 +64,9 @@ export function overlap(a: Prefix, b: Prefix): boolean {
 /** The first usable address of an IPv4 subnet: by Oxide's rule, its gateway. */
 export function gatewayOf(subnet: string): string {
   const { bytes, length } = prefixOf(subnet)
-  if (bytes.length !== 4) throw new Error(`subnet ${subnet} is not IPv4: guests have IPv4 only`)
+  if (bytes.length !== 4) {
+    throw new InvalidText(`subnet ${subnet} is not IPv4: guests have IPv4 only`)
+  }
   const mask = length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0
   const first = Buffer.alloc(4)
   first.writeUInt32BE((((bytes.readUInt32BE(0) & mask) >>> 0) + 1) >>> 0)

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict'
 import { closeSync, constants as fsConstants, mkdirSync, openSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { getSystemErrorName } from 'node:util'
+import { isMainThread } from 'node:worker_threads'
 import koffi from 'koffi'
 import { ipBytes } from './addresses.ts'
 
@@ -167,11 +168,23 @@ export function inNetns<T>(path: string, work: () => T): T {
   return result
 }
 
+/**
+ * Moves the calling worker thread into a namespace for good. Everything that it opens from then on
+ * is there, save what runs on the process' shared pool (files, name resolution): that stays where the
+ * first user of the pool was, so the main thread must have used it before.
+ */
+export function enterNetns(path: string): void {
+  assert(!isMainThread, 'the main thread stays where it was started')
+  using there = new Descriptor(openNetns(path))
+  check(c.setns(there.fd, CLONE_NEWNET), `enter network namespace ${path}`)
+}
+
 function openNetns(path: string): number {
   try {
     return openSync(path, readOnly)
   } catch (cause) {
-    throw new Error(`cannot open network namespace ${path}`, { cause })
+    const errno = cause instanceof Error && 'errno' in cause ? -Number(cause.errno) : 0
+    throw new OsError(`cannot open network namespace ${path}`, errno)
   }
 }
 
@@ -383,15 +396,17 @@ export function receive(socket: Descriptor, buffer: Buffer, what: string): Buffe
   return buffer.subarray(0, length)
 }
 
-/** Sends one whole Ethernet frame out of a link of the calling thread's namespace. */
-export function sendFrame(link: string, frame: Uint8Array): void {
+/** Opens a socket in the calling thread's namespace that sends whole frames and hears nothing. */
+export function openFrames(): Descriptor {
   const type = SOCK_RAW | SOCK_CLOEXEC
-  // Protocol 0: the socket is for sending and hears nothing.
-  using socket = new Descriptor(check(c.socket(AF_PACKET, type, 0), 'open a packet socket'))
-  const index = c.if_nametoindex(link)
-  if (index === 0) throw new OsError(`cannot send on link ${link}`, koffi.errno())
+  return new Descriptor(check(c.socket(AF_PACKET, type, 0), 'open a packet socket'))
+}
+
+/** Sends one whole Ethernet frame out of the link of this index. */
+export function sendFrame(socket: Descriptor, link: number, frame: Uint8Array): void {
   const to = Buffer.alloc(20)
   to.writeUInt16LE(AF_PACKET, 0)
-  to.writeInt32LE(index, 4)
-  check(c.sendto(socket.fd, frame, frame.length, 0, to, to.length), `send a frame on link ${link}`)
+  to.writeInt32LE(link, 4)
+  const what = `send a frame on link number ${link}`
+  check(c.sendto(socket.fd, frame, frame.length, 0, to, to.length), what)
 }

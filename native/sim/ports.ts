@@ -1,65 +1,75 @@
-/** The sled's network in memory, with scripted faults. */
-import type { LinkView, Ports, PortSpec } from '#native/platform/ports.ts'
-import { err, ok } from '#runtime/result.ts'
+/** The sled's network in memory, with scripted faults. It refuses what the real one refuses. */
+import type { ControlSpec, LinkView, Ports, PortSpec } from '#native/platform/ports.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
 
 export interface SimPorts extends Ports {
   /** Names of methods that fail with `os_failed` while they are in here. */
   readonly faults: Set<string>
-  /** What was asked for, for tests to look at. */
+  /** Guests' ports as they were last asked for, for tests to look at. */
   readonly specs: ReadonlyMap<string, PortSpec>
 }
 
+/** Outlives every actor that uses it: the world of a test, or of one process. */
 export function simPorts(): SimPorts {
-  const faults = new Set<string>()
   const links = new Map<string, LinkView>()
   const specs = new Map<string, PortSpec>()
-  const guarded = (name: string) =>
-    faults.has(name) ? err('os_failed', `${name} fails as scripted`) : null
-  const freeName = () => {
-    const taken = new Set([...links.values()].map(({ link }) => link))
-    let number = 0
-    while (taken.has(`opte${number}`)) number += 1
-    return `opte${number}`
+  const faults = new Set<string>()
+  const fault = (name: string, on: string): Result<never, 'os_failed'> | null =>
+    faults.has(name) ? err('os_failed', `${name} of ${on} fails as scripted`) : null
+
+  const ensurePort = (spec: PortSpec) => {
+    const failed = fault('ensurePort', spec.id)
+    if (failed !== null) return failed
+    const conflict = conflictOf(spec, [...specs.values()])
+    if (conflict !== null) return err('address_taken', `port ${spec.id}: ${conflict}`)
+    const link = links.get(spec.id)?.link ?? freeName([...links.values()])
+    const view: LinkView = { id: spec.id, link, netns: null, addresses: [spec.ip] }
+    links.set(spec.id, view)
+    specs.set(spec.id, spec)
+    return ok(view)
   }
+
+  const ensureControl = (spec: ControlSpec) => {
+    const failed = fault('ensureControl', spec.id)
+    if (failed !== null) return failed
+    const address = spec.address.replace(/\/.*$/, '')
+    const view: LinkView = { id: spec.id, link: spec.id, netns: null, addresses: [address] }
+    links.set(spec.id, view)
+    return ok(view)
+  }
+
   return {
     faults,
     specs,
-    ensureUnderlay: (spec) =>
-      guarded('ensureUnderlay') ??
-      ok({ id: 'underlay0', link: 'underlay0', netns: null, addresses: [...spec.addresses] }),
-    ensureControl: (spec) => {
-      const fault = guarded('ensureControl')
-      if (fault !== null) return fault
-      const view = { id: spec.id, link: spec.id, netns: null, addresses: [spec.address] }
-      links.set(spec.id, view)
-      return ok(view)
-    },
-    ensurePort: (spec) => {
-      const fault = guarded('ensurePort')
-      if (fault !== null) return fault
-      const link = links.get(spec.id)?.link ?? freeName()
-      const view = { id: spec.id, link, netns: null, addresses: [spec.ip, ...spec.external_ips] }
-      links.set(spec.id, view)
-      specs.set(spec.id, spec)
-      return ok(view)
-    },
+    ensureUnderlay: ({ addresses }) =>
+      fault('ensureUnderlay', 'the sled') ??
+      ok({
+        id: 'underlay0',
+        link: 'underlay0',
+        netns: null,
+        addresses: addresses.map((address) => address.replace(/\/.*$/, '')),
+      }),
+    ensureControl,
+    ensurePort,
     setRules: (id, firewall_rules) => {
-      const fault = guarded('setRules')
-      if (fault !== null) return fault
       const spec = specs.get(id)
-      if (spec === undefined) return err('not_found', `there is no port ${id}`)
+      if (spec === undefined) return err('not_found', `there is no port ${id} on this sled`)
+      const failed = fault('setRules', id)
+      if (failed !== null) return failed
       specs.set(id, { ...spec, firewall_rules })
       return ok(null)
     },
     remove: (id) => {
-      const fault = guarded('remove')
-      if (fault !== null) return fault
+      const failed = fault('remove', id)
+      if (failed !== null) return failed
       links.delete(id)
       specs.delete(id)
       return ok(null)
     },
-    list: () => guarded('list') ?? ok([...links.values()]),
+    list: () => fault('list', 'links') ?? ok([...links.values()]),
     destroyAll: () => {
+      const failed = fault('destroyAll', 'the sled')
+      if (failed !== null) return failed
       links.clear()
       specs.clear()
       return ok(null)
@@ -67,3 +77,38 @@ export function simPorts(): SimPorts {
     close: () => undefined,
   }
 }
+
+function freeName(links: readonly LinkView[]): string {
+  const used = new Set(links.map(({ link }) => link))
+  let number = 0
+  while (used.has(`opte${number}`)) number += 1
+  return `opte${number}`
+}
+
+function conflictOf(wanted: PortSpec, known: readonly PortSpec[]): string | null {
+  for (const spec of known) {
+    if (spec.id === wanted.id) continue
+    if (spec.vni === wanted.vni && spec.ip === wanted.ip) {
+      return `${spec.ip} is already the address of port ${spec.id} of VPC ${spec.vni}`
+    }
+    const shared = externalOf(wanted).find((a) => externalOf(spec).some((b) => collide(a, b)))
+    if (shared !== undefined) {
+      return `external address ${shared.ip} is already used by port ${spec.id}`
+    }
+  }
+  return null
+}
+
+interface External {
+  readonly ip: string
+  readonly first: number
+  readonly last: number
+}
+function externalOf({ primary, external_ips, source_nat }: PortSpec): readonly External[] {
+  if (!primary) return []
+  const whole = external_ips.slice(0, 1).map((ip) => ({ ip, first: 0, last: 65_535 }))
+  if (source_nat === null) return whole
+  return [...whole, { ip: source_nat.ip, first: source_nat.first_port, last: source_nat.last_port }]
+}
+const collide = (a: External, b: External): boolean =>
+  a.ip === b.ip && a.first <= b.last && b.first <= a.last

@@ -1,0 +1,56 @@
+/** Which of a port's running flows may go on: the kernel judges only how a flow begins. */
+import { ipBytes } from './addresses.ts'
+import type { TrackedFlow } from './conntrack.ts'
+import type { GuestPort } from './guest_port.ts'
+import { admits, type Flow, type Rule } from './rules.ts'
+
+/**
+ * Forgets every flow of the port that its rules would not admit now, or that is translated to an
+ * address or port that is no longer its own. Other flows go on untouched, with their translations.
+ */
+export function pruneFlows(port: GuestPort, rules: readonly Rule[]): void {
+  forgetWhere(port, (flow) => {
+    const seen = seenBy(port, flow)
+    return seen !== null && (!admits(rules, seen) || !isOwnTranslation(port, flow))
+  })
+}
+
+/** Forgets every flow from or to the port. */
+export function forgetFlows(port: GuestPort): void {
+  forgetWhere(port, (flow) => seenBy(port, flow) !== null)
+}
+
+function forgetWhere(port: GuestPort, isStale: (flow: TrackedFlow) => boolean): void {
+  using conntrack = port.namespace.conntrack()
+  for (const flow of conntrack.flows()) if (isStale(flow)) conntrack.forget(flow)
+}
+
+/** The flow as its port sees it; null when it is another port's. */
+export function seenBy({ ip }: GuestPort, { original, reply }: TrackedFlow): Flow | null {
+  const own = ipBytes(ip)
+  const { protocol } = original
+  // Who answers is the destination after translation: where the packets really go.
+  const port = reply.sourcePort
+  if (original.source.equals(own)) {
+    return { direction: 'outbound', host: reply.source, protocol, port }
+  }
+  if (reply.source.equals(own)) {
+    return { direction: 'inbound', host: original.source, protocol, port }
+  }
+  return null
+}
+
+function isOwnTranslation(port: GuestPort, { original, reply }: TrackedFlow): boolean {
+  const own = ipBytes(port.ip)
+  const external = port.external === null ? null : ipBytes(port.external)
+  if (!original.source.equals(own)) {
+    return original.destination.equals(own) || original.destination.equals(external ?? own)
+  }
+  if (reply.destination.equals(own)) return true
+  if (external !== null) return reply.destination.equals(external)
+  if (port.snat === null) return false
+  const [address, first, last] = port.snat
+  const translated = reply.destinationPort
+  const isInRange = translated === null || (first <= translated && translated <= last)
+  return reply.destination.equals(ipBytes(address)) && isInRange
+}
