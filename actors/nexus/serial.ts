@@ -124,12 +124,7 @@ async function stream(services: Services, socket: WebSocket, row: Instance): Pro
   const watcher = services.sleds.console(row.sled_id, row.id, services.random.uuid())
   let from_start: number | null = null
   while (!left.signal.aborted) {
-    const request = { from_start, max_bytes: chunk_bytes, wait_ms: follow_ms }
-    const read: Awaited<ReturnType<typeof watcher.call<'follow'>>> = await watcher.call(
-      'follow',
-      request,
-      { timeout_ms: call_ms, signal: left.signal },
-    )
+    const read = await follow(watcher, from_start, left.signal)
     if (!read.ok) {
       if (!left.signal.aborted) socket.close(closing.going, `the console ended: ${read.error}`)
       break
@@ -141,6 +136,15 @@ async function stream(services: Services, socket: WebSocket, row: Instance): Pro
     }
   }
   await watcher.call('close', null, { timeout_ms: call_ms })
+}
+
+async function follow(
+  watcher: ReturnType<Services['sleds']['console']>,
+  from_start: number | null,
+  signal: AbortSignal,
+) {
+  const request = { from_start, max_bytes: chunk_bytes, wait_ms: follow_ms }
+  return await watcher.call('follow', request, { timeout_ms: call_ms, signal })
 }
 
 function bytesOf(data: RawData): Uint8Array {
