@@ -131,6 +131,8 @@ export class Threads {
     const worker = new Worker(this.#options.entry, {
       name,
       workerData: { name, data: this.#options.data },
+      // Descriptors that system calls have made are closed by whoever made them.
+      trackUnmanagedFds: false,
     })
     const control = wrap<ThreadControl>(nodeEndpoint(worker))
     worker.on('error', (error) => {

@@ -53,6 +53,8 @@ const threads: Readonly<Record<string, Populate>> = {
   },
   compute: async (system, config) => {
     const vmm = makeVmm(config)
+    // Trying out what this machine can do takes a moment: not when the first guest starts.
+    void vmm.accelerator()
     const nexus = config.nexus.map(({ host }) => host)
     system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
     system.add(consoleWatcher, { vmm })
