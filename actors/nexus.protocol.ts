@@ -28,4 +28,11 @@ export const nexusProtocol = protocol('nexus', 1, {
     errors: ['unknown_instance'],
     idempotent: true,
   }),
+  /** Internal: puts Nexus and a sled that has come up together. */
+  reconcile: call(3, {
+    request: Type.Object({ sled_id: uuid }),
+    reply: nothing,
+    errors: [],
+    idempotent: true,
+  }),
 })

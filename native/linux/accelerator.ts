@@ -1,9 +1,10 @@
 /** Whether KVM truly runs guests here: found by running one for a moment, remembered until reboot. */
 import { spawn } from 'node:child_process'
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Type, type Static } from 'typebox'
 import { explain } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { probeDisk } from './kvm_probe.ts'
 
 const verdict = Type.Object({
   boot_id: Type.String(),
@@ -16,14 +17,14 @@ export type Accelerator = Static<typeof verdict>
 
 /** Processor models to try: some hosts offer features that QEMU then cannot set. */
 const kvmModels = ['host', 'host,-arch-capabilities', 'max,-arch-capabilities', 'qemu64'] as const
-const probe_ms_max = 5_000
+const probe_ms_max = 3_000
 
 /** The verdict for this boot of the machine; `file` remembers it. */
 export async function chooseAccelerator(program: string, file: string): Promise<Accelerator> {
   const boot_id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   const known = remembered(file)
   if (known?.boot_id === boot_id) return known
-  const found = { boot_id, ...(await probe(program)) }
+  const found = { boot_id, ...(await probe(program, `${file}.probe`)) }
   writeFileSync(file, JSON.stringify(found))
   return found
 }
@@ -37,29 +38,35 @@ function remembered(file: string): Accelerator | null {
   }
 }
 
-async function probe(program: string): Promise<Omit<Accelerator, 'boot_id'>> {
+async function probe(program: string, disk: string): Promise<Omit<Accelerator, 'boot_id'>> {
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK)
   } catch (error) {
     return { kind: 'tcg', cpu: 'max', reason: `/dev/kvm cannot be opened: ${explain(error)}` }
   }
   let last = ''
-  for (const cpu of kvmModels) {
-    const failure = await runsGuest(program, cpu)
-    if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
-    last = failure
+  writeFileSync(disk, probeDisk())
+  try {
+    for (const cpu of kvmModels) {
+      const failure = await runsGuest(program, cpu, disk)
+      if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
+      last = failure
+    }
+  } finally {
+    rmSync(disk, { force: true })
   }
   return { kind: 'tcg', cpu: 'max', reason: `a test guest did not run under KVM: ${last}` }
 }
 
-/** Null when the guest's firmware spoke on its debug port, which takes a processor that executes. */
-async function runsGuest(program: string, cpu: string): Promise<string | null> {
+/** Null when the test guest got through to 64-bit mode and said so. */
+async function runsGuest(program: string, cpu: string, disk: string): Promise<string | null> {
   const child = spawn(
     program,
     [
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'q35,accel=kvm'],
       ...['-cpu', cpu, '-m', '64', '-chardev', 'stdio,id=debug'],
-      ...['-device', 'isa-debugcon,iobase=0x402,chardev=debug'],
+      ...['-device', 'isa-debugcon,iobase=0xe9,chardev=debug'],
+      ...['-drive', `file=${disk.replaceAll(',', ',,')},format=raw,if=virtio,readonly=on`],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
@@ -78,7 +85,7 @@ async function runsGuest(program: string, cpu: string): Promise<string | null> {
     resolve(complaint.trim().split('\n')[0] ?? 'it ended at once')
   })
   const timer = setTimeout(() => {
-    resolve('its firmware said nothing')
+    resolve('the test guest did not reach 64-bit mode')
   }, probe_ms_max)
   const failure = await promise
   clearTimeout(timer)

@@ -1,6 +1,5 @@
 /** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
-import { relative } from 'node:path'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { stringify } from 'smol-toml'
 import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
 import { ports } from '#config/ports.ts'
@@ -35,7 +34,7 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     },
     dns: isSim ? { address: '127.0.0.1', port: 0 } : { address: dns, port: ports.dns },
     guest_image: join(home, 'out/guest/alpine.img'),
-    nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan, 'host') })),
+    nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan) })),
     zones: plan.nexus.map(() => nexusZone(state, plan)),
     log: sledFiles(directory).log,
   }
@@ -53,7 +52,9 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     development: profile.development,
     store: join(directory, 'nexus.sqlite'),
     external: { ...profile.external },
-    wire: wireOf(state, plan, 'zone'),
+    wire: wireOf(state, plan),
+    internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),
+    dns_address: dnsAddress(1, dnsAddressIndex.server),
     sleds: plan.sleds.map(({ id }) => id),
     authn: {
       schemes: profile.authn_schemes,
@@ -64,13 +65,13 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
 }
 
 /** Where sleds reach Nexus: on the underlay, or through a unix socket where there is none. */
-function wireOf(state: string, plan: RackPlan, seenFrom: 'host' | 'zone'): WireAddress {
+function wireOf(state: string, plan: RackPlan): WireAddress {
   if (plan.platform === 'sim') return { path: nexusFiles(nexusState(state)).wire }
   const [sled] = plan.sleds
-  const address = sledAddress(sled?.number ?? 1, sledAddressIndex.nexus)
-  return seenFrom === 'host'
-    ? { address, port: ports.nexus_wire }
-    : { address, port: ports.nexus_wire }
+  return {
+    address: sledAddress(sled?.number ?? 1, sledAddressIndex.nexus),
+    port: ports.nexus_wire,
+  }
 }
 
 function nexusZone(state: string, plan: RackPlan): ServiceZone {

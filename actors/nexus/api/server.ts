@@ -1,0 +1,189 @@
+/**
+ * The HTTP face: turns requests into calls of declared routes and errors into their bodies. What is
+ * parsed comes first (path, query, body), who asks second, the operation last.
+ */
+import websocket from '@fastify/websocket'
+import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { limits } from '#config/limits.ts'
+import { explain } from '#runtime/result.ts'
+import { authenticate } from '../authn.ts'
+import type { Services } from '../context.ts'
+import { ApiError, badRequest, internal, notFound } from '../errors.ts'
+import { nameProblem, uuid } from '../names.ts'
+import { fits } from '#runtime/schema.ts'
+import { readBody, readQuery } from './body.ts'
+import type { Route } from './route.ts'
+
+export interface ServerOptions {
+  readonly services: Services
+  readonly routes: readonly Route[]
+  /** Adds what is not a plain request and reply: logins, websockets. */
+  readonly extend: (server: FastifyInstance, services: Services) => void
+}
+
+/** The server, not listening yet. */
+export async function makeServer(options: ServerOptions): Promise<FastifyInstance> {
+  const { services, routes } = options
+  const server = fastify({
+    bodyLimit: limits.http_body_bytes_max,
+    requestTimeout: limits.http_request_ms_max,
+    genReqId: () => services.random.uuid(),
+    rewriteUrl: (request) => tidyUrl(request.url ?? '/'),
+    routerOptions: { maxParamLength: 1024 },
+    forceCloseConnections: true,
+  })
+  await server.register(websocket, {
+    options: { maxPayload: limits.serial_write_bytes_max },
+  })
+  server.removeAllContentTypeParsers()
+  server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, body)
+  })
+  server.addHook('onRequest', async (request, reply) => {
+    void reply.header('x-request-id', request.id)
+    if (hasDotSegment(request.originalUrl)) throw badRequest('dot-segments are not permitted')
+  })
+  server.setErrorHandler((error, request, reply) => {
+    sendError(services, request, reply, error)
+  })
+  server.setNotFoundHandler((request, reply) => {
+    sendError(services, request, reply, unknownRoute(server, request))
+  })
+  for (const route of routes) addRoute(server, services, route)
+  options.extend(server, services)
+  return server
+}
+
+/** Repeated and trailing slashes mean nothing. */
+function tidyUrl(url: string): string {
+  const [path = '/', ...query] = url.split('?')
+  const tidy = path.replaceAll(/\/+/g, '/').replace(/(.)\/$/, '$1')
+  return query.length === 0 ? tidy : `${tidy}?${query.join('?')}`
+}
+
+const hasDotSegment = (url: string) =>
+  (url.split('?')[0] ?? '').split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))
+
+function unknownRoute(server: FastifyInstance, request: FastifyRequest): ApiError {
+  const methods = ['GET', 'POST', 'PUT', 'DELETE'] as const
+  const [path = ''] = request.url.split('?')
+  const isKnown = methods.some((method) => server.findRoute({ url: path, method }) !== null)
+  const matches = isKnown || methods.some((method) => matchesSome(server, method, path))
+  return matches
+    ? new ApiError(405, null, 'Method Not Allowed')
+    : new ApiError(404, null, 'Not Found')
+}
+
+const routeForms = new WeakMap<FastifyInstance, Map<string, RegExp[]>>()
+
+function matchesSome(server: FastifyInstance, method: string, path: string): boolean {
+  return (
+    routeForms
+      .get(server)
+      ?.get(method)
+      ?.some((form) => form.test(path)) ?? false
+  )
+}
+
+function remember(server: FastifyInstance, { method, path }: Route): void {
+  const forms = routeForms.get(server) ?? new Map<string, RegExp[]>()
+  const form = new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+  forms.set(method, [...(forms.get(method) ?? []), form])
+  routeForms.set(server, forms)
+}
+
+function addRoute(server: FastifyInstance, services: Services, route: Route): void {
+  remember(server, route)
+  server.route({
+    method: route.method,
+    url: route.path.replaceAll(/\{([^}]+)\}/g, ':$1'),
+    handler: async (request, reply) => {
+      const path = readPath(request.params)
+      const query = route.query === null ? null : readQuery(route.query, request.query)
+      const body =
+        route.body === null
+          ? null
+          : readBody(route.body, request.headers['content-type'] ?? null, bytesOf(request.body))
+      const actor = await authenticate(services, credentialsOf(request))
+      const gone = new AbortController()
+      request.raw.once('close', () => {
+        if (!reply.sent) gone.abort(new Error('the client hung up'))
+      })
+      const call = { services, actor, path, query, body, signal: gone.signal }
+      // The schemas of this very route have been checked above.
+      const result = await route.handle(call as Parameters<Route['handle']>[0])
+      await send(reply, route.status, result)
+    },
+  })
+}
+
+export const credentialsOf = (request: FastifyRequest) => ({
+  authorization: request.headers.authorization ?? null,
+  cookie: request.headers.cookie ?? null,
+})
+
+export const bytesOf = (body: unknown): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0))
+
+async function send(reply: FastifyReply, status: number, result: unknown): Promise<void> {
+  void reply.status(status)
+  if (status === 204) await reply.send()
+  else await reply.header('content-type', 'application/json').send(JSON.stringify(result))
+}
+
+const uuidProblem = (text: string) =>
+  fits(uuid, text) ? null : `UUID parsing failed: invalid value "${String(text).slice(0, 64)}"`
+
+/** Access to the path's parts, each checked by its kind. */
+export function readPath(params: unknown): (name: string) => string {
+  const parts = new Map<string, string>()
+  if (typeof params === 'object' && params !== null) {
+    for (const [key, value] of Object.entries(params)) parts.set(key, String(value))
+  }
+  for (const [key, value] of parts) {
+    const problem = key.endsWith('id') ? uuidProblem(value) : nameProblem(value)
+    if (problem !== null) throw badRequest(`bad parameter in URL path: ${problem}`)
+  }
+  return (name) => {
+    const value = parts.get(name)
+    if (value === undefined) throw notFound('path parameter', name)
+    return value
+  }
+}
+
+function sendError(
+  services: Services,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: unknown,
+): void {
+  const known = toApiError(error)
+  if (known.status >= 500) {
+    services.log.error('request failed', {
+      request_id: request.id,
+      method: request.method,
+      path: request.url.split('?')[0],
+      why: explain(error),
+    })
+  }
+  const body = {
+    request_id: request.id,
+    ...(known.error_code === null ? {} : { error_code: known.error_code }),
+    message: known.message,
+  }
+  void reply
+    .status(known.status)
+    .header('content-type', 'application/json')
+    .header('x-request-id', request.id)
+    .send(JSON.stringify(body, null, 2))
+}
+
+/** Errors of the HTTP library are the client's; anything else unknown is ours. */
+function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
+  if (!(error instanceof Error) || !('code' in error)) return internal()
+  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return badRequest(`request body exceeded maximum size of ${limits.http_body_bytes_max} bytes`)
+  }
+  const status = 'statusCode' in error ? Number(error.statusCode) : 500
+  return status >= 400 && status < 500 ? badRequest(error.message) : internal()
+}

@@ -1,0 +1,76 @@
+/**
+ * Who may do what. Roles are admin ⊃ collaborator ⊃ viewer on fleet, silo, organization, project;
+ * what a role gives further down is in `inherited`. A resource that the caller may not read is
+ * reported as absent, an action that is not allowed as forbidden.
+ */
+import type { Actor, Services } from './context.ts'
+import { forbidden } from './errors.ts'
+import { builtIn } from './store/open.ts'
+import type { Tables } from './store/schema.ts'
+
+type ResourceType = Tables['role_assignment']['resource_type']
+type RoleName = Tables['role_assignment']['role_name']
+/** Ordered by power: 0 is no role. */
+export type Power = 0 | 1 | 2 | 3
+export const powers = { none: 0, viewer: 1, collaborator: 2, admin: 3 } as const
+
+const powerOf: Readonly<Record<RoleName, Power>> = { viewer: 1, collaborator: 2, admin: 3 }
+
+async function assigned(
+  services: Services,
+  actor: Actor,
+  type: ResourceType,
+  id: string,
+): Promise<Power> {
+  const rows = await services.store
+    .selectFrom('role_assignment')
+    .select('role_name')
+    .where('identity_id', '=', actor.user_id)
+    .where('resource_type', '=', type)
+    .where('resource_id', '=', id)
+    .execute()
+  return strongest(rows.map(({ role_name }) => powerOf[role_name]))
+}
+
+const strongest = (all: readonly Power[]): Power => all.toSorted((a, b) => b - a)[0] ?? 0
+
+/** Collaborators of a parent administer what is in it; viewers view it. */
+const inherited = (above: Power): Power => (above >= powers.collaborator ? powers.admin : above)
+
+export const fleetPower = async (services: Services, actor: Actor): Promise<Power> =>
+  await assigned(services, actor, 'fleet', builtIn.fleet)
+
+export const siloPower = async (services: Services, actor: Actor): Promise<Power> =>
+  await assigned(services, actor, 'silo', actor.silo_id)
+
+/** Power over an organization of the caller's own silo. */
+export async function organizationPower(
+  services: Services,
+  actor: Actor,
+  organization_id: string,
+): Promise<Power> {
+  return strongest([
+    inherited(await siloPower(services, actor)),
+    await assigned(services, actor, 'organization', organization_id),
+  ])
+}
+
+export async function projectPower(
+  services: Services,
+  actor: Actor,
+  ids: { readonly organization_id: string; readonly project_id: string },
+): Promise<Power> {
+  return strongest([
+    inherited(await organizationPower(services, actor, ids.organization_id)),
+    await assigned(services, actor, 'project', ids.project_id),
+  ])
+}
+
+/** Ends the request with 403 when the power does not reach. */
+export function demand(power: Power, needed: Power): void {
+  if (power < needed) throw forbidden()
+}
+
+export async function demandFleet(services: Services, actor: Actor, needed: Power): Promise<void> {
+  demand(await fleetPower(services, actor), needed)
+}

@@ -1,0 +1,40 @@
+/** What a Nexus is started with: a TOML file, checked as a whole before anything is opened. */
+import { Type, type Static } from 'typebox'
+import { wireAddress } from '#config/sled.ts'
+
+export const nexusConfig = Type.Object({
+  id: Type.String(),
+  rack_id: Type.String(),
+  /** Allows the spoof login and plain HTTP beyond loopback. */
+  development: Type.Boolean(),
+  /** The SQLite file. */
+  store: Type.String({ minLength: 1 }),
+  external: Type.Object({
+    address: Type.String({ minLength: 1 }),
+    port: Type.Integer({ minimum: 0, maximum: 65_535 }),
+  }),
+  /** Where sleds dial in. */
+  wire: wireAddress,
+  /** The underlay address that DNS names this Nexus by. */
+  internal_address: Type.String(),
+  /** Sleds of the rack, and where their DNS is. */
+  sleds: Type.Array(Type.String(), { minItems: 1 }),
+  dns_address: Type.String(),
+  authn: Type.Object({
+    schemes: Type.Array(Type.Enum(['spoof', 'session_cookie', 'access_token'])),
+    session_idle_timeout_minutes: Type.Integer({ minimum: 1 }),
+    session_absolute_timeout_minutes: Type.Integer({ minimum: 1 }),
+  }),
+})
+export type NexusConfig = Static<typeof nexusConfig>
+
+/** Why a configuration may not be used although every field is well-formed; null when it may. */
+export function configProblem(config: NexusConfig): string | null {
+  if (!config.development && config.authn.schemes.includes('spoof')) {
+    return 'authn.schemes: the spoof scheme needs development = true'
+  }
+  if (!config.development) {
+    return 'development: this version serves plain HTTP only, which needs development = true'
+  }
+  return null
+}

@@ -1,0 +1,40 @@
+/** What every operation is given: the store, time, chance, the way to sleds, and who asks. */
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Random } from '#runtime/random.ts'
+import type { NexusConfig } from './config.ts'
+import type { Sagas } from './saga.ts'
+import type { Sleds } from './sleds.ts'
+import type { Store } from './store/open.ts'
+
+export interface Services {
+  readonly config: NexusConfig
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly sleds: Sleds
+  readonly sagas: Sagas
+}
+
+/** An authenticated user of a silo. */
+export interface Actor {
+  readonly user_id: string
+  readonly silo_id: string
+}
+
+/** The fields of a new named row. */
+export function newRow(
+  services: Services,
+  given: { readonly name: string; readonly description: string },
+) {
+  const now_ms = services.clock.now()
+  return {
+    id: services.random.uuid(),
+    name: given.name,
+    description: given.description,
+    time_created_ms: now_ms,
+    time_modified_ms: now_ms,
+    time_deleted_ms: null,
+  }
+}

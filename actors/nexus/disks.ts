@@ -1,0 +1,229 @@
+/** Disks: their rules, their views, and the operations on them outside of instances. */
+import type { Selectable } from 'kysely'
+import { Type } from 'typebox'
+import { limits } from '#config/limits.ts'
+import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { route, type Call } from './api/route.ts'
+import { powers, type Power } from './authz.ts'
+import type { Services } from './context.ts'
+import { invalidRequest, invalidValue, notFound, notFoundById, unavailable } from './errors.ts'
+import { imageById } from './images.ts'
+import { demandProject, projectOf } from './lookup.ts'
+import { byteCount, identity, identityView, uuid } from './names.ts'
+import { diskCreateSaga } from './sagas/disk-create.ts'
+import { pageRows } from './store/page.ts'
+import type { Store, StoreTransaction } from './store/open.ts'
+import type { Tables } from './store/schema.ts'
+
+export type Disk = Selectable<Tables['disk']>
+
+const gib_bytes = limits.size_step_bytes
+const disks = '/organizations/{organization_name}/projects/{project_name}/disks'
+
+export const diskView = (row: Disk) => ({
+  ...identityView(row),
+  project_id: row.project_id,
+  snapshot_id: null,
+  image_id: row.image_id,
+  size: row.size_bytes,
+  block_size: row.block_size,
+  state:
+    row.attach_instance_id === null
+      ? { state: row.state }
+      : { state: row.state, instance: row.attach_instance_id },
+  device_path: `/mnt/${row.name}`,
+})
+
+const blockSize = Type.Union([Type.Literal(512), Type.Literal(2048), Type.Literal(4096)])
+export const diskCreate = Type.Object({
+  ...identity,
+  size: byteCount,
+  disk_source: Type.Union([
+    Type.Object({ type: Type.Literal('blank'), block_size: blockSize }),
+    Type.Object({ type: Type.Literal('snapshot'), snapshot_id: uuid }),
+    Type.Object({ type: Type.Literal('image'), image_id: uuid }),
+    Type.Object({ type: Type.Literal('global_image'), image_id: uuid }),
+  ]),
+})
+export type DiskCreate = Type.Static<typeof diskCreate>
+
+/** What a disk will be made of, once its request has passed all checks. */
+export interface DiskPlan {
+  readonly name: string
+  readonly description: string
+  readonly size_bytes: number
+  readonly block_size: number
+  readonly image_id: string | null
+  /** JSON of the source on the sled; null for a blank disk. */
+  readonly source: string | null
+}
+
+/** Checks a request in Omicron's order and with its words. */
+export async function planDisk(services: Services, body: DiskCreate): Promise<DiskPlan> {
+  const { name, description, size } = body
+  switch (body.disk_source.type) {
+    case 'blank': {
+      const { block_size } = body.disk_source
+      if (size % block_size !== 0) {
+        throw invalidValue('size and block_size', 'total size must be a multiple of block size')
+      }
+      checkGib(size)
+      return { name, description, size_bytes: size, block_size, image_id: null, source: null }
+    }
+    case 'image':
+      throw invalidValue('image', 'project image are not yet supported')
+    case 'snapshot':
+      throw notFoundById('snapshot', body.disk_source.snapshot_id)
+    case 'global_image': {
+      const image = await imageById(services, body.disk_source.image_id)
+      if (size % image.block_size !== 0) {
+        throw invalidValue('size', "total size must be a multiple of global image's block size")
+      }
+      if (size < image.size_bytes) {
+        throw invalidRequest(
+          `disk size ${size} must be greater than or equal to image size ${image.size_bytes}`,
+        )
+      }
+      checkGib(size)
+      return {
+        name,
+        description,
+        size_bytes: size,
+        block_size: image.block_size,
+        image_id: image.id,
+        source: image.source,
+      }
+    }
+  }
+}
+
+function checkGib(size: number): void {
+  if (size < gib_bytes) throw invalidValue('size', 'total size must be at least 1 GiB')
+  if (size % gib_bytes !== 0) {
+    throw invalidValue('size', 'total size must be a multiple of 1 GiB')
+  }
+}
+
+/** A live disk of a project, by name; throws 404. */
+export async function diskNamed(
+  store: Store | StoreTransaction,
+  project_id: string,
+  name: string,
+): Promise<Disk> {
+  const row = await store
+    .selectFrom('disk')
+    .selectAll()
+    .where('project_id', '=', project_id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('disk', name)
+  return row
+}
+
+async function diskOf(
+  call: Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>,
+  needed: Power,
+): Promise<Disk> {
+  const project = await projectOf(call, needed)
+  return await diskNamed(call.services.store, project.id, call.path('disk_name'))
+}
+
+/** A sled for a new volume or guest: the one that is connected. */
+export function placeOnSled(services: Services): string {
+  const [sled_id] = services.sleds.connected
+  if (sled_id === undefined) throw unavailable()
+  return sled_id
+}
+
+export const diskRoutes = [
+  route(`GET ${disks}`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const project = await projectOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('disk')
+          .selectAll()
+          .where('project_id', '=', project.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, diskView)
+    },
+  }),
+
+  route(`POST ${disks}`, {
+    body: diskCreate,
+    handle: async (call) => {
+      const { services, body } = call
+      const project = await projectOf(call, powers.collaborator)
+      const plan = await planDisk(services, body)
+      const disk_id = services.random.uuid()
+      const outputs = await services.sagas.run(diskCreateSaga, {
+        disk_id,
+        project_id: project.id,
+        sled_id: placeOnSled(services),
+        plan,
+        now_ms: services.clock.now(),
+      })
+      // The record as it was made: still `creating`, as Omicron answers.
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+      return diskView(outputs.get('created_disk') as Disk)
+    },
+  }),
+
+  route(`GET ${disks}/{disk_name}`, {
+    handle: async (call) => diskView(await diskOf(call, powers.viewer)),
+  }),
+
+  route('GET /by-id/disks/{id}', {
+    handle: async (call) => {
+      const id = call.path('id')
+      const row = await call.services.store
+        .selectFrom('disk')
+        .selectAll()
+        .where('id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .executeTakeFirst()
+      if (row === undefined) throw notFoundById('disk', id)
+      await demandProject(call, { type: 'disk', id, project_id: row.project_id }, powers.viewer)
+      return diskView(row)
+    },
+  }),
+
+  route(`DELETE ${disks}/{disk_name}`, {
+    handle: async (call) => {
+      await deleteDisk(call.services, await diskOf(call, powers.collaborator))
+      return null
+    },
+  }),
+]
+
+/** The volume goes first: a crash in between leaves a disk that can be deleted again. */
+async function deleteDisk(services: Services, disk: Disk): Promise<void> {
+  if (
+    disk.attach_instance_id !== null ||
+    !['detached', 'faulted', 'creating'].includes(disk.state)
+  ) {
+    throw invalidRequest(`disk cannot be deleted in state "${disk.state}"`)
+  }
+  const destroyed = await services.sleds
+    .disk(disk.sled_id, disk.id)
+    .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
+  if (!destroyed.ok) {
+    services.log.error('a volume could not be destroyed', {
+      disk: disk.id,
+      detail: destroyed.detail,
+    })
+    throw unavailable()
+  }
+  const { numUpdatedRows } = await services.store
+    .updateTable('disk')
+    .set({ time_deleted_ms: services.clock.now(), state: 'destroyed' })
+    .where('id', '=', disk.id)
+    .where('attach_instance_id', 'is', null)
+    .executeTakeFirst()
+  if (numUpdatedRows === 0n) throw invalidRequest('disk is attached')
+}

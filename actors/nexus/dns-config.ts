@@ -1,0 +1,55 @@
+/** The names of the control plane (RFD 248): where Nexus and the sleds are. */
+import type { DnsConfig, DnsRecord } from '#actors/dns.protocol.ts'
+import { dnsZone } from '#config/addressing.ts'
+import { limits } from '#config/limits.ts'
+import { ports } from '#config/ports.ts'
+import type { Services } from './context.ts'
+import { nextGeneration } from './store/open.ts'
+
+interface Host {
+  readonly id: string
+  readonly address: string
+  readonly port: number
+}
+
+/** The records for these services and sleds. */
+export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host[]) {
+  const srv = (target: string, port: number): DnsRecord => ({
+    type: 'SRV',
+    data: { prio: 0, weight: 0, port, target },
+  })
+  const zoneHost = (host: Host) => `${host.id}.host.${dnsZone}`
+  const sledHost = (host: Host) => `${host.id}.sled.${dnsZone}`
+  const records = new Map<string, DnsRecord[]>([
+    [`_nexus._tcp.${dnsZone}`, [srv(zoneHost(nexus), nexus.port)]],
+    [zoneHost(nexus), [{ type: 'AAAA', data: nexus.address }]],
+    [`_internalDNS._tcp.${dnsZone}`, [srv(zoneHost(dns), dns.port)]],
+    [zoneHost(dns), [{ type: 'AAAA', data: dns.address }]],
+  ])
+  for (const sled of sleds) {
+    records.set(`_sledagent._tcp.${sled.id}.${dnsZone}`, [srv(sledHost(sled), sled.port)])
+    records.set(sledHost(sled), [{ type: 'AAAA', data: sled.address }])
+  }
+  return [...records].map(([name, held]) => ({ name, records: held }))
+}
+
+/** Sends the whole zone, under a new generation, to a sled's DNS server. */
+export async function publishDns(services: Services, sled_id: string): Promise<void> {
+  const { config, store } = services
+  const sleds = await store.selectFrom('sled').selectAll().orderBy('id').execute()
+  const nexus = { id: config.id, address: config.internal_address, port: ports.nexus_internal }
+  const dns = { id: config.rack_id, address: config.dns_address, port: ports.dns_http }
+  const zone: DnsConfig = {
+    generation: await nextGeneration(store, 'dns'),
+    zone: dnsZone,
+    records: controlPlaneRecords(
+      nexus,
+      dns,
+      sleds.map(({ id, ip, port }) => ({ id, address: ip, port })),
+    ),
+  }
+  const sent = await services.sleds
+    .dns(sled_id)
+    .call('put', zone, { timeout_ms: limits.zone_boot_ms_max })
+  if (!sent.ok) services.log.warn('a DNS server did not take the zone', { sled_id, ...sent })
+}

@@ -1,0 +1,166 @@
+/**
+ * From a VPC's rules, which speak of names, to what a sled's ports enforce, which speaks of
+ * addresses. Resolved again for all of a VPC's ports whenever its rules or its NICs change.
+ */
+import type { Selectable } from 'kysely'
+import type { FirewallRule } from '#actors/vnic.protocol.ts'
+import { limits } from '#config/limits.ts'
+import type { Services } from './context.ts'
+import type { Nic } from './nics.ts'
+import type { Store, StoreTransaction } from './store/open.ts'
+import type { Tables } from './store/schema.ts'
+
+interface Named {
+  readonly type: 'vpc' | 'subnet' | 'instance' | 'ip' | 'ip_net'
+  readonly value: string
+}
+interface Filters {
+  readonly hosts: readonly Named[] | null
+  readonly ports: readonly string[] | null
+  readonly protocols: ReadonlyArray<'TCP' | 'UDP' | 'ICMP'> | null
+}
+/** Everything that a rule's names can mean within one VPC. */
+export interface VpcFacts {
+  readonly vni: number
+  readonly nics: readonly Nic[]
+  readonly instances: ReadonlyMap<string, string>
+  readonly subnets: ReadonlyMap<string, Selectable<Tables['vpc_subnet']>>
+}
+
+/** The rules of a VPC with every name resolved. A rule whose names mean nothing is left out. */
+export async function resolvedRules(
+  store: Store | StoreTransaction,
+  vpc_id: string,
+): Promise<FirewallRule[]> {
+  const facts = await factsOf(store, vpc_id)
+  const rows = await store
+    .selectFrom('vpc_firewall_rule')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .orderBy('name')
+    .execute()
+  return rows.flatMap((row) => resolveRule(row, facts))
+}
+
+export function resolveRule(
+  row: Pick<
+    Selectable<Tables['vpc_firewall_rule']>,
+    'status' | 'direction' | 'targets' | 'filters' | 'action' | 'priority'
+  >,
+  facts: VpcFacts,
+): FirewallRule[] {
+  // The columns hold what the API checked when the rule was put.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  const given = JSON.parse(row.targets) as readonly Named[]
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  const filters = JSON.parse(row.filters) as Filters
+  const targets = given
+    .flatMap((target) => nicsOf(target, facts))
+    .map(({ mac }) => ({ mac, vni: facts.vni }))
+  const hosts = filters.hosts?.flatMap((host) => blocksOf(host, facts)) ?? null
+  if ((given.length > 0 && targets.length === 0) || hosts?.length === 0) return []
+  return [
+    {
+      status: row.status === 'enabled' ? 'enabled' : 'disabled',
+      direction: row.direction === 'inbound' ? 'inbound' : 'outbound',
+      targets,
+      filter_hosts: hosts,
+      filter_ports: filters.ports === null ? null : [...filters.ports],
+      filter_protocols: filters.protocols === null ? null : [...filters.protocols],
+      action: row.action === 'allow' ? 'allow' : 'deny',
+      priority: row.priority,
+    },
+  ]
+}
+
+function nicsOf(target: Named, facts: VpcFacts): readonly Nic[] {
+  switch (target.type) {
+    case 'vpc':
+      return facts.nics
+    case 'subnet': {
+      const subnet = facts.subnets.get(target.value)
+      return facts.nics.filter((nic) => nic.subnet_id === subnet?.id)
+    }
+    case 'instance': {
+      const id = facts.instances.get(target.value)
+      return facts.nics.filter((nic) => nic.instance_id === id)
+    }
+    case 'ip':
+    case 'ip_net':
+      return facts.nics.filter((nic) => nic.ip === target.value.split('/')[0])
+  }
+}
+
+function blocksOf(host: Named, facts: VpcFacts): readonly string[] {
+  switch (host.type) {
+    case 'vpc':
+    case 'instance':
+      return nicsOf(host, facts).map(({ ip }) => `${ip}/32`)
+    case 'subnet': {
+      const subnet = facts.subnets.get(host.value)
+      return subnet === undefined ? [] : [subnet.ipv4_block, subnet.ipv6_block]
+    }
+    case 'ip':
+      return [host.value.includes(':') ? `${host.value}/128` : `${host.value}/32`]
+    case 'ip_net':
+      return [host.value]
+  }
+}
+
+async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise<VpcFacts> {
+  const vpc = await store
+    .selectFrom('vpc')
+    .select('vni')
+    .where('id', '=', vpc_id)
+    .executeTakeFirstOrThrow()
+  const nics = await store
+    .selectFrom('network_interface')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const subnets = await store
+    .selectFrom('vpc_subnet')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const instances = await store
+    .selectFrom('instance')
+    .innerJoin('network_interface', 'network_interface.instance_id', 'instance.id')
+    .select(['instance.id', 'instance.name'])
+    .where('network_interface.vpc_id', '=', vpc_id)
+    .where('instance.time_deleted_ms', 'is', null)
+    .execute()
+  return {
+    vni: vpc.vni,
+    nics,
+    instances: new Map(instances.map(({ id, name }) => [name, id])),
+    subnets: new Map(subnets.map((subnet) => [subnet.name, subnet])),
+  }
+}
+
+/** Sends a VPC's rules to every port of it that is up. A port that misses them gets them again. */
+export async function refreshRules(services: Services, vpc_id: string): Promise<void> {
+  const firewall_rules = await resolvedRules(services.store, vpc_id)
+  const ports = await services.store
+    .selectFrom('network_interface')
+    .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
+    .select(['network_interface.id', 'instance.sled_id'])
+    .where('network_interface.vpc_id', '=', vpc_id)
+    .where('network_interface.time_deleted_ms', 'is', null)
+    .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
+    .execute()
+  await Promise.all(
+    ports.map(async ({ id, sled_id }) => {
+      const told = await services.sleds
+        .vnic(sled_id, id)
+        .call('set_rules', { firewall_rules }, { timeout_ms: limits.zone_boot_ms_max })
+      // A port that is not made yet is made with the rules of its instance's start.
+      if (!told.ok && told.error !== 'not_found') {
+        services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
+      }
+    }),
+  )
+}

@@ -1,0 +1,247 @@
+/** The operations on instances. */
+import { Type } from 'typebox'
+import { limits } from '#config/limits.ts'
+import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { route, type Call } from './api/route.ts'
+import { attachDisk, detachDisk } from './attach.ts'
+import { powers, type Power } from './authz.ts'
+import type { Services } from './context.ts'
+import { diskView } from './disks.ts'
+import { invalidRequest, notFound, notFoundById, unavailable } from './errors.ts'
+import { instanceCreate, planInstance } from './instance-create.ts'
+import {
+  instanceById,
+  instanceView,
+  nicView,
+  refreshNeighbours,
+  requestState,
+  type Instance,
+} from './instances.ts'
+import { demandProject, projectOf } from './lookup.ts'
+import { name } from './names.ts'
+import { instanceCreateSaga } from './sagas/instance-create.ts'
+import { pageRows } from './store/page.ts'
+
+export const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
+const one = `${instancesPath}/{instance_name}`
+type Located = Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>
+
+export async function instanceOf(call: Located, needed: Power): Promise<Instance> {
+  const project = await projectOf(call, needed)
+  const wanted = call.path('instance_name')
+  const row = await call.services.store
+    .selectFrom('instance')
+    .selectAll()
+    .where('project_id', '=', project.id)
+    .where('name', '=', wanted)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('instance', wanted)
+  return row
+}
+
+async function changeState(call: Located, target: 'running' | 'stopped' | 'reboot') {
+  const row = await instanceOf(call, powers.collaborator)
+  if (['migrating', 'repairing', 'failed', 'destroyed'].includes(row.run_state)) {
+    throw invalidRequest(`instance state cannot be changed from state "${row.run_state}"`)
+  }
+  const changed = await requestState(call.services, row, target)
+  if (target === 'running') await refreshNeighbours(call.services, row.id)
+  return instanceView(changed)
+}
+
+export const instanceRoutes = [
+  route(`GET ${instancesPath}`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const project = await projectOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('instance')
+          .selectAll()
+          .where('project_id', '=', project.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, instanceView)
+    },
+  }),
+
+  route(`POST ${instancesPath}`, {
+    body: instanceCreate,
+    handle: async (call) => {
+      const { services, actor, body } = call
+      const project = await projectOf(call, powers.collaborator)
+      const params = await planInstance(services, actor, project, body)
+      await services.sagas.run(instanceCreateSaga, params)
+      return instanceView(await instanceById(services, params.instance.id))
+    },
+  }),
+
+  route(`GET ${one}`, {
+    handle: async (call) => instanceView(await instanceOf(call, powers.viewer)),
+  }),
+
+  route('GET /by-id/instances/{id}', {
+    handle: async (call) => {
+      const id = call.path('id')
+      const row = await call.services.store
+        .selectFrom('instance')
+        .selectAll()
+        .where('id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .executeTakeFirst()
+      if (row === undefined) throw notFoundById('instance', id)
+      const what = { type: 'instance', id, project_id: row.project_id }
+      await demandProject(call, what, powers.viewer)
+      return instanceView(row)
+    },
+  }),
+
+  route(`DELETE ${one}`, {
+    handle: async (call) => {
+      await deleteInstance(call.services, await instanceOf(call, powers.collaborator))
+      return null
+    },
+  }),
+
+  route(`POST ${one}/start`, {
+    status: 202,
+    handle: async (call) => await changeState(call, 'running'),
+  }),
+  route(`POST ${one}/stop`, {
+    status: 202,
+    handle: async (call) => await changeState(call, 'stopped'),
+  }),
+  route(`POST ${one}/reboot`, {
+    status: 202,
+    handle: async (call) => await changeState(call, 'reboot'),
+  }),
+
+  route(`GET ${one}/disks`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store.selectFrom('disk').selectAll().where('attach_instance_id', '=', row.id),
+        page,
+      )
+      return pageOf(rows, page, byName, diskView)
+    },
+  }),
+  route(`POST ${one}/disks/attach`, {
+    status: 202,
+    body: Type.Object({ name }),
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.collaborator)
+      return diskView(
+        await call.services.store
+          .transaction()
+          .execute(async (store) => await attachDisk(store, row, call.body.name)),
+      )
+    },
+  }),
+  route(`POST ${one}/disks/detach`, {
+    status: 202,
+    body: Type.Object({ name }),
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.collaborator)
+      return diskView(
+        await call.services.store
+          .transaction()
+          .execute(async (store) => await detachDisk(store, row, call.body.name)),
+      )
+    },
+  }),
+
+  route(`GET ${one}/network-interfaces`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('network_interface')
+          .selectAll()
+          .where('instance_id', '=', row.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, nicView)
+    },
+  }),
+  route(`GET ${one}/network-interfaces/{interface_name}`, {
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.viewer)
+      const wanted = call.path('interface_name')
+      const nic = await call.services.store
+        .selectFrom('network_interface')
+        .selectAll()
+        .where('instance_id', '=', row.id)
+        .where('name', '=', wanted)
+        .where('time_deleted_ms', 'is', null)
+        .executeTakeFirst()
+      if (nic === undefined) throw notFound('network-interface', wanted)
+      return nicView(nic)
+    },
+  }),
+
+  route(`GET ${one}/external-ips`, {
+    handle: async (call) => {
+      const row = await instanceOf(call, powers.viewer)
+      const items = await call.services.store
+        .selectFrom('external_ip')
+        .select(['ip', 'kind'])
+        .where('instance_id', '=', row.id)
+        .where('kind', '!=', 'snat')
+        .where('time_deleted_ms', 'is', null)
+        .execute()
+      return { items, next_page: null }
+    },
+  }),
+]
+
+/** The sled forgets the guest first: a crash in between leaves an instance to delete again. */
+async function deleteInstance(services: Services, row: Instance): Promise<void> {
+  if (!['stopped', 'failed'].includes(row.run_state)) {
+    throw invalidRequest(`instance cannot be deleted in state "${row.run_state}"`)
+  }
+  const destroyed = await services.sleds
+    .instance(row.sled_id, row.id)
+    .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
+  if (!destroyed.ok) {
+    services.log.error('a guest could not be destroyed', {
+      instance: row.id,
+      detail: destroyed.detail,
+    })
+    throw unavailable()
+  }
+  const time_deleted_ms = services.clock.now()
+  await services.store.transaction().execute(async (store) => {
+    const { numUpdatedRows } = await store
+      .updateTable('instance')
+      .set({ time_deleted_ms, run_state: 'destroyed' })
+      .where('id', '=', row.id)
+      .where('run_state', 'in', ['stopped', 'failed'])
+      .executeTakeFirst()
+    if (numUpdatedRows === 0n) {
+      throw invalidRequest('instance cannot be deleted: its state has just changed')
+    }
+    await store
+      .updateTable('disk')
+      .set({ state: 'detached', attach_instance_id: null, slot: null })
+      .where('attach_instance_id', '=', row.id)
+      .execute()
+    for (const table of ['network_interface', 'external_ip'] as const) {
+      await store
+        .updateTable(table)
+        .set({ time_deleted_ms })
+        .where('instance_id', '=', row.id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
+    }
+  })
+  await refreshNeighbours(services, row.id)
+}

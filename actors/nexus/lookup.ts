@@ -1,0 +1,109 @@
+/** Finds what a path names, and checks the caller's power over it: absent, forbidden, or there. */
+import type { Selectable } from 'kysely'
+import { organizationPower, powers, projectPower, demand, type Power } from './authz.ts'
+import type { Actor, Services } from './context.ts'
+import { notFound, notFoundById } from './errors.ts'
+import type { Tables } from './store/schema.ts'
+
+export type Organization = Selectable<Tables['organization']>
+export type Project = Selectable<Tables['project']>
+
+interface Caller {
+  readonly services: Services
+  readonly actor: Actor
+}
+interface Located extends Caller {
+  readonly path: (name: string) => string
+}
+
+/** An organization of the caller's silo, by name. */
+export async function organizationNamed(
+  { services, actor }: Caller,
+  name: string,
+  needed: Power,
+): Promise<Organization> {
+  const row = await services.store
+    .selectFrom('organization')
+    .selectAll()
+    .where('silo_id', '=', actor.silo_id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('organization', name)
+  const power = await organizationPower(services, actor, row.id)
+  if (power === powers.none) throw notFound('organization', name)
+  demand(power, needed)
+  return row
+}
+
+/** The organization of the path's `{organization_name}`. */
+export const organizationOf = async (call: Located, needed: Power): Promise<Organization> =>
+  await organizationNamed(call, call.path('organization_name'), needed)
+
+/** The project of the path's `{organization_name}` and `{project_name}`. */
+export async function projectOf(call: Located, needed: Power): Promise<Project> {
+  const { services, actor } = call
+  const name = call.path('project_name')
+  const organization = await readableOrganization(call)
+  const row = await services.store
+    .selectFrom('project')
+    .selectAll()
+    .where('organization_id', '=', organization.id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) {
+    // Only a reader of the organization may learn what it does not hold.
+    const power = await organizationPower(services, actor, organization.id)
+    throw power === powers.none
+      ? notFound('organization', organization.name)
+      : notFound('project', name)
+  }
+  const power = await projectPower(services, actor, {
+    organization_id: organization.id,
+    project_id: row.id,
+  })
+  if (power === powers.none) throw notFound('organization', organization.name)
+  demand(power, needed)
+  return row
+}
+
+async function readableOrganization({ services, actor, path }: Located): Promise<Organization> {
+  const name = path('organization_name')
+  const row = await services.store
+    .selectFrom('organization')
+    .selectAll()
+    .where('silo_id', '=', actor.silo_id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('organization', name)
+  return row
+}
+
+/**
+ * Checks the caller's power over the project that something belongs to; to those who may not read
+ * the project the thing itself is absent.
+ */
+export async function demandProject(
+  { services, actor }: Caller,
+  what: { readonly type: string; readonly id: string; readonly project_id: string },
+  needed: Power,
+): Promise<Project> {
+  const absent = notFoundById(what.type, what.id)
+  const row = await services.store
+    .selectFrom('project')
+    .innerJoin('organization', 'organization.id', 'project.organization_id')
+    .selectAll('project')
+    .where('project.id', '=', what.project_id)
+    .where('organization.silo_id', '=', actor.silo_id)
+    .executeTakeFirst()
+  if (row === undefined) throw absent
+  const power = await projectPower(services, actor, {
+    organization_id: row.organization_id,
+    project_id: row.id,
+  })
+  if (power === powers.none) throw absent
+  demand(power, needed)
+  return row
+}

@@ -1,0 +1,71 @@
+/** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
+import { behaviour, type Context } from '#runtime/actor.ts'
+import { err, ok } from '#runtime/result.ts'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
+import type { Services } from './context.ts'
+import { publishDns } from './dns-config.ts'
+import { applyRuntime, reconcileSled } from './instances.ts'
+
+type NexusContext = Context<{ readonly services: Services }, typeof nexusProtocol>
+
+export const nexus = behaviour({
+  protocol: nexusProtocol,
+  child: {
+    restart: 'permanent',
+    restarts_max: 5,
+    restarts_period_ms: 10_000,
+    shutdown_ms: 1_000,
+    mailbox_max: 4096,
+    thread: 'main',
+    activation: 'start',
+  },
+  init: (_context: NexusContext) => null,
+  invariant: () => undefined,
+  handlers: {
+    sled_up: async (context, state, hello) => {
+      const { services } = context.deps
+      if (!services.config.sleds.includes(hello.sled_id)) {
+        return {
+          state,
+          result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
+        }
+      }
+      const now_ms = context.clock.now()
+      const seen = {
+        ip: hello.address,
+        port: hello.port,
+        platform: hello.platform,
+        time_modified_ms: now_ms,
+      }
+      await services.store
+        .insertInto('sled')
+        .values({
+          id: hello.sled_id,
+          rack_id: services.config.rack_id,
+          time_created_ms: now_ms,
+          ...seen,
+        })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
+        .execute()
+      await publishDns(services, hello.sled_id)
+      context.after(0, 'reconcile', { sled_id: hello.sled_id })
+      return { state, result: ok(null) }
+    },
+
+    instance_report: async (context, state, report) => {
+      const known = await applyRuntime(context.deps.services, report.instance_id, report.runtime)
+      return {
+        state,
+        result: known
+          ? ok(null)
+          : err('unknown_instance', `there is no instance ${report.instance_id}`),
+      }
+    },
+
+    // Looking at every instance of a sled takes a while; reports go on meanwhile.
+    reconcile: (context, state, { sled_id }) => ({
+      state,
+      result: reconcileSled(context.deps.services, sled_id).then(() => ok(null)),
+    }),
+  },
+})

@@ -1,0 +1,25 @@
+/** Every operation that Nexus serves. */
+import { diskRoutes } from './disks.ts'
+import { hardwareRoutes } from './hardware.ts'
+import { imageRoutes } from './images.ts'
+import { instanceRoutes } from './instances-api.ts'
+import { ipPoolRoutes } from './ip-pools.ts'
+import { organizationRoutes } from './organizations.ts'
+import { projectRoutes } from './projects.ts'
+import { serialRoutes } from './serial.ts'
+import { sessionRoutes } from './session.ts'
+import { vpcRoutes } from './vpcs.ts'
+import type { Route } from './api/route.ts'
+
+export const routes: readonly Route[] = [
+  ...diskRoutes,
+  ...hardwareRoutes,
+  ...imageRoutes,
+  ...instanceRoutes,
+  ...ipPoolRoutes,
+  ...organizationRoutes,
+  ...projectRoutes,
+  ...serialRoutes,
+  ...sessionRoutes,
+  ...vpcRoutes,
+]

@@ -1,0 +1,234 @@
+/**
+ * Sagas: changes of several steps, each durable before the next begins, each with its undo. A saga
+ * that a crash cut off goes on where it was: forward if nothing had failed, else backward.
+ *
+ *   running ──all nodes done──► succeeded
+ *      │ a node fails
+ *      ▼
+ *   unwinding ──all undone──► failed
+ *
+ * A node may run twice, when the crash came between its work and the record of it; so every action
+ * and every undo is idempotent.
+ */
+import type { Log } from '#runtime/log.ts'
+import type { Services } from './context.ts'
+import { recordError, restoreError, type RecordedError } from './errors.ts'
+
+export interface SagaRun<P> {
+  readonly services: Services
+  readonly params: P
+  /** Outputs of the nodes before, by name. */
+  readonly outputs: ReadonlyMap<string, unknown>
+}
+export interface SagaNode<P> {
+  readonly name: string
+  /** Does the step; what it returns is kept as JSON. A throw unwinds the saga. */
+  readonly action: (run: SagaRun<P>) => Promise<unknown>
+  /** Takes the step back, whether it was done, half done, or not at all. */
+  readonly undo: ((run: SagaRun<P>) => Promise<void>) | null
+}
+export interface Saga<P> {
+  readonly name: string
+  /** The nodes for these params, the same at every run. */
+  readonly nodes: (params: P) => ReadonlyArray<SagaNode<P>>
+}
+type AnySaga = Saga<unknown>
+
+interface Progress {
+  readonly id: string
+  readonly definition: AnySaga
+  readonly params: unknown
+  readonly outputs: Map<string, unknown>
+}
+
+/** Where tests cut a saga off, as a crash would; in production nothing happens here. */
+export type CrashPoint = (node: string, when: 'before' | 'after') => void
+
+const undo_retry_ms = 500
+const undo_tries_max = 20
+
+export class Sagas {
+  readonly #known = new Map<string, AnySaga>()
+  readonly #log: Log
+  readonly #crash: CrashPoint
+  #services: Services | null = null
+
+  constructor(log: Log, crash: CrashPoint = () => undefined) {
+    this.#log = log
+    this.#crash = crash
+  }
+
+  /** Sagas need the services and are one of them: joined once both exist. */
+  join(services: Services): void {
+    this.#services = services
+  }
+
+  /** Makes a saga known, so that it can be recovered by its name. */
+  register<P>(saga: Saga<P>): void {
+    // Params are read back as the JSON that this very saga was given.
+    this.#known.set(saga.name, saga as AnySaga)
+  }
+
+  /** Runs a saga to its end. Throws the failing node's error once everything is undone. */
+  async run<P>(saga: Saga<P>, params: P): Promise<ReadonlyMap<string, unknown>> {
+    const services = this.#joined()
+    const id = services.random.uuid()
+    await services.store
+      .insertInto('saga')
+      .values({
+        id,
+        name: saga.name,
+        params: JSON.stringify(params),
+        state: 'running',
+        error_node_name: null,
+        error: null,
+        time_created_ms: services.clock.now(),
+      })
+      .execute()
+    const definition = this.#known.get(saga.name)
+    if (definition === undefined) throw new Error(`saga ${saga.name} is not registered`)
+    const progress = { id, definition, params, outputs: new Map<string, unknown>() }
+    return await this.#forward(progress, 0)
+  }
+
+  /** Goes on with what an earlier process left: to be called once, before requests are served. */
+  async recover(): Promise<void> {
+    const { store } = this.#joined()
+    const unfinished = await store
+      .selectFrom('saga')
+      .selectAll()
+      .where('state', 'in', ['running', 'unwinding'])
+      .orderBy('time_created_ms')
+      .execute()
+    for (const row of unfinished) {
+      const definition = this.#known.get(row.name)
+      if (definition === undefined) {
+        this.#log.error('a saga of an unknown kind is left alone', { saga: row.id, name: row.name })
+        continue
+      }
+      const nodes = await store
+        .selectFrom('saga_node')
+        .selectAll()
+        .where('saga_id', '=', row.id)
+        .orderBy('position')
+        .execute()
+      const done = nodes.filter(({ state }) => state === 'done')
+      const outputs = new Map<string, unknown>(
+        done.map(({ name, output }) => [name, JSON.parse(output ?? 'null') as unknown]),
+      )
+      const params: unknown = JSON.parse(row.params)
+      const progress = { id: row.id, definition, params, outputs }
+      this.#log.info('a saga goes on', { saga: row.id, name: row.name, state: row.state })
+      try {
+        if (row.state === 'running') await this.#forward(progress, done.length)
+        else await this.#backward(progress, highest(nodes))
+      } catch (error) {
+        this.#log.info('a recovered saga failed and is undone', {
+          saga: row.id,
+          why: recordError(error).message,
+        })
+      }
+    }
+  }
+
+  async #forward(progress: Progress, from: number): Promise<ReadonlyMap<string, unknown>> {
+    const { store } = this.#joined()
+    const nodes = progress.definition.nodes(progress.params)
+    for (const [position, node] of nodes.entries()) {
+      if (position < from) continue
+      await this.#record(progress.id, position, node.name, 'started', null)
+      this.#crash(node.name, 'before')
+      let output: unknown
+      try {
+        output = await node.action(this.#runOf(progress))
+      } catch (error) {
+        if (error instanceof SagaCrash) throw error
+        const recorded = recordError(error)
+        if (recorded.status >= 500) {
+          this.#log.error('a saga node failed', { saga: progress.id, node: node.name, error })
+        }
+        await store
+          .updateTable('saga')
+          .set({
+            state: 'unwinding',
+            error_node_name: node.name,
+            error: JSON.stringify(recorded),
+          })
+          .where('id', '=', progress.id)
+          .execute()
+        await this.#backward(progress, position)
+        throw restoreError(recorded)
+      }
+      this.#crash(node.name, 'after')
+      progress.outputs.set(node.name, output ?? null)
+      await this.#record(progress.id, position, node.name, 'done', JSON.stringify(output ?? null))
+    }
+    await store
+      .updateTable('saga')
+      .set({ state: 'succeeded' })
+      .where('id', '=', progress.id)
+      .execute()
+    return progress.outputs
+  }
+
+  async #backward(progress: Progress, from: number): Promise<void> {
+    const { store } = this.#joined()
+    const nodes = progress.definition.nodes(progress.params)
+    for (let position = from; position >= 0; position -= 1) {
+      const node = nodes[position]
+      if (node === undefined) continue
+      await this.#undo(progress, node)
+      await this.#record(progress.id, position, node.name, 'undone', null)
+    }
+    await store.updateTable('saga').set({ state: 'failed' }).where('id', '=', progress.id).execute()
+  }
+
+  /** An undo that fails is tried again; one that never succeeds is left to the next recovery. */
+  async #undo(progress: Progress, node: SagaNode<unknown>): Promise<void> {
+    const { clock } = this.#joined()
+    for (let tries = 1; node.undo !== null; tries += 1) {
+      try {
+        await node.undo(this.#runOf(progress))
+        return
+      } catch (error) {
+        if (error instanceof SagaCrash || tries >= undo_tries_max) throw error
+        this.#log.warn('an undo is tried again', { saga: progress.id, node: node.name, error })
+        await clock.sleep(undo_retry_ms)
+      }
+    }
+  }
+
+  async #record(
+    saga_id: string,
+    position: number,
+    name: string,
+    state: 'started' | 'done' | 'undone',
+    output: string | null,
+  ): Promise<void> {
+    await this.#joined()
+      .store.insertInto('saga_node')
+      .values({ saga_id, position, name, state, output })
+      .onConflict((conflict) =>
+        conflict.columns(['saga_id', 'position']).doUpdateSet({ state, output }),
+      )
+      .execute()
+  }
+
+  #runOf(progress: Progress): SagaRun<unknown> {
+    const { params, outputs } = progress
+    return { services: this.#joined(), params, outputs }
+  }
+
+  #joined(): Services {
+    if (this.#services === null) throw new Error('sagas are used before they are joined')
+    return this.#services
+  }
+}
+
+/** Thrown by a test's crash point: the saga stops where it is, as after kill -9. */
+export class SagaCrash extends Error {}
+
+const highest = (nodes: ReadonlyArray<{ readonly position: number }>) =>
+  Math.max(-1, ...nodes.map(({ position }) => position))
+
+export type { RecordedError }

@@ -1,0 +1,131 @@
+/** disk-create: the record, the volume on a sled, the record's final state. */
+import type { DiskSpec } from '#actors/disk.protocol.ts'
+import { limits } from '#config/limits.ts'
+import type { Services } from '../context.ts'
+import type { Disk, DiskPlan } from '../disks.ts'
+import { alreadyExists, internal, invalidRequest, unavailable } from '../errors.ts'
+import type { Saga, SagaNode } from '../saga.ts'
+import { isConflict } from '../store/open.ts'
+
+export interface DiskCreateParams {
+  readonly disk_id: string
+  readonly project_id: string
+  readonly sled_id: string
+  readonly plan: DiskPlan
+  readonly now_ms: number
+}
+
+/** The nodes for one disk, their names with a prefix where they are part of another saga. */
+export function diskCreateNodes<P>(
+  prefix: string,
+  paramsOf: (params: P) => DiskCreateParams,
+): ReadonlyArray<SagaNode<P>> {
+  return [
+    {
+      name: `${prefix}created_disk`,
+      action: async ({ services, params }) => await insertRecord(services, paramsOf(params)),
+      undo: async ({ services, params }) => {
+        const { disk_id } = paramsOf(params)
+        await services.store.deleteFrom('disk').where('id', '=', disk_id).execute()
+      },
+    },
+    {
+      name: `${prefix}volume_ensure`,
+      action: async ({ services, params }) => {
+        await ensureVolume(services, paramsOf(params))
+      },
+      undo: async ({ services, params }) => {
+        const { sled_id, disk_id } = paramsOf(params)
+        const destroyed = await services.sleds
+          .disk(sled_id, disk_id)
+          .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
+        if (!destroyed.ok) throw new Error(`volume ${disk_id}: ${destroyed.detail}`)
+      },
+    },
+    {
+      name: `${prefix}disk_runtime`,
+      action: async ({ services, params }) => {
+        await services.store
+          .updateTable('disk')
+          .set({ state: 'detached' })
+          .where('id', '=', paramsOf(params).disk_id)
+          .where('state', '=', 'creating')
+          .execute()
+      },
+      undo: null,
+    },
+  ]
+}
+
+export const diskCreateSaga: Saga<DiskCreateParams> = {
+  name: 'disk-create',
+  nodes: () => diskCreateNodes('', (params: DiskCreateParams) => params),
+}
+
+async function insertRecord(services: Services, params: DiskCreateParams): Promise<Disk> {
+  const { plan, now_ms } = params
+  const row: Disk = {
+    id: params.disk_id,
+    name: plan.name,
+    description: plan.description,
+    time_created_ms: now_ms,
+    time_modified_ms: now_ms,
+    time_deleted_ms: null,
+    project_id: params.project_id,
+    sled_id: params.sled_id,
+    image_id: plan.image_id,
+    size_bytes: plan.size_bytes,
+    block_size: plan.block_size,
+    source: plan.source,
+    state: 'creating',
+    attach_instance_id: null,
+    slot: null,
+  }
+  const known = await services.store
+    .selectFrom('disk')
+    .selectAll()
+    .where('id', '=', row.id)
+    .executeTakeFirst()
+  if (known !== undefined) return known
+  try {
+    await services.store.insertInto('disk').values(row).execute()
+  } catch (error) {
+    throw isConflict(error) ? alreadyExists('disk', plan.name) : error
+  }
+  return row
+}
+
+async function ensureVolume(services: Services, params: DiskCreateParams): Promise<void> {
+  const { disk_id, sled_id, plan } = params
+  const block_size = ([512, 2048, 4096] as const).find((size) => size === plan.block_size) ?? 512
+  // The column holds what the image's creation wrote.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  const source = JSON.parse(plan.source ?? 'null') as DiskSpec['source']
+  const made = await services.sleds
+    .disk(sled_id, disk_id)
+    .call(
+      'ensure',
+      { id: disk_id, size_bytes: plan.size_bytes, block_size, source },
+      { timeout_ms: limits.disk_ensure_ms_max },
+    )
+  if (made.ok) return
+  services.log.error('a volume could not be made', { disk: disk_id, detail: made.detail })
+  switch (made.error) {
+    case 'no_space':
+      throw unavailable()
+    case 'image_unreachable':
+    case 'image_too_large':
+      throw invalidRequest(`the disk's image could not be read: ${made.detail}`)
+    case 'busy':
+    case 'deadline':
+    case 'unreachable':
+      throw unavailable()
+    case 'conflict':
+    case 'os_failed':
+    case 'cancelled':
+    case 'crashed':
+    case 'unsupported':
+    case 'invalid':
+      throw internal()
+  }
+}

@@ -1,0 +1,182 @@
+/** instance-create: record, NICs, SNAT, external IPs, disks, and the request to the sled. */
+import { limits } from '#config/limits.ts'
+import { attachDisk } from '../attach.ts'
+import type { Services } from '../context.ts'
+import { alreadyExists } from '../errors.ts'
+import { allocateIp } from '../external-ips.ts'
+import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
+import { insertNic, type NicGiven } from '../nics.ts'
+import type { Saga, SagaNode } from '../saga.ts'
+import { isConflict } from '../store/open.ts'
+import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
+
+export interface InstanceCreateParams {
+  /** The record as it will be inserted. */
+  readonly instance: Instance
+  readonly nics: readonly NicGiven[]
+  readonly snat_id: string
+  readonly external_ips: ReadonlyArray<{ readonly id: string; readonly pool_name: string | null }>
+  readonly create_disks: readonly DiskCreateParams[]
+  /** Names, in the order of their slots. */
+  readonly attach_disks: readonly string[]
+  readonly start: boolean
+}
+type Node = SagaNode<InstanceCreateParams>
+
+export const instanceCreateSaga: Saga<InstanceCreateParams> = {
+  name: 'instance-create',
+  nodes: (params) => [
+    recordNode,
+    ...params.nics.map(nicNode),
+    snatNode,
+    ...params.external_ips.map(externalIpNode),
+    ...params.create_disks.flatMap((_disk, index) =>
+      diskCreateNodes<InstanceCreateParams>(`create_disk${index}_`, (all) =>
+        at(all.create_disks, index),
+      ),
+    ),
+    ...params.attach_disks.map(attachNode),
+    ensureNode,
+  ],
+}
+
+const recordNode: Node = {
+  name: 'instance_name',
+  action: async ({ services, params }) => {
+    const { instance } = params
+    const known = await services.store
+      .selectFrom('instance')
+      .select('id')
+      .where('id', '=', instance.id)
+      .executeTakeFirst()
+    if (known !== undefined) return null
+    try {
+      await services.store.insertInto('instance').values(instance).execute()
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('instance', instance.name) : error
+    }
+    return null
+  },
+  undo: async ({ services, params }) => {
+    await services.store.deleteFrom('instance').where('id', '=', params.instance.id).execute()
+  },
+}
+
+function nicNode(_nic: NicGiven, index: number): Node {
+  return {
+    name: `network_interface${index}`,
+    action: async ({ services, params }) => {
+      const { id, project_id } = params.instance
+      const owner = { instance_id: id, project_id }
+      const nic = await services.store
+        .transaction()
+        .execute(async (store) => await insertNic(services, store, owner, at(params.nics, index)))
+      return nic.id
+    },
+    undo: async ({ services, params }) => {
+      await services.store
+        .deleteFrom('network_interface')
+        .where('id', '=', at(params.nics, index).id)
+        .execute()
+    },
+  }
+}
+
+const snatNode: Node = {
+  name: 'snat_ip',
+  action: async ({ services, params }) =>
+    await takeIp(services, params, { id: params.snat_id, kind: 'snat', pool_name: null }),
+  undo: async ({ services, params }) => {
+    await releaseIp(services, params.snat_id)
+  },
+}
+
+function externalIpNode(_ip: unknown, index: number): Node {
+  return {
+    name: `external_ip${index}`,
+    action: async ({ services, params }) =>
+      await takeIp(services, params, { ...at(params.external_ips, index), kind: 'ephemeral' }),
+    undo: async ({ services, params }) => {
+      await releaseIp(services, at(params.external_ips, index).id)
+    },
+  }
+}
+
+async function takeIp(
+  services: Services,
+  params: InstanceCreateParams,
+  wanted: {
+    readonly id: string
+    readonly kind: 'snat' | 'ephemeral'
+    readonly pool_name: string | null
+  },
+): Promise<string> {
+  const { id, project_id } = params.instance
+  const row = await services.store
+    .transaction()
+    .execute(
+      async (store) =>
+        await allocateIp(services, store, { ...wanted, instance_id: id, project_id }),
+    )
+  return row.ip
+}
+
+async function releaseIp(services: Services, id: string): Promise<void> {
+  await services.store.deleteFrom('external_ip').where('id', '=', id).execute()
+}
+
+function attachNode(_name: string, index: number): Node {
+  return {
+    name: `attach_disk${index}`,
+    action: async ({ services, params }) => {
+      const disk = await services.store
+        .transaction()
+        .execute(
+          async (store) => await attachDisk(store, params.instance, at(params.attach_disks, index)),
+        )
+      return disk.id
+    },
+    undo: async ({ services, params }) => {
+      await services.store
+        .updateTable('disk')
+        .set({ state: 'detached', attach_instance_id: null, slot: null })
+        .where('attach_instance_id', '=', params.instance.id)
+        .where('name', '=', at(params.attach_disks, index))
+        .execute()
+    },
+  }
+}
+
+const ensureNode: Node = {
+  name: 'instance_ensure',
+  action: async ({ services, params }) => {
+    const { id } = params.instance
+    if (params.start) {
+      await requestState(services, await instanceById(services, id), 'running')
+      // The start has reached the sled; that others do not know the newcomer yet undoes nothing.
+      await refreshNeighbours(services, id)
+    } else {
+      await services.store
+        .updateTable('instance')
+        .set({ run_state: 'stopped' })
+        .where('id', '=', id)
+        .where('run_state', '=', 'creating')
+        .execute()
+    }
+    return null
+  },
+  undo: async ({ services, params }) => {
+    const { id, sled_id } = params.instance
+    if (!params.start) return
+    const destroyed = await services.sleds
+      .instance(sled_id, id)
+      .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
+    if (!destroyed.ok) throw new Error(`instance ${id}: ${destroyed.detail}`)
+  },
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const found = list[index]
+  if (found === undefined) throw new Error(`there is no item ${index}`)
+  return found
+}

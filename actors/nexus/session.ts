@@ -1,0 +1,124 @@
+/** What a caller may ask about themselves: who they are, their groups, their ssh keys. */
+import type { Selectable } from 'kysely'
+import { Type } from 'typebox'
+import { byId, byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { route } from './api/route.ts'
+import { newRow } from './context.ts'
+import { alreadyExists, notFound, unauthenticated } from './errors.ts'
+import { identity, identityView } from './names.ts'
+import { isConflict } from './store/open.ts'
+import { pageRows } from './store/page.ts'
+import type { Tables } from './store/schema.ts'
+
+const keyView = (row: Selectable<Tables['ssh_key']>) => ({
+  ...identityView(row),
+  silo_user_id: row.silo_user_id,
+  public_key: row.public_key,
+})
+const userView = (row: Selectable<Tables['silo_user']>) => ({
+  id: row.id,
+  display_name: row.external_id,
+  silo_id: row.silo_id,
+})
+
+export const sessionRoutes = [
+  route('GET /session/me', {
+    handle: async ({ services, actor }) => {
+      const row = await services.store
+        .selectFrom('silo_user')
+        .selectAll()
+        .where('id', '=', actor.user_id)
+        .executeTakeFirst()
+      if (row === undefined) throw unauthenticated()
+      return userView(row)
+    },
+  }),
+
+  route('GET /session/me/groups', {
+    query: pageQuery,
+    handle: async ({ query }) => {
+      // Groups come with the identity providers that make them; until then nobody is in one.
+      readPage(query, byId)
+      return { items: [], next_page: null }
+    },
+  }),
+
+  route('GET /users', {
+    query: pageQuery,
+    handle: async ({ services, actor, query }) => {
+      const page = readPage(query, byId)
+      const rows = await pageRows(
+        services.store
+          .selectFrom('silo_user')
+          .selectAll()
+          .where('silo_id', '=', actor.silo_id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byId, userView)
+    },
+  }),
+
+  route('GET /session/me/sshkeys', {
+    query: pageQuery,
+    handle: async ({ services, actor, query }) => {
+      const page = readPage(query, byName)
+      const rows = await pageRows(
+        services.store
+          .selectFrom('ssh_key')
+          .selectAll()
+          .where('silo_user_id', '=', actor.user_id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, keyView)
+    },
+  }),
+
+  route('POST /session/me/sshkeys', {
+    body: Type.Object({ ...identity, public_key: Type.String({ maxLength: 1023 }) }),
+    handle: async ({ services, actor, body }) => {
+      const row = {
+        ...newRow(services, body),
+        silo_user_id: actor.user_id,
+        public_key: body.public_key,
+      }
+      try {
+        await services.store.insertInto('ssh_key').values(row).execute()
+      } catch (error) {
+        throw isConflict(error) ? alreadyExists('ssh-key', body.name) : error
+      }
+      return keyView(row)
+    },
+  }),
+
+  route('GET /session/me/sshkeys/{ssh_key_name}', {
+    handle: async ({ services, actor, path }) => {
+      const name = path('ssh_key_name')
+      const row = await services.store
+        .selectFrom('ssh_key')
+        .selectAll()
+        .where('silo_user_id', '=', actor.user_id)
+        .where('name', '=', name)
+        .where('time_deleted_ms', 'is', null)
+        .executeTakeFirst()
+      if (row === undefined) throw notFound('ssh-key', name)
+      return keyView(row)
+    },
+  }),
+
+  route('DELETE /session/me/sshkeys/{ssh_key_name}', {
+    handle: async ({ services, actor, path }) => {
+      const name = path('ssh_key_name')
+      const { numUpdatedRows } = await services.store
+        .updateTable('ssh_key')
+        .set({ time_deleted_ms: services.clock.now() })
+        .where('silo_user_id', '=', actor.user_id)
+        .where('name', '=', name)
+        .where('time_deleted_ms', 'is', null)
+        .executeTakeFirst()
+      if (numUpdatedRows === 0n) throw notFound('ssh-key', name)
+      return null
+    },
+  }),
+]

@@ -1,0 +1,170 @@
+/**
+ * The store's tables as kysely sees them. Times are milliseconds since the epoch, booleans 0 or 1,
+ * documents JSON text: what SQLite, PostgreSQL and CockroachDB can all hold.
+ */
+
+/** Soft-deleted rows keep their name out of the way of new ones. */
+interface Named {
+  id: string
+  name: string
+  description: string
+  time_created_ms: number
+  time_modified_ms: number
+  time_deleted_ms: number | null
+}
+
+export interface Tables {
+  silo: Named & { discoverable: number; identity_mode: string }
+  silo_user: {
+    id: string
+    silo_id: string
+    external_id: string
+    time_created_ms: number
+    time_deleted_ms: number | null
+  }
+  role_assignment: {
+    resource_type: 'fleet' | 'silo' | 'organization' | 'project'
+    resource_id: string
+    role_name: 'admin' | 'collaborator' | 'viewer'
+    identity_id: string
+  }
+  console_session: {
+    token_hash: string
+    silo_user_id: string
+    time_created_ms: number
+    time_last_used_ms: number
+  }
+  device_auth_request: {
+    user_code: string
+    device_code: string
+    client_id: string
+    time_created_ms: number
+    time_expires_ms: number
+    /** Null until somebody confirms. */
+    silo_user_id: string | null
+  }
+  device_access_token: {
+    token_hash: string
+    client_id: string
+    silo_user_id: string
+    time_created_ms: number
+  }
+  ssh_key: Named & { silo_user_id: string; public_key: string }
+  organization: Named & { silo_id: string }
+  project: Named & { organization_id: string }
+  vpc: Named & {
+    project_id: string
+    system_router_id: string
+    vni: number
+    ipv6_prefix: string
+    dns_name: string
+  }
+  vpc_subnet: Named & { vpc_id: string; ipv4_block: string; ipv6_block: string }
+  vpc_router: Named & { vpc_id: string; kind: 'system' | 'custom' }
+  router_route: Named & { vpc_router_id: string; kind: string; target: string; destination: string }
+  vpc_firewall_rule: Named & {
+    vpc_id: string
+    status: string
+    direction: string
+    targets: string
+    filters: string
+    action: string
+    priority: number
+  }
+  ip_pool: Named & { project_id: string | null; rack_id: string | null }
+  ip_pool_range: {
+    id: string
+    ip_pool_id: string
+    first_address: string
+    last_address: string
+    /** The addresses as sortable text. */
+    first_sort: string
+    last_sort: string
+    time_created_ms: number
+    time_deleted_ms: number | null
+  }
+  external_ip: {
+    id: string
+    ip_pool_id: string
+    ip_pool_range_id: string
+    instance_id: string
+    kind: 'snat' | 'ephemeral'
+    ip: string
+    first_port: number
+    last_port: number
+    time_created_ms: number
+    time_deleted_ms: number | null
+  }
+  global_image: Named & {
+    url: string | null
+    distribution: string
+    version: string
+    block_size: number
+    size_bytes: number
+    /** JSON of the disk's source on the sled. */
+    source: string
+  }
+  disk: Named & {
+    project_id: string
+    sled_id: string
+    image_id: string | null
+    size_bytes: number
+    block_size: number
+    source: string | null
+    state: string
+    attach_instance_id: string | null
+    slot: number | null
+  }
+  instance: Named & {
+    project_id: string
+    sled_id: string
+    propolis_id: string
+    ncpus: number
+    memory_bytes: number
+    hostname: string
+    user_data: string
+    public_keys: string
+    run_state: string
+    time_run_state_updated_ms: number
+    gen: number
+    /** What was asked for and not yet taken by the sled. */
+    pending_target: string | null
+  }
+  network_interface: Named & {
+    instance_id: string
+    vpc_id: string
+    subnet_id: string
+    mac: string
+    ip: string
+    slot: number
+    is_primary: number
+  }
+  rack: { id: string; time_created_ms: number; time_modified_ms: number }
+  sled: {
+    id: string
+    rack_id: string
+    ip: string
+    port: number
+    platform: string
+    time_created_ms: number
+    time_modified_ms: number
+  }
+  saga: {
+    id: string
+    name: string
+    params: string
+    state: 'running' | 'unwinding' | 'succeeded' | 'failed'
+    error_node_name: string | null
+    error: string | null
+    time_created_ms: number
+  }
+  saga_node: {
+    saga_id: string
+    position: number
+    name: string
+    state: 'started' | 'done' | 'undone'
+    output: string | null
+  }
+  /** Generations of what Nexus sends out, by what it is. */
+  published: { what: string; generation: number }
+}

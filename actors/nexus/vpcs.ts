@@ -1,0 +1,261 @@
+/** VPCs, their subnets, routers, routes and firewall rules, as far as the guide looks at them. */
+import type { Selectable } from 'kysely'
+import { Type } from 'typebox'
+import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { route, type Call } from './api/route.ts'
+import { powers, type Power } from './authz.ts'
+import { newRow } from './context.ts'
+import { invalidRequest, notFound } from './errors.ts'
+import { refreshRules } from './firewall.ts'
+import { projectOf } from './lookup.ts'
+import { identity, identityView } from './names.ts'
+import { pageRows } from './store/page.ts'
+import type { Tables } from './store/schema.ts'
+
+type Vpc = Selectable<Tables['vpc']>
+type Located = Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>
+const vpcs = '/organizations/{organization_name}/projects/{project_name}/vpcs'
+
+export async function vpcOf(call: Located, needed: Power): Promise<Vpc> {
+  const project = await projectOf(call, needed)
+  const name = call.path('vpc_name')
+  const row = await call.services.store
+    .selectFrom('vpc')
+    .selectAll()
+    .where('project_id', '=', project.id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('vpc', name)
+  return row
+}
+
+async function routerOf(call: Located) {
+  const vpc = await vpcOf(call, powers.viewer)
+  const name = call.path('router_name')
+  const row = await call.services.store
+    .selectFrom('vpc_router')
+    .selectAll()
+    .where('vpc_id', '=', vpc.id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('vpc-router', name)
+  return row
+}
+
+const vpcView = (row: Vpc) => ({
+  ...identityView(row),
+  project_id: row.project_id,
+  system_router_id: row.system_router_id,
+  ipv6_prefix: row.ipv6_prefix,
+  dns_name: row.dns_name,
+})
+const subnetView = (row: Selectable<Tables['vpc_subnet']>) => ({
+  ...identityView(row),
+  vpc_id: row.vpc_id,
+  ipv4_block: row.ipv4_block,
+  ipv6_block: row.ipv6_block,
+})
+const routerView = (row: Selectable<Tables['vpc_router']>) => ({
+  ...identityView(row),
+  kind: row.kind,
+  vpc_id: row.vpc_id,
+})
+const parsed = (text: string): unknown => JSON.parse(text)
+const routeView = (row: Selectable<Tables['router_route']>) => ({
+  ...identityView(row),
+  vpc_router_id: row.vpc_router_id,
+  kind: row.kind,
+  target: parsed(row.target),
+  destination: parsed(row.destination),
+})
+const ruleView = (row: Selectable<Tables['vpc_firewall_rule']>) => ({
+  ...identityView(row),
+  status: row.status,
+  direction: row.direction,
+  targets: parsed(row.targets),
+  filters: parsed(row.filters),
+  action: row.action,
+  priority: row.priority,
+  vpc_id: row.vpc_id,
+})
+
+const endpoint = Type.Object({
+  type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),
+  value: Type.String({ maxLength: 63 }),
+})
+const nullable = <S extends Type.TSchema>(schema: S) =>
+  Type.Optional(Type.Union([schema, Type.Null()]))
+const portRange = Type.Refine(
+  Type.String(),
+  (text) => isPortRange(text),
+  (text) => `invalid port range "${String(text)}"`,
+)
+const ruleUpdate = Type.Object({
+  ...identity,
+  status: Type.Enum(['enabled', 'disabled']),
+  direction: Type.Enum(['inbound', 'outbound']),
+  targets: Type.Array(endpoint, { maxItems: 1024 }),
+  filters: Type.Object({
+    hosts: nullable(Type.Array(endpoint, { maxItems: 1024 })),
+    ports: nullable(Type.Array(portRange, { maxItems: 256 })),
+    protocols: nullable(Type.Array(Type.Enum(['TCP', 'UDP', 'ICMP']))),
+  }),
+  action: Type.Enum(['allow', 'deny']),
+  priority: Type.Integer({ minimum: 0, maximum: 65_535 }),
+})
+
+function isPortRange(text: string): boolean {
+  const match = /^([0-9]{1,5})(?:-([0-9]{1,5}))?$/.exec(text)
+  const first = Number(match?.[1])
+  const last = Number(match?.[2] ?? match?.[1])
+  return first >= 1 && first <= last && last <= 65_535
+}
+
+export const vpcRoutes = [
+  route(`GET ${vpcs}`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const project = await projectOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('vpc')
+          .selectAll()
+          .where('project_id', '=', project.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, vpcView)
+    },
+  }),
+  route(`GET ${vpcs}/{vpc_name}`, {
+    handle: async (call) => vpcView(await vpcOf(call, powers.viewer)),
+  }),
+  route(`GET ${vpcs}/{vpc_name}/subnets`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const vpc = await vpcOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('vpc_subnet')
+          .selectAll()
+          .where('vpc_id', '=', vpc.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, subnetView)
+    },
+  }),
+  route(`GET ${vpcs}/{vpc_name}/routers`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const vpc = await vpcOf(call, powers.viewer)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('vpc_router')
+          .selectAll()
+          .where('vpc_id', '=', vpc.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, routerView)
+    },
+  }),
+  route(`GET ${vpcs}/{vpc_name}/routers/{router_name}`, {
+    handle: async (call) => routerView(await routerOf(call)),
+  }),
+  route(`GET ${vpcs}/{vpc_name}/routers/{router_name}/routes`, {
+    query: pageQuery,
+    handle: async (call) => {
+      const router = await routerOf(call)
+      const page = readPage(call.query, byName)
+      const rows = await pageRows(
+        call.services.store
+          .selectFrom('router_route')
+          .selectAll()
+          .where('vpc_router_id', '=', router.id)
+          .where('time_deleted_ms', 'is', null),
+        page,
+      )
+      return pageOf(rows, page, byName, routeView)
+    },
+  }),
+  route(`GET ${vpcs}/{vpc_name}/firewall/rules`, {
+    handle: async (call) => {
+      const vpc = await vpcOf(call, powers.viewer)
+      return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
+    },
+  }),
+  route(`PUT ${vpcs}/{vpc_name}/firewall/rules`, {
+    body: Type.Object({ rules: Type.Array(ruleUpdate, { maxItems: 1024 }) }),
+    handle: async (call) => {
+      const vpc = await vpcOf(call, powers.collaborator)
+      const { services, body } = call
+      refuseOddRules(body.rules, vpc.name)
+      await services.store.transaction().execute(async (store) => {
+        await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
+        for (const rule of body.rules) {
+          const filters = {
+            hosts: rule.filters.hosts ?? null,
+            ports: rule.filters.ports ?? null,
+            protocols: rule.filters.protocols ?? null,
+          }
+          await store
+            .insertInto('vpc_firewall_rule')
+            .values({
+              ...newRow(services, rule),
+              vpc_id: vpc.id,
+              status: rule.status,
+              direction: rule.direction,
+              targets: JSON.stringify(rule.targets),
+              filters: JSON.stringify(filters),
+              action: rule.action,
+              priority: rule.priority,
+            })
+            .execute()
+        }
+      })
+      await refreshRules(services, vpc.id)
+      return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
+    },
+  }),
+]
+
+async function rulesOf(call: Located, vpc_id: string) {
+  return await call.services.store
+    .selectFrom('vpc_firewall_rule')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .orderBy('name')
+    .execute()
+}
+
+interface RuleGiven {
+  readonly name: string
+  readonly targets: ReadonlyArray<{ readonly type: string; readonly value: string }>
+  readonly filters: {
+    readonly hosts?: ReadonlyArray<{ readonly type: string; readonly value: string }> | null
+  }
+}
+
+/** Names once in the set, and nothing about another VPC. */
+function refuseOddRules(rules: readonly RuleGiven[], vpc: string): void {
+  const names = new Set<string>()
+  for (const rule of rules) {
+    if (names.has(rule.name)) {
+      throw invalidRequest(`firewall rule name "${rule.name}" is used more than once`)
+    }
+    names.add(rule.name)
+    if (rule.targets.some(({ type, value }) => type === 'vpc' && value !== vpc)) {
+      throw invalidRequest('cross-VPC firewall target unsupported')
+    }
+    if ((rule.filters.hosts ?? []).some(({ type, value }) => type === 'vpc' && value !== vpc)) {
+      throw invalidRequest('cross-VPC firewall host filter unsupported')
+    }
+  }
+}

@@ -1,0 +1,147 @@
+/** Nexus: the store, the API's server, and the listener that sleds dial. */
+import { readFileSync } from 'node:fs'
+import type { FastifyInstance } from 'fastify'
+import { parse } from 'smol-toml'
+import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
+import type { Services } from '#actors/nexus/context.ts'
+import { addLogin } from '#actors/nexus/login.ts'
+import { nexus } from '#actors/nexus/nexus.ts'
+import { routes } from '#actors/nexus/routes.ts'
+import { Sagas } from '#actors/nexus/saga.ts'
+import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { addSerialStream } from '#actors/nexus/serial.ts'
+import { Sleds } from '#actors/nexus/sleds.ts'
+import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { makeServer } from '#actors/nexus/api/server.ts'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { stderrLog } from '#runtime/log.ts'
+import { systemRandom } from '#runtime/random.ts'
+import { explain } from '#runtime/result.ts'
+import { fits, misfit } from '#runtime/schema.ts'
+import { System } from '#runtime/system.ts'
+import { Links } from '#runtime/wire/link.ts'
+
+const log = stderrLog('nexus')
+
+/** Reads and checks the configuration. Throws a sentence that names the file and the key. */
+export function readConfig(path: string): NexusConfig {
+  const read: unknown = parse(readFileSync(path, 'utf8'))
+  if (!fits(nexusConfig, read)) throw new Error(`${path}: ${misfit(nexusConfig, read)}`)
+  const problem = configProblem(read)
+  if (problem !== null) throw new Error(`${path}: ${problem}`)
+  return read
+}
+
+async function start(config: NexusConfig): Promise<void> {
+  const store = await openStore(config.store, systemClock.now())
+  await plantRack(store, config)
+  const { system, links } = makeSystem(config)
+  const sagas = new Sagas(log)
+  sagas.register(diskCreateSaga)
+  sagas.register(instanceCreateSaga)
+  const services: Services = {
+    config,
+    store,
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    sleds: new Sleds(
+      (protocol, id, host) => system.ref(protocol, id, host),
+      () => links.peers.filter((host) => config.sleds.includes(host)),
+    ),
+    sagas,
+  }
+  sagas.join(services)
+  system.add(nexus, { services }, 'nexus')
+  const server = await makeServer({
+    services,
+    routes,
+    extend: (bare, shared) => {
+      addLogin(bare, shared)
+      addSerialStream(bare, shared)
+    },
+  })
+  const { wire } = config
+  await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
+  await listen(server, config)
+  log.info('nexus serves', { external: config.external })
+  stopOnSignal(async () => {
+    await server.close()
+    links.close()
+    await system.stop()
+    await store.destroy()
+  })
+  await recoverOnce(sagas, links, config)
+}
+
+function makeSystem(config: NexusConfig): { system: System; links: Links } {
+  const links: Links = new Links({
+    host: config.id,
+    clock: systemClock,
+    log,
+    exports: [nexusProtocol],
+    onCall: (incoming) => {
+      system.serve(incoming)
+    },
+  })
+  const system: System = new System({
+    host: config.id,
+    thread: 'main',
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    routes: {},
+    toThread: () => null,
+    toHost: (host) => links.to(host),
+  })
+  return { system, links }
+}
+
+/** A socket that was handed over (sd_listen_fds(3)), an address from sim's zone, or the config's. */
+async function listen(server: FastifyInstance, config: NexusConfig): Promise<void> {
+  if (process.env['LISTEN_FDS'] !== undefined) {
+    await server.ready()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.server.once('error', reject)
+    server.server.listen({ fd: 3 }, () => {
+      resolve()
+    })
+    await promise
+    return
+  }
+  const { address, port } = config.external
+  await server.listen({ host: address, port })
+}
+
+async function plantRack(store: Store, config: NexusConfig): Promise<void> {
+  const now_ms = systemClock.now()
+  await store
+    .insertInto('rack')
+    .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+}
+
+/** What a crash cut off goes on as soon as a sled is there to go on with. */
+async function recoverOnce(sagas: Sagas, links: Links, config: NexusConfig): Promise<void> {
+  while (!links.peers.some((host) => config.sleds.includes(host))) await systemClock.sleep(50)
+  await sagas.recover()
+}
+
+function stopOnSignal(stop: () => Promise<void>): void {
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(name, () => {
+      log.info('stopping')
+      void stop().finally(() => process.exit(0))
+    })
+  }
+}
+
+try {
+  await start(readConfig(process.argv[2] ?? ''))
+} catch (error) {
+  log.error('nexus cannot start', { why: explain(error) })
+  process.exit(1)
+}
