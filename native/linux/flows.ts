@@ -1,7 +1,7 @@
 /** Which of a port's running flows may go on: the kernel judges only how a flow begins. */
 import { ipBytes } from './addresses.ts'
 import type { TrackedFlow } from './conntrack.ts'
-import type { GuestPort } from './guest_port.ts'
+import type { GuestPort, Note } from './guest_port.ts'
 import { admits, type Flow, type Rule } from './rules.ts'
 
 /**
@@ -26,7 +26,7 @@ function forgetWhere(port: GuestPort, isStale: (flow: TrackedFlow) => boolean): 
 }
 
 /** The flow as its port sees it; null when it is another port's. */
-export function seenBy({ ip }: GuestPort, { original, reply }: TrackedFlow): Flow | null {
+export function seenBy({ ip }: Note, { original, reply }: TrackedFlow): Flow | null {
   const own = ipBytes(ip)
   const { protocol } = original
   // Who answers is the destination after translation: where the packets really go.
@@ -40,7 +40,8 @@ export function seenBy({ ip }: GuestPort, { original, reply }: TrackedFlow): Flo
   return null
 }
 
-function isOwnTranslation(port: GuestPort, { original, reply }: TrackedFlow): boolean {
+/** Whether a flow's translation, if any, is to what the port has now. */
+export function isOwnTranslation(port: Note, { original, reply }: TrackedFlow): boolean {
   const own = ipBytes(port.ip)
   const external = port.external === null ? null : ipBytes(port.external)
   if (!original.source.equals(own)) {

@@ -68,7 +68,7 @@ function readNote(text: string | null): Note | null {
 /** Why another port stands in the way of one, as a sentence; null when none does. */
 export function conflictOf(
   wanted: Note & { readonly vni: number },
-  others: readonly GuestPort[],
+  others: ReadonlyArray<Note & { readonly vni: number }>,
 ): string | null {
   for (const other of others) {
     if (other.id === wanted.id) continue

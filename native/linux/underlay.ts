@@ -39,9 +39,9 @@ add chain inet luge forward { type filter hook forward priority filter; policy d
 flush chain inet luge steer
 flush chain inet luge input
 flush chain inet luge forward
-add rule inet luge steer iifname ${inner} meta l4proto { tcp, udp } meta mark set ip daddr . meta l4proto . th dport map @ports
-add rule inet luge steer iifname ${inner} icmp type echo-reply meta mark set ip daddr . icmp id map @echoes
-add rule inet luge steer iifname ${inner} icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set ip daddr . @th,224,16 map @errors
+add rule inet luge steer meta l4proto { tcp, udp } meta mark set ip daddr . meta l4proto . th dport map @ports
+add rule inet luge steer icmp type echo-reply meta mark set ip daddr . icmp id map @echoes
+add rule inet luge steer icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set ip daddr . @th,224,16 map @errors
 add rule inet luge input iifname "${vpcLinks}*" drop
 add rule inet luge input iifname ${inner} icmp type echo-request accept
 add rule inet luge input iifname ${inner} drop
