@@ -199,7 +199,6 @@ export function hostThread(
 ): void {
   if (parentPort === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { name, data } = workerData as { name: string; data: unknown }
   let hosted: Hosted | null = null
   const links = new ThreadLinks(systemClock, (incoming) => {

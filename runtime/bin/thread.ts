@@ -75,7 +75,6 @@ const threads: Readonly<Record<string, Populate>> = {
 
 hostThread(async (name, data, links) => {
   // Main hands over what it has read and checked itself.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const config = data as SledConfig
   const populate = threads[name]
   if (populate === undefined) throw new Error(`there is no thread ${name}`)

@@ -88,9 +88,9 @@ async function atConsole(
       socket.readyState === socket.OPEN ? true : null,
     )
     for (const line of lines) {
-      const before = heard.length
+      const length = heard.length
       socket.send(Buffer.from(`${line}\n`))
-      await until(`an echo of ${line}`, 10_000, () => (heard.length > before ? true : null))
+      await until(`an echo of ${line}`, 10_000, () => (heard.length > length ? true : null))
     }
     await until(`${expected} at the console`, 30_000, () => (expected.test(heard) ? true : null))
     return heard
@@ -277,11 +277,12 @@ test('a guest without an external IP leaves through its 16384 ports of the SNAT 
   }
 })
 
+const kdig = (name: string, type: string) =>
+  attempt('ip', [
+    ...['netns', 'exec', `ox${tag}_gz`, 'kdig', '+short', '@fd00:1122:3344:1::1', type, name],
+  ]).stdout.trim()
+
 test('kdig finds Nexus and the sled by SRV and AAAA', async () => {
-  const kdig = (name: string, type: string) =>
-    attempt('ip', [
-      ...['netns', 'exec', `ox${tag}_gz`, 'kdig', '+short', '@fd00:1122:3344:1::1', type, name],
-    ]).stdout.trim()
   const zone = 'control-plane.oxide.internal'
   const srv = kdig(`_nexus._tcp.${zone}`, 'SRV')
   const match = /^0 0 12221 ([0-9a-f-]+\.host\.control-plane\.oxide\.internal)\.$/.exec(srv)
