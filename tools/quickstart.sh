@@ -112,7 +112,8 @@ until tools/oxide instance serial -o myorg -p myproj --byte-offset=0 -m 1048576 
   }
   sleep 0.5
 done
-tools/oxide instance serial -o myorg -p myproj -b=-1024 myinst | tr -d '\r' | tail -n 4
+shown=$(tools/oxide instance serial -o myorg -p myproj --byte-offset=-1024 myinst)
+printf '%s\n' "$shown" | tr -d '\r' | tail -n 4
 
 say 'Where to look next'
 address=$(tools/oxide api $project/instances/myinst/external-ips | field items.0.ip)
