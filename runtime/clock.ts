@@ -34,6 +34,9 @@ const systemAfter: Clock['after'] = (delay_ms, callback) => {
   }
 }
 
+/** A moment in RFC 3339, in UTC with milliseconds. */
+export const isoTime = (ms: number): string => new Date(ms).toISOString()
+
 /** The machine's own time. */
 export const systemClock: Clock = {
   now: () => Date.now(),

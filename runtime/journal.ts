@@ -125,9 +125,9 @@ function openChecked(path: string): Database.Database {
     db.pragma('synchronous = FULL')
     const check = db.pragma('quick_check', { simple: true })
     if (check !== 'ok') throw new Error(`it is damaged: ${String(check)}`)
-    db.exec(`CREATE TABLE IF NOT EXISTS entry (
+    db.prepare(`CREATE TABLE IF NOT EXISTS entry (
       kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, id)
-    ) WITHOUT ROWID`)
+    ) WITHOUT ROWID`).run()
     db.pragma(`application_id = ${application_id}`)
     db.pragma(`user_version = ${schema_version}`)
     return db

@@ -61,8 +61,6 @@ export class System {
   add<P extends Protocol, S, D>(behaviour: Behaviour<P, S, D>, deps: D, id?: string): void {
     const { name } = behaviour.protocol
     if (this.#kinds.has(name)) throw new Error(`kind ${name} is registered twice`)
-    // oxlint-disable-next-line typescript/no-explicit-any -- the registry forgets the types that
-    // `behaviour` has checked; protocols and schemas restore them at every message.
     const erased = behaviour as unknown as AnyBehaviour
     this.#kinds.set(name, { behaviour: erased, deps })
     if (behaviour.child.activation === 'start') {

@@ -131,6 +131,8 @@ export class Threads {
     const worker = new Worker(this.#options.entry, {
       name,
       workerData: { name, data: this.#options.data },
+      // Descriptors that system calls have made are closed by whoever made them.
+      trackUnmanagedFds: false,
     })
     const control = wrap<ThreadControl>(nodeEndpoint(worker))
     worker.on('error', (error) => {
@@ -197,7 +199,6 @@ export function hostThread(
 ): void {
   if (parentPort === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { name, data } = workerData as { name: string; data: unknown }
   let hosted: Hosted | null = null
   const links = new ThreadLinks(systemClock, (incoming) => {

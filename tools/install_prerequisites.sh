@@ -21,6 +21,7 @@ product  qemu-system-common  -
 product  qemu-block-extra    -
 product  qemu-utils          qemu-storage-daemon
 product  crun                crun
+product  runc                runc
 product  nftables            nft
 product  libnftables1        -
 product  iproute2            ip
@@ -29,6 +30,7 @@ image    busybox-static      busybox
 image    mtools              mcopy
 image    syslinux            syslinux
 image    syslinux-common     -
+image    binutils            readelf
 image    cpio                cpio
 image    zstd                zstd
 tests    conntrack           conntrack

@@ -25,7 +25,7 @@ fail() { printf 'quickstart: %s\n' "$*" >&2; exit 1; }
 
 say 'Installing what is missing'
 if [ "$platform" != sim ] && [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
-  tools/install_prerequisites.sh -y --product || {
+  tools/install_prerequisites.sh -y || {
     echo 'quickstart: not everything could be installed: going on with what is here' >&2
   }
 fi

@@ -37,16 +37,7 @@ if can_install; then
   tools/install_prerequisites.sh -y
 fi
 
-if ! command -v npm >/dev/null; then
-  echo 'npm is missing: install Node.js with npm (any version from 20 on), then run this again' >&2
-  exit 1
-fi
-export npm_config_update_notifier=false
-# npm writes its own copy of the lockfile last: an older one is of another installation.
-if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]]; then
-  npm ci --no-audit --no-fund
-  touch node_modules/.package-lock.json
-fi
+tools/install_node_modules.sh
 
 if [[ $host == no ]]; then
   echo 'Left out, as asked: the tests on this host (npm run test:host)'
@@ -63,4 +54,5 @@ if [[ -z $(find test/host -name '*.test.ts' 2>/dev/null) ]]; then
   echo 'There are no tests for this host in test/host: an empty pass is a failure.' >&2
   exit 1
 fi
+tools/guest_image.sh
 npm run test:host

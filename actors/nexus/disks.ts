@@ -161,16 +161,16 @@ export const diskRoutes = [
       const project = await projectOf(call, powers.collaborator)
       const plan = await planDisk(services, body)
       const disk_id = services.random.uuid()
-      const outputs = await services.sagas.run(diskCreateSaga, {
+      await services.sagas.run(diskCreateSaga, {
         disk_id,
         project_id: project.id,
         sled_id: placeOnSled(services),
         plan,
         now_ms: services.clock.now(),
       })
-      // The record as it was made: still `creating`, as Omicron answers.
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-      return diskView(outputs.get('created_disk') as Disk)
+      const row = await diskNamed(services.store, project.id, plan.name)
+      // Omicron answers with the record as it was made, before it was finished.
+      return diskView({ ...row, state: 'creating' })
     },
   }),
 

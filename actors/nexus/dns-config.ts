@@ -12,12 +12,13 @@ interface Host {
   readonly port: number
 }
 
+const srv = (target: string, port: number): DnsRecord => ({
+  type: 'SRV',
+  data: { prio: 0, weight: 0, port, target },
+})
+
 /** The records for these services and sleds. */
 export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host[]) {
-  const srv = (target: string, port: number): DnsRecord => ({
-    type: 'SRV',
-    data: { prio: 0, weight: 0, port, target },
-  })
   const zoneHost = (host: Host) => `${host.id}.host.${dnsZone}`
   const sledHost = (host: Host) => `${host.id}.sled.${dnsZone}`
   const records = new Map<string, DnsRecord[]>([

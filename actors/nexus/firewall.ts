@@ -3,22 +3,26 @@
  * addresses. Resolved again for all of a VPC's ports whenever its rules or its NICs change.
  */
 import type { Selectable } from 'kysely'
+import { Type, type Static } from 'typebox'
+import { nullable } from '#actors/schema.ts'
 import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import type { Nic } from './nics.ts'
+import { readColumn } from './store/column.ts'
 import type { Store, StoreTransaction } from './store/open.ts'
 import type { Tables } from './store/schema.ts'
 
-interface Named {
-  readonly type: 'vpc' | 'subnet' | 'instance' | 'ip' | 'ip_net'
-  readonly value: string
-}
-interface Filters {
-  readonly hosts: readonly Named[] | null
-  readonly ports: readonly string[] | null
-  readonly protocols: ReadonlyArray<'TCP' | 'UDP' | 'ICMP'> | null
-}
+const named = Type.Object({
+  type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),
+  value: Type.String(),
+})
+type Named = Static<typeof named>
+const filtersColumn = Type.Object({
+  hosts: nullable(Type.Array(named)),
+  ports: nullable(Type.Array(Type.String())),
+  protocols: nullable(Type.Array(Type.Enum(['TCP', 'UDP', 'ICMP']))),
+})
 /** Everything that a rule's names can mean within one VPC. */
 export interface VpcFacts {
   readonly vni: number
@@ -50,11 +54,8 @@ export function resolveRule(
   >,
   facts: VpcFacts,
 ): FirewallRule[] {
-  // The columns hold what the API checked when the rule was put.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const given = JSON.parse(row.targets) as readonly Named[]
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const filters = JSON.parse(row.filters) as Filters
+  const given = readColumn(Type.Array(named), row.targets)
+  const filters = readColumn(filtersColumn, row.filters)
   const targets = given
     .flatMap((target) => nicsOf(target, facts))
     .map(({ mac }) => ({ mac, vni: facts.vni }))

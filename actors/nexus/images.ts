@@ -7,6 +7,7 @@ import { route } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
 import {
+  type ApiError,
   alreadyExists,
   internal,
   invalidValue,
@@ -142,16 +143,7 @@ async function contentOf(services: Services, body: Create): Promise<Content> {
 async function fromUrl(services: Services, body: Create, url: string): Promise<Content> {
   const probed = await services.sleds.probeImage(url)
   if (!probed.ok) {
-    switch (probed.error) {
-      case 'bad_status':
-        throw invalidValue('url', `querying url returned: ${probed.detail}`)
-      case 'no_length':
-        throw invalidValue('url', 'error querying url: no content length!')
-      case 'unreachable_url':
-        throw invalidValue('url', `error querying url: ${probed.detail}`)
-      default:
-        throw unavailable()
-    }
+    throw urlError(probed.error, probed.detail)
   }
   const { size_bytes } = probed.value
   if (size_bytes % body.block_size !== 0) {
@@ -169,4 +161,11 @@ async function fromUrl(services: Services, body: Create, url: string): Promise<C
     size_bytes,
     source: JSON.stringify(source),
   }
+}
+
+function urlError(code: string, detail: string): ApiError {
+  if (code === 'bad_status') return invalidValue('url', `querying url returned: ${detail}`)
+  if (code === 'no_length') return invalidValue('url', `error querying url: ${detail}`)
+  if (code === 'unreachable_url') return invalidValue('url', `error querying url: ${detail}`)
+  return unavailable()
 }

@@ -3,6 +3,7 @@
  * say; its reports move `run_state`, older ones change nothing.
  */
 import type { Selectable } from 'kysely'
+import { Type } from 'typebox'
 import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/instance.protocol.ts'
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
@@ -11,6 +12,7 @@ import { internal, invalidRequest, unavailable } from './errors.ts'
 import { refreshRules, resolvedRules } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import type { Nic } from './nics.ts'
+import { readColumn } from './store/column.ts'
 import type { Tables } from './store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
@@ -142,9 +144,7 @@ export async function specOf(services: Services, instance: Instance): Promise<In
     .where('attach_instance_id', '=', instance.id)
     .orderBy('slot')
     .execute()
-  // The column holds what the creating request's user had uploaded.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const public_keys = JSON.parse(instance.public_keys) as string[]
+  const public_keys = readColumn(Type.Array(Type.String()), instance.public_keys)
   return {
     id: instance.id,
     propolis_id: instance.propolis_id,

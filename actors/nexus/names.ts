@@ -1,12 +1,13 @@
 /** The words of the API: names, sizes, addresses, and the fields that every resource has. */
 import { Type } from 'typebox'
 import ipaddr from 'ipaddr.js'
+import { isoTime } from '#runtime/clock.ts'
 
 const uuidForm = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
 
 /** Why a text is no name, in Omicron's words and order; null when it is one. */
 export function nameProblem(text: string): string | null {
-  const characters = [...text]
+  const characters = Array.from(text)
   const [first] = characters
   if (characters.length > 63) return 'name may contain at most 63 characters'
   if (first === undefined) return 'name requires at least one character'
@@ -46,8 +47,7 @@ function isIp(text: string): boolean {
 }
 
 /** A moment as the API writes it. */
-// oxlint-disable-next-line no-restricted-globals -- formats a moment that was given
-export const timestamp = (ms: number): string => new Date(ms).toISOString()
+export const timestamp = isoTime
 
 export interface IdentityRow {
   readonly id: string

@@ -10,9 +10,11 @@
  * A node may run twice, when the crash came between its work and the record of it; so every action
  * and every undo is idempotent.
  */
+import type { Insertable } from 'kysely'
 import type { Log } from '#runtime/log.ts'
 import type { Services } from './context.ts'
-import { recordError, restoreError, type RecordedError } from './errors.ts'
+import { recordError, restoreError } from './errors.ts'
+import type { Tables } from './store/schema.ts'
 
 export interface SagaRun<P> {
   readonly services: Services
@@ -136,7 +138,8 @@ export class Sagas {
     const nodes = progress.definition.nodes(progress.params)
     for (const [position, node] of nodes.entries()) {
       if (position < from) continue
-      await this.#record(progress.id, position, node.name, 'started', null)
+      const at = { saga_id: progress.id, position, name: node.name }
+      await this.#record({ ...at, state: 'started', output: null })
       this.#crash(node.name, 'before')
       let output: unknown
       try {
@@ -161,7 +164,7 @@ export class Sagas {
       }
       this.#crash(node.name, 'after')
       progress.outputs.set(node.name, output ?? null)
-      await this.#record(progress.id, position, node.name, 'done', JSON.stringify(output ?? null))
+      await this.#record({ ...at, state: 'done', output: JSON.stringify(output ?? null) })
     }
     await store
       .updateTable('saga')
@@ -178,7 +181,13 @@ export class Sagas {
       const node = nodes[position]
       if (node === undefined) continue
       await this.#undo(progress, node)
-      await this.#record(progress.id, position, node.name, 'undone', null)
+      await this.#record({
+        saga_id: progress.id,
+        position,
+        name: node.name,
+        state: 'undone',
+        output: null,
+      })
     }
     await store.updateTable('saga').set({ state: 'failed' }).where('id', '=', progress.id).execute()
   }
@@ -198,16 +207,11 @@ export class Sagas {
     }
   }
 
-  async #record(
-    saga_id: string,
-    position: number,
-    name: string,
-    state: 'started' | 'done' | 'undone',
-    output: string | null,
-  ): Promise<void> {
+  async #record(row: Insertable<Tables['saga_node']>): Promise<void> {
+    const { state, output } = row
     await this.#joined()
       .store.insertInto('saga_node')
-      .values({ saga_id, position, name, state, output })
+      .values(row)
       .onConflict((conflict) =>
         conflict.columns(['saga_id', 'position']).doUpdateSet({ state, output }),
       )
@@ -230,5 +234,3 @@ export class SagaCrash extends Error {}
 
 const highest = (nodes: ReadonlyArray<{ readonly position: number }>) =>
   Math.max(-1, ...nodes.map(({ position }) => position))
-
-export type { RecordedError }

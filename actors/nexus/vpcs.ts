@@ -90,7 +90,7 @@ const nullable = <S extends Type.TSchema>(schema: S) =>
 const portRange = Type.Refine(
   Type.String(),
   (text) => isPortRange(text),
-  (text) => `invalid port range "${String(text)}"`,
+  (text) => `invalid port range "${text}"`,
 )
 const ruleUpdate = Type.Object({
   ...identity,

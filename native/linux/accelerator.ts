@@ -1,6 +1,7 @@
 /** Whether KVM truly runs guests here: found by running one for a moment, remembered until reboot. */
 import { spawn } from 'node:child_process'
 import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { threadId } from 'node:worker_threads'
 import { Type, type Static } from 'typebox'
 import { explain } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
@@ -18,13 +19,14 @@ export type Accelerator = Static<typeof verdict>
 /** Processor models to try: some hosts offer features that QEMU then cannot set. */
 const kvmModels = ['host', 'host,-arch-capabilities', 'max,-arch-capabilities', 'qemu64'] as const
 const probe_ms_max = 3_000
+const stuck = 'the test guest did not reach 64-bit mode'
 
 /** The verdict for this boot of the machine; `file` remembers it. */
 export async function chooseAccelerator(program: string, file: string): Promise<Accelerator> {
   const boot_id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   const known = remembered(file)
   if (known?.boot_id === boot_id) return known
-  const found = { boot_id, ...(await probe(program, `${file}.probe`)) }
+  const found = { boot_id, ...(await probe(program, `${file}.${process.pid}.${threadId}`)) }
   writeFileSync(file, JSON.stringify(found))
   return found
 }
@@ -51,6 +53,8 @@ async function probe(program: string, disk: string): Promise<Omit<Accelerator, '
       const failure = await runsGuest(program, cpu, disk)
       if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
       last = failure
+      // A processor that starts and gets stuck does so under any name.
+      if (failure === stuck) break
     }
   } finally {
     rmSync(disk, { force: true })
@@ -85,7 +89,7 @@ async function runsGuest(program: string, cpu: string, disk: string): Promise<st
     resolve(complaint.trim().split('\n')[0] ?? 'it ended at once')
   })
   const timer = setTimeout(() => {
-    resolve('the test guest did not reach 64-bit mode')
+    resolve(stuck)
   }, probe_ms_max)
   const failure = await promise
   clearTimeout(timer)

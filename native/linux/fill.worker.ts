@@ -22,7 +22,6 @@ export interface FillTask {
 type Filled = Result<null, FillFailure>
 
 /** Makes the volume whole or leaves nothing. */
-// oxlint-disable-next-line import/no-default-export -- piscina calls a worker's default export
 export default async function fill(task: FillTask): Promise<Filled> {
   const { source } = task
   if (source !== null && source.size_bytes > task.size_bytes) {

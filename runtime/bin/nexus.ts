@@ -55,7 +55,7 @@ async function start(config: NexusConfig): Promise<void> {
   }
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')
-  const server = await makeServer({
+  const server = makeServer({
     services,
     routes,
     extend: (bare, shared) => {

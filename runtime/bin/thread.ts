@@ -53,6 +53,8 @@ const threads: Readonly<Record<string, Populate>> = {
   },
   compute: async (system, config) => {
     const vmm = makeVmm(config)
+    // Trying out what this machine can do takes a moment: not when the first guest starts.
+    void vmm.accelerator()
     const nexus = config.nexus.map(({ host }) => host)
     system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
     system.add(consoleWatcher, { vmm })
@@ -73,7 +75,6 @@ const threads: Readonly<Record<string, Populate>> = {
 
 hostThread(async (name, data, links) => {
   // Main hands over what it has read and checked itself.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const config = data as SledConfig
   const populate = threads[name]
   if (populate === undefined) throw new Error(`there is no thread ${name}`)

@@ -88,9 +88,9 @@ async function atConsole(
       socket.readyState === socket.OPEN ? true : null,
     )
     for (const line of lines) {
-      const before = heard.length
+      const length = heard.length
       socket.send(Buffer.from(`${line}\n`))
-      await until(`an echo of ${line}`, 10_000, () => (heard.length > before ? true : null))
+      await until(`an echo of ${line}`, 10_000, () => (heard.length > length ? true : null))
     }
     await until(`${expected} at the console`, 30_000, () => (expected.test(heard) ? true : null))
     return heard
@@ -230,7 +230,17 @@ test('a guest without an external IP leaves through its 16384 ports of the SNAT 
     ...['netns', 'exec', rack.outside, 'busybox', 'httpd', '-f', '-p', '8000', '-h', keys],
   ])
   const capture = spawn('ip', [
-    ...['netns', 'exec', rack.outside, 'tcpdump', '-lnn', '-i', 'any', 'tcp dst port 8000'],
+    ...[
+      'netns',
+      'exec',
+      rack.outside,
+      'tcpdump',
+      '-lnn',
+      '--immediate-mode',
+      '-i',
+      'any',
+      'tcp dst port 8000',
+    ],
   ])
   let seen = ''
   capture.stdout.on('data', (data: Buffer) => {
@@ -251,8 +261,11 @@ test('a guest without an external IP leaves through its 16384 ports of the SNAT 
       /\ndone/,
     )
     assert.match(heard, /ssh-ed25519/)
-    const ports = [...seen.matchAll(/IP 172\.20\.15\.227\.(\d+) > 172\.20\.15\.225\.8000/g)]
-    assert.ok(ports.length >= 6, `SNAT traffic was seen: ${seen}`)
+    const connection = /IP 172\.20\.15\.227\.(\d+) > 172\.20\.15\.225\.8000: Flags \[S\]/g
+    const ports = await until('tcpdump has seen all connections', 10_000, () => {
+      const found = [...seen.matchAll(connection)]
+      return found.length >= 6 ? found : null
+    })
     for (const [, port] of ports) {
       // The second instance's chunk: the first has 0–16383.
       assert.ok(Number(port) >= 16_384 && Number(port) <= 32_767, `source port ${port}`)
@@ -264,11 +277,12 @@ test('a guest without an external IP leaves through its 16384 ports of the SNAT 
   }
 })
 
+const kdig = (name: string, type: string) =>
+  attempt('ip', [
+    ...['netns', 'exec', `ox${tag}_gz`, 'kdig', '+short', '@fd00:1122:3344:1::1', type, name],
+  ]).stdout.trim()
+
 test('kdig finds Nexus and the sled by SRV and AAAA', async () => {
-  const kdig = (name: string, type: string) =>
-    attempt('ip', [
-      ...['netns', 'exec', `ox${tag}_gz`, 'kdig', '+short', '@fd00:1122:3344:1::1', type, name],
-    ]).stdout.trim()
   const zone = 'control-plane.oxide.internal'
   const srv = kdig(`_nexus._tcp.${zone}`, 'SRV')
   const match = /^0 0 12221 ([0-9a-f-]+\.host\.control-plane\.oxide\.internal)\.$/.exec(srv)

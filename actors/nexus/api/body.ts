@@ -40,8 +40,9 @@ export function readBody(schema: TSchema, contentType: string | null, bytes: Buf
     )
   }
   const problem = firstProblem(schema, value)
-  if (problem !== null)
+  if (problem !== null) {
     throw badRequest(`unable to parse JSON body: ${describe(problem, value, text)}`)
+  }
   return value
 }
 

@@ -60,11 +60,12 @@ function readLimit(text: string | undefined): number {
   return Math.min(value, limit_max)
 }
 
+const refuse = (why: string) => badRequest(`failed to parse pagination token: ${why}`)
+
 function readToken(
   text: string,
   offered: readonly SortOrder[],
 ): { readonly sort_by: SortOrder; readonly after: string } {
-  const refuse = (why: string) => badRequest(`failed to parse pagination token: ${why}`)
   if (text.length > token_characters_max) throw refuse('too large')
   let read: unknown
   try {

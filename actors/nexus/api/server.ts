@@ -22,7 +22,7 @@ export interface ServerOptions {
 }
 
 /** The server, not listening yet. */
-export async function makeServer(options: ServerOptions): Promise<FastifyInstance> {
+export function makeServer(options: ServerOptions): FastifyInstance {
   const { services, routes } = options
   const server = fastify({
     bodyLimit: limits.http_body_bytes_max,
@@ -32,7 +32,7 @@ export async function makeServer(options: ServerOptions): Promise<FastifyInstanc
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: true,
   })
-  await server.register(websocket, {
+  void server.register(websocket, {
     options: { maxPayload: limits.serial_write_bytes_max },
   })
   server.removeAllContentTypeParsers()
@@ -47,10 +47,13 @@ export async function makeServer(options: ServerOptions): Promise<FastifyInstanc
     sendError(services, request, reply, error)
   })
   server.setNotFoundHandler((request, reply) => {
-    sendError(services, request, reply, unknownRoute(server, request))
+    sendError(services, request, reply, unknownRoute(routes, request))
   })
-  for (const route of routes) addRoute(server, services, route)
-  options.extend(server, services)
+  // A plugin of its own: it is loaded when the websocket one is there.
+  void server.register(async (scope) => {
+    for (const route of routes) addRoute(scope, services, route)
+    options.extend(scope, services)
+  })
   return server
 }
 
@@ -64,36 +67,18 @@ function tidyUrl(url: string): string {
 const hasDotSegment = (url: string) =>
   (url.split('?')[0] ?? '').split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))
 
-function unknownRoute(server: FastifyInstance, request: FastifyRequest): ApiError {
-  const methods = ['GET', 'POST', 'PUT', 'DELETE'] as const
+/** A path that is served under another method is 405; any other is 404. */
+function unknownRoute(routes: readonly Route[], request: FastifyRequest): ApiError {
   const [path = ''] = request.url.split('?')
-  const isKnown = methods.some((method) => server.findRoute({ url: path, method }) !== null)
-  const matches = isKnown || methods.some((method) => matchesSome(server, method, path))
-  return matches
+  const isKnown = routes.some((route) => formOf(route).test(path))
+  return isKnown
     ? new ApiError(405, null, 'Method Not Allowed')
     : new ApiError(404, null, 'Not Found')
 }
 
-const routeForms = new WeakMap<FastifyInstance, Map<string, RegExp[]>>()
-
-function matchesSome(server: FastifyInstance, method: string, path: string): boolean {
-  return (
-    routeForms
-      .get(server)
-      ?.get(method)
-      ?.some((form) => form.test(path)) ?? false
-  )
-}
-
-function remember(server: FastifyInstance, { method, path }: Route): void {
-  const forms = routeForms.get(server) ?? new Map<string, RegExp[]>()
-  const form = new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
-  forms.set(method, [...(forms.get(method) ?? []), form])
-  routeForms.set(server, forms)
-}
+const formOf = ({ path }: Route) => new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
 
 function addRoute(server: FastifyInstance, services: Services, route: Route): void {
-  remember(server, route)
   server.route({
     method: route.method,
     url: route.path.replaceAll(/\{([^}]+)\}/g, ':$1'),

@@ -1,10 +1,12 @@
 /** disk-create: the record, the volume on a sled, the record's final state. */
-import type { DiskSpec } from '#actors/disk.protocol.ts'
+import { imageSource } from '#actors/disk.protocol.ts'
+import { nullable } from '#actors/schema.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
 import type { Disk, DiskPlan } from '../disks.ts'
 import { alreadyExists, internal, invalidRequest, unavailable } from '../errors.ts'
 import type { Saga, SagaNode } from '../saga.ts'
+import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/open.ts'
 
 export interface DiskCreateParams {
@@ -98,9 +100,7 @@ async function insertRecord(services: Services, params: DiskCreateParams): Promi
 async function ensureVolume(services: Services, params: DiskCreateParams): Promise<void> {
   const { disk_id, sled_id, plan } = params
   const block_size = ([512, 2048, 4096] as const).find((size) => size === plan.block_size) ?? 512
-  // The column holds what the image's creation wrote.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const source = JSON.parse(plan.source ?? 'null') as DiskSpec['source']
+  const source = readColumn(nullable(imageSource), plan.source ?? 'null')
   const made = await services.sleds
     .disk(sled_id, disk_id)
     .call(
@@ -110,22 +110,11 @@ async function ensureVolume(services: Services, params: DiskCreateParams): Promi
     )
   if (made.ok) return
   services.log.error('a volume could not be made', { disk: disk_id, detail: made.detail })
-  switch (made.error) {
-    case 'no_space':
-      throw unavailable()
-    case 'image_unreachable':
-    case 'image_too_large':
-      throw invalidRequest(`the disk's image could not be read: ${made.detail}`)
-    case 'busy':
-    case 'deadline':
-    case 'unreachable':
-      throw unavailable()
-    case 'conflict':
-    case 'os_failed':
-    case 'cancelled':
-    case 'crashed':
-    case 'unsupported':
-    case 'invalid':
-      throw internal()
+  if (made.error === 'image_unreachable' || made.error === 'image_too_large') {
+    throw invalidRequest(`the disk's image could not be read: ${made.detail}`)
   }
+  throw temporary.has(made.error) ? unavailable() : internal()
 }
+
+/** What may well work later: the answer is 503. */
+const temporary: ReadonlySet<string> = new Set(['no_space', 'busy', 'deadline', 'unreachable'])

@@ -49,7 +49,7 @@ function migrate(file: Database.Database): void {
   for (const [index, statements] of migrations.entries()) {
     if (index < version) continue
     file.transaction(() => {
-      for (const statement of statements) file.exec(statement)
+      for (const statement of statements) file.prepare(statement).run()
       file.pragma(`user_version = ${index + 1}`)
     })()
   }
