@@ -16,7 +16,7 @@ function declare(): {
   readonly output: (context: Context) => string
   readonly error: (context: Context) => string
 } {
-  const library = koffi.load('libnftables.so.1')
+  const library = load()
   return {
     create: library.func('void *nft_ctx_new(uint32_t)') as (flags: number) => Context | null,
     free: library.func('void nft_ctx_free(void *)') as (context: Context) => void,
@@ -32,6 +32,14 @@ function declare(): {
     error: library.func('const char *nft_ctx_get_error_buffer(void *)') as (
       context: Context,
     ) => string,
+  }
+}
+function load(): koffi.LibraryHandle {
+  try {
+    return koffi.load('libnftables.so.1')
+  } catch (cause) {
+    const advice = 'install the package libnftables1 (nftables)'
+    throw new NftError(`libnftables.so.1 cannot be loaded: ${advice}`, { cause })
   }
 }
 // Loaded at first use: a machine without it can still run everything that makes no guest port.

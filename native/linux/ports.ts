@@ -113,14 +113,13 @@ class KernelPorts implements LinuxPorts {
       const sled = this.#sled()
       const note = noteOf(spec)
       const gateway = this.#checkSpec(spec, note)
-      const moved = this.#find().find(({ id, vni }) => id === spec.id && vni !== spec.vni)
-      if (moved !== undefined) this.#removePort(moved)
-      const others = this.#find().filter(({ id }) => id !== spec.id)
+      const found = this.#findInVpc(spec)
+      const known = found.find(({ id }) => id === spec.id) ?? null
+      const others = found.filter(({ id }) => id !== spec.id)
       const conflict = conflictOf({ ...note, vni: spec.vni }, others)
       if (conflict !== null) throw new AddressTaken(conflict)
 
       const namespace = this.#vpc(sled, spec.vni)
-      const known = this.#find().find(({ id }) => id === spec.id) ?? null
       const link = known?.link ?? this.#makeTap(namespace, others, note)
       const port: GuestPort = { ...note, vni: spec.vni, namespace, link }
       this.#configureTap(port, { subnet: spec.subnet, gateway, old: known })
@@ -162,10 +161,10 @@ class KernelPorts implements LinuxPorts {
     attemptOs("remove the sled's network", () => {
       const { names, namespaces } = this.#around
       this.#dhcp.stopAll()
-      for (const vni of names.vnis()) removeVpc(this.#around, vni)
       // First of all what is outside: the kernel ends namespaces in its own time.
       const { outside_netns } = this.#underlay.uplink
       namespaces.find(outside_netns)?.rt.removeLink(names.uplink)
+      for (const vni of names.vnis()) removeVpc(this.#around, vni)
       for (const path of names.all()) namespaces.remove(path)
       this.#current.clear()
       return null
@@ -180,6 +179,15 @@ class KernelPorts implements LinuxPorts {
 
   #find(): readonly GuestPort[] {
     return findGuestPorts(this.#around.names, this.#around.namespaces)
+  }
+
+  /** All ports, none of them this one in another VPC: a port that has moved is made anew. */
+  #findInVpc(spec: PortSpec): readonly GuestPort[] {
+    const found = this.#find()
+    const moved = found.find(({ id, vni }) => id === spec.id && vni !== spec.vni)
+    if (moved === undefined) return found
+    this.#removePort(moved)
+    return this.#find()
   }
 
   /** The sled's namespace, brought up to date once in a process. */

@@ -93,11 +93,12 @@ const ifla = {
   master: 10,
   info: 18,
   alias: 20,
-  group: 27,
   netnsFd: 28,
+  extra: 29,
   properties: 52,
   altName: 53,
 } as const
+const skipCounters = 8
 const AF_INET = 2
 const AF_INET6 = 10
 const AF_BRIDGE_PORT_ANY = 0
@@ -124,7 +125,9 @@ export class Rtnetlink implements Disposable {
   }
 
   links(): readonly Link[] {
-    return this.#netlink.dump(type.getLink, [linkHeader(0, 0, 0)], 'list links').map(linkOf)
+    // Without counters, which are most of what the kernel has to say of a link.
+    const parts = [linkHeader(0, 0, 0), attribute(ifla.extra, u32(skipCounters))]
+    return this.#netlink.dump(type.getLink, parts, 'list links').map(linkOf)
   }
 
   /** The link of a name; null when there is none. */

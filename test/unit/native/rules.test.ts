@@ -103,9 +103,10 @@ const flow = (given: Partial<Flow>): Flow => ({
   ...given,
 })
 
+const judge = (given: Partial<Flow>, ...rules: ReadonlyArray<Partial<PortRule>>): boolean =>
+  admits(rulesFor(rules.map(rule), port), flow(given))
+
 test('a running flow is judged as a new one would be', () => {
-  const judge = (given: Partial<Flow>, ...rules: ReadonlyArray<Partial<PortRule>>): boolean =>
-    admits(rulesFor(rules.map(rule), port), flow(given))
   assert.equal(judge({}), false)
   assert.equal(judge({ direction: 'outbound' }), true)
   assert.equal(judge({ direction: 'outbound' }, { direction: 'outbound', action: 'deny' }), false)
