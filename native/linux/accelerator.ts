@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 import { Type, type Static } from 'typebox'
+import { findTool } from '#native/select.ts'
 import { explain } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { probeDisk } from './kvm_probe.ts'
@@ -64,9 +65,11 @@ async function probe(program: string, disk: string): Promise<Omit<Accelerator, '
 
 /** Null when the test guest got through to 64-bit mode and said so. */
 async function runsGuest(program: string, cpu: string, disk: string): Promise<string | null> {
+  // timeout(1) ends the test guest also when we are killed meanwhile.
   const child = spawn(
-    program,
+    findTool('timeout') ?? 'timeout',
     [
+      ...['--signal=KILL', String(Math.ceil((2 * probe_ms_max) / 1000)), program],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'q35,accel=kvm'],
       ...['-cpu', cpu, '-m', '64', '-chardev', 'stdio,id=debug'],
       ...['-device', 'isa-debugcon,iobase=0xe9,chardev=debug'],
@@ -93,6 +96,7 @@ async function runsGuest(program: string, cpu: string, disk: string): Promise<st
   }, probe_ms_max)
   const failure = await promise
   clearTimeout(timer)
-  child.kill('SIGKILL')
+  // timeout passes TERM on to its child; KILL would end only timeout itself.
+  child.kill('SIGTERM')
   return failure
 }
