@@ -3,6 +3,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Random } from '#runtime/random.ts'
 import type { NexusConfig } from './config.ts'
+import type { FirewallPublisher } from './firewall.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
 import type { Store } from './store/open.ts'
@@ -15,6 +16,7 @@ export interface Services {
   readonly log: Log
   readonly sleds: Sleds
   readonly sagas: Sagas
+  readonly firewall: FirewallPublisher
 }
 
 /** An authenticated user of a silo. */

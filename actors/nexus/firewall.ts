@@ -142,26 +142,65 @@ async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise
   }
 }
 
-/** Sends a VPC's rules to every port of it that is up. A port that misses them gets them again. */
-export async function refreshRules(services: Services, vpc_id: string): Promise<void> {
-  const firewall_rules = await resolvedRules(services.store, vpc_id)
+/** What of a VPC's rules one port has to know: those for it, with itself as their only target. */
+export function rulesForPort(rules: readonly FirewallRule[], mac: string): FirewallRule[] {
+  return rules.flatMap((rule) => {
+    const own = rule.targets.filter((target) => target.mac === mac)
+    return rule.targets.length > 0 && own.length === 0 ? [] : [{ ...rule, targets: own }]
+  })
+}
+
+/**
+ * Sends a VPC's rules to every port of it that is up, one round at a time: requests that come while
+ * a round is on its way share the next one. A port that misses a round gets the rules with the next.
+ */
+export class FirewallPublisher {
+  readonly #running = new Map<string, Promise<void>>()
+  readonly #next = new Map<string, Promise<void>>()
+
+  /** Ends when a round that began after this call has been sent. */
+  async publish(services: Services, vpc_id: string): Promise<void> {
+    const waiting = this.#next.get(vpc_id)
+    if (waiting !== undefined) {
+      await waiting
+      return
+    }
+    const running = this.#running.get(vpc_id) ?? Promise.resolve()
+    const round = running.then(async () => {
+      this.#next.delete(vpc_id)
+      this.#running.set(vpc_id, round)
+      await sendRules(services, vpc_id)
+    })
+    this.#next.set(vpc_id, round)
+    try {
+      await round
+    } finally {
+      if (this.#running.get(vpc_id) === round) this.#running.delete(vpc_id)
+    }
+  }
+}
+
+async function sendRules(services: Services, vpc_id: string): Promise<void> {
+  const rules = await resolvedRules(services.store, vpc_id)
   const ports = await services.store
     .selectFrom('network_interface')
     .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
-    .select(['network_interface.id', 'instance.sled_id'])
+    .select(['network_interface.id', 'network_interface.mac', 'instance.sled_id'])
     .where('network_interface.vpc_id', '=', vpc_id)
     .where('network_interface.time_deleted_ms', 'is', null)
     .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
     .execute()
-  await Promise.all(
-    ports.map(async ({ id, sled_id }) => {
-      const told = await services.sleds
-        .vnic(sled_id, id)
-        .call('set_rules', { firewall_rules }, { timeout_ms: limits.zone_boot_ms_max })
-      // A port that is not made yet is made with the rules of its instance's start.
-      if (!told.ok && told.error !== 'not_found') {
-        services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
-      }
-    }),
-  )
+  for (const { id, mac, sled_id } of ports) {
+    const told = await services.sleds
+      .vnic(sled_id, id)
+      .call(
+        'set_rules',
+        { firewall_rules: rulesForPort(rules, mac) },
+        { timeout_ms: limits.zone_boot_ms_max },
+      )
+    // A port that is not made yet is made with the rules of its instance's start.
+    if (!told.ok && told.error !== 'not_found') {
+      services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
+    }
+  }
 }

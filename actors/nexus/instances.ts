@@ -9,7 +9,7 @@ import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import { internal, invalidRequest, unavailable } from './errors.ts'
-import { refreshRules, resolvedRules } from './firewall.ts'
+import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import type { Nic } from './nics.ts'
 import { readColumn } from './store/column.ts'
@@ -203,13 +203,16 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       hostname: instance.hostname,
       source_nat: primary ? source_nat : null,
       external_ips: primary ? external_ips : [],
-      firewall_rules: await resolvedRules(store, nic.vpc_id),
+      firewall_rules: rulesForPort(await resolvedRules(store, nic.vpc_id), nic.mac),
     })
   }
   return vnics
 }
 
-/** Tells the other ports of an instance's VPCs that its addresses came or went. */
+/**
+ * Tells the other ports of an instance's VPCs that its addresses came or went. Nobody waits for it:
+ * what fails is sent again with the next change or when the sled comes up.
+ */
 export async function refreshNeighbours(services: Services, instance_id: string): Promise<void> {
   const vpcs = await services.store
     .selectFrom('network_interface')
@@ -217,7 +220,11 @@ export async function refreshNeighbours(services: Services, instance_id: string)
     .distinct()
     .where('instance_id', '=', instance_id)
     .execute()
-  for (const { vpc_id } of vpcs) await refreshRules(services, vpc_id)
+  for (const { vpc_id } of vpcs) {
+    services.firewall.publish(services, vpc_id).catch((error: unknown) => {
+      services.log.warn('firewall rules were not sent', { vpc_id, error })
+    })
+  }
 }
 
 /**

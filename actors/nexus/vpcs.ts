@@ -6,7 +6,6 @@ import { route, type Call } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import { newRow } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import { refreshRules } from './firewall.ts'
 import { projectOf } from './lookup.ts'
 import { identity, identityView } from './names.ts'
 import { pageRows } from './store/page.ts'
@@ -219,7 +218,7 @@ export const vpcRoutes = [
             .execute()
         }
       })
-      await refreshRules(services, vpc.id)
+      await services.firewall.publish(services, vpc.id)
       return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
     },
   }),

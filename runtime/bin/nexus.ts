@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
+import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
@@ -52,6 +53,7 @@ async function start(config: NexusConfig): Promise<void> {
       () => links.peers.filter((host) => config.sleds.includes(host)),
     ),
     sagas,
+    firewall: new FirewallPublisher(),
   }
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')

@@ -78,7 +78,7 @@ export class Links {
         delay_ms = limits.link_retry_ms_min
       }
       link.onDown = (why) => {
-        this.#options.log.debug('link is down', { to: what, why })
+        if (link.peer !== null) this.#options.log.warn('a link is down', { to: what, why })
         this.#options.clock.after(delay_ms, attempt)
         delay_ms = Math.min(limits.link_retry_ms_max, delay_ms * 2)
       }
