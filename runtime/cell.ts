@@ -187,8 +187,13 @@ export class Cell {
     else delivery.answer(step.result)
     if (this.#phase === 'stopped') return
     this.#phase = 'idle'
-    if (step.stop === true && this.#mailbox.depth === 0) void this.stop()
-    else this.#pump()
+    if (step.stop === true && this.#mailbox.depth === 0) {
+      // Forgotten at once: a message that comes now makes the actor anew.
+      this.#services.ended(this)
+      void this.stop()
+    } else {
+      this.#pump()
+    }
   }
 
   async #answerLate(delivery: Delivery, row: AnyCall, result: Promise<Answer>): Promise<void> {

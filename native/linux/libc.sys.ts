@@ -4,7 +4,7 @@
  * thread, and between `setns` there and back nothing else may run on it.
  */
 import assert from 'node:assert/strict'
-import { closeSync, constants as fsConstants, mkdirSync, openSync, rmSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { getSystemErrorName } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
@@ -18,6 +18,10 @@ type Call<Arguments extends readonly unknown[]> = (...args: Arguments) => number
 const declare = (prototype: string): unknown => library.func(prototype)
 
 const c = {
+  open: declare('int open(const char *, int, int)') as Call<
+    [path: string, flags: number, mode: number]
+  >,
+  close: declare('int close(int)') as Call<[fd: number]>,
   setns: declare('int setns(int, int)') as Call<[fd: number, type: number]>,
   unshare: declare('int unshare(int)') as Call<[flags: number]>,
   mount: declare(
@@ -58,6 +62,10 @@ const c = {
   if_nametoindex: declare('unsigned int if_nametoindex(const char *)') as Call<[name: string]>,
 }
 
+const { O_CREAT, O_RDONLY, O_RDWR } = constants
+const O_CLOEXEC = 0o2000000
+const NS_GET_NSTYPE = 0xb703
+const tunDevice = '/dev/net/tun'
 const CLONE_NEWNET = 0x40000000
 const MS_BIND = 0x1000
 const MS_REC = 0x4000
@@ -114,7 +122,10 @@ const EINVAL = 22
 const ENOENT = 2
 const EINPROGRESS = 115
 
-/** A file descriptor with an owner: `using` closes it unless it was released. */
+/**
+ * A file descriptor with an owner: `using` closes it unless it was released. Opened and closed by
+ * libc alone: Node keeps count, in a worker, of what its own calls open and close.
+ */
 export class Descriptor implements Disposable {
   #fd: number
 
@@ -137,13 +148,21 @@ export class Descriptor implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#fd < 0) return
-    closeSync(this.#fd)
+    closeFd(this.#fd)
     this.#fd = -1
   }
 }
 
+/** Closes a descriptor that a call of this file has opened. */
+export function closeFd(fd: number): void {
+  c.close(fd)
+}
+
+function openFile(path: string, flags: number, what: string): Descriptor {
+  return new Descriptor(check(c.open(path, flags | O_CLOEXEC, 0o444), what))
+}
+
 const ownNetns = '/proc/thread-self/ns/net'
-const readOnly = fsConstants.O_RDONLY
 
 /**
  * Runs `work` with this thread in the network namespace at `path`, and comes back whatever happens.
@@ -154,8 +173,8 @@ const readOnly = fsConstants.O_RDONLY
  * aborts: a thread that has lost its place would configure somebody else's network.
  */
 export function inNetns<T>(path: string, work: () => T): T {
-  using home = new Descriptor(openSync(ownNetns, readOnly))
-  using there = new Descriptor(openNetns(path))
+  using home = openNetns(null)
+  using there = openNetns(path)
   check(c.setns(there.fd, CLONE_NEWNET), `enter network namespace ${path}`)
   let result: T
   try {
@@ -175,17 +194,13 @@ export function inNetns<T>(path: string, work: () => T): T {
  */
 export function enterNetns(path: string): void {
   assert(!isMainThread, 'the main thread stays where it was started')
-  using there = new Descriptor(openNetns(path))
+  using there = openNetns(path)
   check(c.setns(there.fd, CLONE_NEWNET), `enter network namespace ${path}`)
 }
 
-function openNetns(path: string): number {
-  try {
-    return openSync(path, readOnly)
-  } catch (cause) {
-    const errno = cause instanceof Error && 'errno' in cause ? -Number(cause.errno) : 0
-    throw new OsError(`cannot open network namespace ${path}`, errno)
-  }
+/** Opens a namespace itself; null: the calling thread's own. */
+export function openNetns(path: string | null): Descriptor {
+  return openFile(path ?? ownNetns, O_RDONLY, `open network namespace ${path ?? 'of this thread'}`)
 }
 
 /**
@@ -195,8 +210,8 @@ function openNetns(path: string): number {
 export function createNetns(path: string): void {
   if (isNetns(path)) return
   shareDirectory(dirname(path))
-  closeSync(openSync(path, fsConstants.O_CREAT | fsConstants.O_RDONLY, 0o444))
-  using home = new Descriptor(openSync(ownNetns, readOnly))
+  openFile(path, O_CREAT | O_RDONLY, `make ${path}`)[Symbol.dispose]()
+  using home = openNetns(null)
   check(c.unshare(CLONE_NEWNET), `make network namespace ${path}`)
   let mounted: number
   let errno: number
@@ -226,15 +241,11 @@ function shareDirectory(directory: string): void {
 
 /** Whether there is a namespace at the path, and not only the file that one is mounted on. */
 export function isNetns(path: string): boolean {
-  let fd: number
-  try {
-    fd = openSync(path, readOnly)
-  } catch {
-    return false
-  }
+  const fd = c.open(path, O_RDONLY | O_CLOEXEC, 0)
+  if (fd < 0) return false
   using file = new Descriptor(fd)
   // NS_GET_NSTYPE answers CLONE_NEWNET for a network namespace and fails on anything else.
-  return c.ioctlValue(file.fd, 0xb703, 0) === CLONE_NEWNET
+  return c.ioctlValue(file.fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET
 }
 
 /**
@@ -253,28 +264,39 @@ export function deleteNetns(path: string): void {
 }
 
 /**
- * Opens a guest's tap in its namespace: a descriptor for frames that begin with a virtio-net header.
- * Only an existing persistent tap is opened, with the flags it was made with. Throws OsError,
- * `ENODEV` when there is no such link and `EBUSY` when another process has it.
+ * Opens a guest's tap in its namespace: a descriptor for frames that begin with a virtio-net header,
+ * which its owner closes with `closeSync`. Only an existing persistent tap is opened, with the flags
+ * it was made with. Throws OsError, `ENODEV` when there is no such link and `EBUSY` when another
+ * process has it.
  */
 export function openTap(netns: string, name: string): number {
   return inNetns(netns, () => {
     if (c.if_nametoindex(name) === 0) {
       throw new OsError(`cannot open tap ${name} in ${netns}`, koffi.errno())
     }
-    return attachTap(name).release()
+    const fd = openSync(tunDevice, 'r+')
+    try {
+      attach(fd, name)
+      return fd
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
   })
 }
 
 /** Makes a tap in the calling thread's namespace; it lives as long as the descriptor. */
 export function attachTap(name: string): Descriptor {
-  const flags = fsConstants.O_RDWR | SOCK_CLOEXEC
-  using tap = new Descriptor(openSync('/dev/net/tun', flags))
+  using tap = openFile(tunDevice, O_RDWR, `open ${tunDevice}`)
+  attach(tap.fd, name)
+  return new Descriptor(tap.release())
+}
+
+function attach(fd: number, name: string): void {
   const request = Buffer.alloc(40)
   request.write(linkName(name), 0, 'latin1')
   request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFNAMSIZ)
-  check(c.ioctl(tap.fd, TUNSETIFF, request), `attach to tap ${name}`)
-  return new Descriptor(tap.release())
+  check(c.ioctl(fd, TUNSETIFF, request), `attach to tap ${name}`)
 }
 
 /** From now on the tap stays when its descriptor is closed. */
@@ -288,8 +310,9 @@ function linkName(name: string): string {
 }
 
 /**
- * Opens a listening TCP socket in a namespace (null: the caller's own). It is closed on exec; a
- * child gets it by being spawned with it in `stdio`. Throws OsError, `EADDRINUSE` when taken.
+ * Opens a listening TCP socket in a namespace (null: the caller's own). Its owner closes it with
+ * `closeFd`. It is closed on exec; a child gets it by being spawned with it in `stdio`. Throws
+ * OsError, `EADDRINUSE` when taken.
  */
 export function listenTcp(address: string, port: number, netns: string | null): number {
   return withSocket(SOCK_STREAM, address, netns, (socket) => {

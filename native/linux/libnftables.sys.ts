@@ -34,7 +34,7 @@ function declare(): {
     ) => string,
   }
 }
-function load() {
+function load(): ReturnType<typeof koffi.load> {
   try {
     return koffi.load('libnftables.so.1')
   } catch (cause) {

@@ -1,13 +1,5 @@
 /** Network namespaces as places to work in: each with its netlink socket and nftables context. */
-import {
-  existsSync,
-  openSync,
-  closeSync,
-  constants,
-  readdirSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Conntrack } from './conntrack.ts'
 import {
@@ -17,6 +9,7 @@ import {
   inNetns,
   isNetns,
   openFrames,
+  openNetns,
   sendFrame,
 } from './libc.sys.ts'
 import { Nft, NftError } from './libnftables.sys.ts'
@@ -117,12 +110,8 @@ export class Namespace implements Disposable {
 
   /** Runs `work` with a descriptor of the namespace itself. */
   withFd<T>(work: (fd: number) => T): T {
-    const fd = openSync(this.path ?? ownPath, constants.O_RDONLY)
-    try {
-      return work(fd)
-    } finally {
-      closeSync(fd)
-    }
+    using namespace = openNetns(this.path)
+    return work(namespace.fd)
   }
 
   /** Writes settings below /proc/sys/net, in order; `ipv4/ip_forward` → `1`. */

@@ -5,15 +5,7 @@
  *
  * Guests outlive us. What runs is known from the zone and from QEMU itself, never from memory.
  */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createConnection, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -26,7 +18,7 @@ import { followSerial, readSerial } from '#native/serial_log.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { chooseAccelerator, type Accelerator } from './accelerator.ts'
-import { openTap } from './libc.sys.ts'
+import { closeFd, openTap } from './libc.sys.ts'
 import { diskDirectory, instanceDirectory, qemuArguments } from './qemu.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
 import { LinuxZones } from './zone.ts'
@@ -111,7 +103,7 @@ class LinuxVmm implements Vmm {
     } catch (error) {
       return await this.#undo(spec, explain(error))
     } finally {
-      for (const fd of taps) closeSync(fd)
+      for (const fd of taps) closeFd(fd)
     }
   }
 

@@ -26,7 +26,7 @@ import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { ociConfig, rootLinks } from './oci.ts'
-import { listenTcp, OsError } from './libc.sys.ts'
+import { closeFd, listenTcp, OsError } from './libc.sys.ts'
 
 const runtime_ms_max = 20_000
 const state = Type.Object({ status: Type.String(), pid: Type.Optional(Type.Integer()) })
@@ -92,7 +92,7 @@ export class LinuxZones implements Zones {
     } catch (error) {
       return err('os_failed', `zone ${config.name}: ${explain(error)}`)
     } finally {
-      for (const fd of listening.value) closeSync(fd)
+      for (const fd of listening.value) closeFd(fd)
     }
   }
 
@@ -251,7 +251,7 @@ function openListeners(
     try {
       fds.push(listenTcp(address, port, null))
     } catch (error) {
-      for (const fd of fds) closeSync(fd)
+      for (const fd of fds) closeFd(fd)
       const isTaken = error instanceof OsError && takenCodes.has(error.code)
       return isTaken
         ? err('address_taken', `${explain(error)}: choose another address with --external`)
