@@ -66,4 +66,6 @@ export const diskProtocol = protocol('disk', 1, {
     lane: 'urgent',
     idempotent: true,
   }),
+  /** Internal: sees to it that an attached volume is still offered. */
+  check: call(6, { request: nothing, reply: nothing, errors: [], idempotent: true }),
 })

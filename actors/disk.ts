@@ -48,9 +48,10 @@ export const disk = behaviour({
       phase: found.value === null ? 'absent' : found.value.exported ? 'exported' : 'ready',
     } as const
     // The volume's server may have died with the machine or by itself: an attached disk is offered.
-    if (state.phase !== 'ready' || known === null || known.attachment === null) return state
+    if (state.phase === 'absent' || known === null || known.attachment === null) return state
     const served = await context.deps.block.export(id, known.attachment.read_only)
     if (!served.ok) throw new Error(`disk ${id}: ${served.detail}`)
+    context.after(check_ms, 'check', null)
     return { ...state, phase: 'exported' }
   },
   invariant: (state) => {
@@ -88,6 +89,7 @@ export const disk = behaviour({
         return { state, result: served }
       }
       const next: State = { ...state, wanted: planned.value, phase: 'exported' }
+      if (state.phase !== 'exported') context.after(check_ms, 'check', null)
       return { state: next, result: ok(served.value) }
     },
 
@@ -112,9 +114,24 @@ export const disk = behaviour({
       const gone: State = { ...state, wanted: null, phase: 'absent' }
       return { state: gone, result: ok(null), stop: true }
     },
+
+    check: async (context, state) => {
+      const attachment = state.wanted?.attachment ?? null
+      if (attachment === null || state.phase !== 'exported') return { state, result: ok(null) }
+      const found = await context.deps.block.find(state.id)
+      if (found.ok && found.value !== null && !found.value.exported) {
+        context.log.warn('the volume is offered again: its server had ended')
+        const served = await context.deps.block.export(state.id, attachment.read_only)
+        if (!served.ok) context.log.error('the volume is not offered', { detail: served.detail })
+      }
+      context.after(check_ms, 'check', null)
+      return { state, result: ok(null) }
+    },
   },
 })
 
+/** How often an attached volume's server is looked at: guests wait a minute for a dead one. */
+const check_ms = 2_000
 const journalTime = { timeout_ms: limits.zone_boot_ms_max }
 const journal = (context: DiskContext) => context.ref(journalProtocol, 'sled')
 

@@ -85,14 +85,14 @@ export class LinuxBlock implements Block {
     if (found.value === null) return err('not_found', `there is no volume ${id}`)
     const endpoint: Endpoint = { socket: this.#socket(id), export: id }
     if (this.#server(id) !== null && (await answers(endpoint.socket))) return ok(endpoint)
-    await this.#stopServer(id)
-    return await this.#startServer(id, read_only)
+    const stopped = await this.#stopServer(id)
+    return stopped.ok ? await this.#startServer(id, read_only) : stopped
   }
 
-  readonly unexport: Block['unexport'] = async (id) => await this.#stopServer(id)
+  readonly unexport: Block['unexport'] = async (id) => await this.#withdraw(id)
 
   readonly destroy: Block['destroy'] = async (id) => {
-    const stopped = await this.#stopServer(id)
+    const stopped = await this.#withdraw(id)
     if (!stopped.ok) return stopped
     try {
       rmSync(this.#raw(id), { force: true })
@@ -118,7 +118,7 @@ export class LinuxBlock implements Block {
 
   readonly unexportAll: Block['unexportAll'] = async () => {
     for (const id of readdirSync(this.#servers)) {
-      const stopped = await this.#stopServer(id)
+      const stopped = await this.#withdraw(id)
       if (!stopped.ok) return stopped
     }
     return ok(null)
@@ -176,6 +176,13 @@ export class LinuxBlock implements Block {
     return err('os_failed', `${daemon} does not serve volume ${id}: ${complaint.trim()}`)
   }
 
+  /** Ends a volume's server for good. */
+  async #withdraw(id: string): Promise<Result<null, 'os_failed'>> {
+    const stopped = await this.#stopServer(id)
+    if (stopped.ok) rmSync(this.#serverDirectory(id), { recursive: true, force: true })
+    return stopped
+  }
+
   async #stopServer(id: string): Promise<Result<null, 'os_failed'>> {
     const server = this.#server(id)
     if (server !== null) {
@@ -188,7 +195,9 @@ export class LinuxBlock implements Block {
         await sleep(10)
       }
     }
-    rmSync(this.#serverDirectory(id), { recursive: true, force: true })
+    // The directory stays: a running guest sees it and looks there for the next server.
+    rmSync(this.#socket(id), { force: true })
+    rmSync(this.#pid(id), { force: true })
     return ok(null)
   }
 

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { disk } from '#actors/disk.ts'
 import { diskProtocol, type DiskSpec } from '#actors/disk.protocol.ts'
 import { simBlock } from '#native/sim/block.ts'
+import { manualClock } from '#runtime/clock.ts'
 import { soon, World } from '#test/kit/world.ts'
 
 const id = '22222222-2222-4222-8222-222222222222'
@@ -77,4 +78,22 @@ test('destroy removes volume and journal entry, and may be said twice', async ()
   assert.equal(world.entries.size, 0)
   const volumes = await block.list()
   assert.ok(volumes.ok && volumes.value.length === 0)
+})
+
+test('an attached volume whose server ends is offered again', async () => {
+  const clock = manualClock()
+  const manual = new World(clock)
+  manual.add(disk, { block })
+  const made = manual.ref(diskProtocol, id).call('ensure', spec, soon)
+  await clock.advance(1)
+  assert.ok((await made).ok)
+  const attached = manual
+    .ref(diskProtocol, id)
+    .call('attach', { instance_id: first, read_only: false }, soon)
+  await clock.advance(1)
+  assert.ok((await attached).ok)
+  await block.unexport(id)
+  await clock.advance(10_000)
+  const found = await block.find(id)
+  assert.ok(found.ok && found.value?.exported === true)
 })
