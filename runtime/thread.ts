@@ -87,6 +87,11 @@ interface Running {
   readonly worker: Worker
   readonly control: Remote<ThreadControl>
 }
+interface Spawned extends Running {
+  readonly name: string
+  /** Rejects when the thread ends. */
+  readonly died: Promise<never>
+}
 const restarts_max = 5
 const restarts_period_ms = 60_000
 
@@ -101,9 +106,10 @@ export class Threads {
     this.#options = options
   }
 
-  /** Starts all threads, in order: a later one may call actors of an earlier one. */
+  /** Starts all threads: they load at once, and begin in order, each able to call those before. */
   async start(): Promise<void> {
-    for (const name of this.#options.names) await this.#start(name)
+    const spawned = this.#options.names.map((name) => this.#spawn(name))
+    for (const thread of spawned) await this.#begin(thread)
   }
 
   /** Stops all threads, the last first. */
@@ -127,7 +133,7 @@ export class Threads {
     return new Map(entries)
   }
 
-  async #start(name: string): Promise<void> {
+  #spawn(name: string): Spawned {
     const worker = new Worker(this.#options.entry, {
       name,
       workerData: { name, data: this.#options.data },
@@ -144,6 +150,10 @@ export class Threads {
       this.#onDeath(name, worker)
     })
     died.catch(() => undefined)
+    return { name, worker, control, died }
+  }
+
+  async #begin({ name, worker, control, died }: Spawned): Promise<void> {
     const up = async () => {
       await this.#connect(name, control)
       this.#running.set(name, { worker, control })
@@ -177,7 +187,7 @@ export class Threads {
       this.#options.onExhausted(name, `it ended ${recent.length + 1} times within a minute`)
       return
     }
-    this.#start(name).catch((error: unknown) => {
+    this.#begin(this.#spawn(name)).catch((error: unknown) => {
       this.#options.onExhausted(name, explain(error))
     })
   }

@@ -23,11 +23,17 @@ const probe_ms_max = 3_000
 const stuck = 'the test guest did not reach 64-bit mode'
 
 /** The verdict for this boot of the machine; `file` remembers it. */
-export async function chooseAccelerator(program: string, file: string): Promise<Accelerator> {
+export async function chooseAccelerator(
+  program: string,
+  file: string,
+  signal: AbortSignal,
+): Promise<Accelerator> {
   const boot_id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   const known = remembered(file)
   if (known?.boot_id === boot_id) return known
-  const found = { boot_id, ...(await probe(program, `${file}.${process.pid}.${threadId}`)) }
+  const disk = `${file}.${process.pid}.${threadId}`
+  const found = { boot_id, ...(await probe({ program, disk, signal })) }
+  signal.throwIfAborted()
   writeFileSync(file, JSON.stringify(found))
   return found
 }
@@ -41,30 +47,38 @@ function remembered(file: string): Accelerator | null {
   }
 }
 
-async function probe(program: string, disk: string): Promise<Omit<Accelerator, 'boot_id'>> {
+interface Probe {
+  readonly program: string
+  /** Where the test guest's disk may be. */
+  readonly disk: string
+  readonly signal: AbortSignal
+}
+
+async function probe(given: Probe): Promise<Omit<Accelerator, 'boot_id'>> {
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK)
   } catch (error) {
     return { kind: 'tcg', cpu: 'max', reason: `/dev/kvm cannot be opened: ${explain(error)}` }
   }
   let last = ''
-  writeFileSync(disk, probeDisk())
+  writeFileSync(given.disk, probeDisk())
   try {
     for (const cpu of kvmModels) {
-      const failure = await runsGuest(program, cpu, disk)
+      const failure = await runsGuest(given, cpu)
       if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
       last = failure
       // A processor that starts and gets stuck does so under any name.
       if (failure === stuck) break
     }
   } finally {
-    rmSync(disk, { force: true })
+    rmSync(given.disk, { force: true })
   }
   return { kind: 'tcg', cpu: 'max', reason: `a test guest did not run under KVM: ${last}` }
 }
 
 /** Null when the test guest got through to 64-bit mode and said so. */
-async function runsGuest(program: string, cpu: string, disk: string): Promise<string | null> {
+async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
+  const { program, disk, signal } = given
   // timeout(1) ends the test guest also when we are killed meanwhile.
   const child = spawn(
     findTool('timeout') ?? 'timeout',
@@ -80,7 +94,8 @@ async function runsGuest(program: string, cpu: string, disk: string): Promise<st
   const { promise, resolve } = Promise.withResolvers<string | null>()
   let complaint = ''
   child.stderr.on('data', (data: Buffer) => {
-    complaint = (complaint + data.toString()).slice(-300)
+    complaint = (complaint + data.toString()).slice(-2000)
+    if (complaint.includes('KVM internal error')) resolve(stuck)
   })
   child.stdout.once('data', () => {
     resolve(null)
@@ -94,7 +109,12 @@ async function runsGuest(program: string, cpu: string, disk: string): Promise<st
   const timer = setTimeout(() => {
     resolve(stuck)
   }, probe_ms_max)
+  const onAbort = () => {
+    resolve('we are stopping')
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
   const failure = await promise
+  signal.removeEventListener('abort', onAbort)
   clearTimeout(timer)
   // timeout passes TERM on to its child; KILL would end only timeout itself.
   child.kill('SIGTERM')

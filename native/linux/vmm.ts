@@ -48,7 +48,7 @@ class LinuxVmm implements Vmm {
   readonly #sessions = new Map<string, Session>()
   readonly #watchers = new Map<string, Set<Watcher>>()
   #accelerator: Promise<Accelerator> | null = null
-  #closed = false
+  readonly #stopping = new AbortController()
 
   constructor(options: { readonly state: string; readonly tag: string }) {
     this.#state = options.state
@@ -164,7 +164,7 @@ class LinuxVmm implements Vmm {
   }
 
   readonly close: Vmm['close'] = () => {
-    this.#closed = true
+    this.#stopping.abort(new Error('the supervisor stops'))
     for (const id of [...this.#sessions.keys()]) {
       this.#sessions.get(id)?.qmp.close()
       this.#drop(id)
@@ -265,7 +265,7 @@ class LinuxVmm implements Vmm {
   async #onClosed(instance_id: string, propolis_id: string): Promise<void> {
     if (this.#sessions.get(instance_id)?.propolis_id !== propolis_id) return
     this.#drop(instance_id)
-    for (let tries = 0; tries < quit_ms_max / 20 && !this.#closed; tries += 1) {
+    for (let tries = 0; tries < quit_ms_max / 20 && !this.#stopping.signal.aborted; tries += 1) {
       const found = await this.#zones.find(zoneName(propolis_id))
       if (found.ok && found.value.state !== 'running') {
         this.#emit(instance_id, 'exited')
@@ -273,7 +273,7 @@ class LinuxVmm implements Vmm {
       }
       await sleep(20)
     }
-    if (!this.#closed) await this.#session(instance_id)
+    if (!this.#stopping.signal.aborted) await this.#session(instance_id)
   }
 
   #emit(instance_id: string, event: MachineEvent): void {
@@ -288,7 +288,11 @@ class LinuxVmm implements Vmm {
   async #accelerate(): Promise<Accelerator> {
     const path = findTool(program)
     if (path === null) throw new Error(`${program} is missing: run tools/install_prerequisites.sh`)
-    this.#accelerator ??= chooseAccelerator(path, join(this.#state, 'accelerator.json'))
+    this.#accelerator ??= chooseAccelerator(
+      path,
+      join(this.#state, 'accelerator.json'),
+      this.#stopping.signal,
+    )
     return await this.#accelerator
   }
 

@@ -16,6 +16,7 @@ import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
+import type { Vmm } from '#native/platform/vmm.ts'
 import { identify } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { stderrLog } from '#runtime/log.ts'
@@ -50,10 +51,12 @@ class Supervisor {
   readonly #nexus: Links
   readonly #control: Links
   readonly #waiting = new Set(['reconcile', 'nexus'])
+  readonly #vmm: Vmm
   #stopping = false
 
   constructor(config: SledConfig) {
     this.#config = config
+    this.#vmm = makeVmm(config)
     const threadLinks = new ThreadLinks(systemClock, (incoming) => {
       this.#system.serve(incoming)
     })
@@ -105,7 +108,6 @@ class Supervisor {
     // The process-wide thread pool takes the network namespace of whoever wakes it: that is us.
     await stat('/')
     await this.#threads.start()
-    const vmm = makeVmm(config)
     this.#system.add(
       sled,
       {
@@ -115,7 +117,7 @@ class Supervisor {
         services: config.zones,
         zones: makeZones(config),
         probe: makeBlock(config).probe,
-        accelerator: vmm.accelerator,
+        accelerator: this.#vmm.accelerator,
         nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
         onReconciled: (troubles) => {
           this.#onReconciled(troubles)
@@ -144,6 +146,7 @@ class Supervisor {
     this.#nexus.close()
     await this.#system.stop()
     await this.#threads.stop()
+    this.#vmm.close()
     rmSync(sledFiles(this.#config.state).identity, { force: true })
     process.exit(0)
   }

@@ -16,6 +16,7 @@ import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
+import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
 import { hostThread, type ThreadLinks } from '#runtime/thread.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
@@ -25,6 +26,7 @@ import { sledFiles } from './rack/layout.ts'
 /** Registers what a thread hosts; gives back what else must be closed with it. */
 type Populate = (system: System, config: SledConfig) => Promise<() => void>
 const nothingMore = () => undefined
+const log = stderrLog('sled')
 
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
@@ -54,7 +56,9 @@ const threads: Readonly<Record<string, Populate>> = {
   compute: async (system, config) => {
     const vmm = makeVmm(config)
     // Trying out what this machine can do takes a moment: not when the first guest starts.
-    void vmm.accelerator()
+    vmm.accelerator().catch((error: unknown) => {
+      log.warn('how guests can run here is not known yet', { why: explain(error) })
+    })
     const nexus = config.nexus.map(({ host }) => host)
     system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
     system.add(consoleWatcher, { vmm })
@@ -98,7 +102,7 @@ function makeSystem(thread: string, config: SledConfig, links: ThreadLinks): Sys
     thread,
     clock: systemClock,
     random: systemRandom,
-    log: stderrLog('sled').child({ thread }),
+    log: log.child({ thread }),
     routes,
     toThread: (other) => links.to(other),
     // Links to other hosts are main's: calls go through it.

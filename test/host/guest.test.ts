@@ -139,7 +139,7 @@ test('a guest boots, takes its name and keys from the seed, and is adopted by a 
   const started = await vmm.start(await machine())
   assert.ok(started.ok, JSON.stringify(started))
   await until('its login prompt', 60_000, async () =>
-    /seeded login: $/.test(await consoleText()) ? true : null,
+    (await consoleText()).endsWith('seeded login: ') ? true : null,
   )
   await type('root\n')
   await until('a shell', 10_000, async () => (/# (\S*)$/.test(await consoleText()) ? true : null))
@@ -170,7 +170,7 @@ test('reset and power button are seen, and nothing is left afterwards', async ()
   const before = (await consoleText()).length
   assert.ok((await vmm.reset(instance_id)).ok)
   await until('the guest boots again', 60_000, async () =>
-    /seeded login: $/.test((await consoleText()).slice(before)) ? true : null,
+    (await consoleText()).slice(before).endsWith('seeded login: ') ? true : null,
   )
   assert.ok(events.includes('reset'))
   assert.ok((await vmm.powerdown(instance_id)).ok)

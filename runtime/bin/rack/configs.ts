@@ -84,7 +84,7 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       name: 'oxz_nexus',
       control: null,
       args: [process.execPath, join(home, script), nexusFiles(directory).config],
-      env: [`NODE_COMPILE_CACHE=${join(directory, 'compile-cache')}`],
+      env: [],
       mounts: [],
       listen,
       log,
@@ -99,7 +99,7 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       join(zoneHome, script),
       join(zoneNexus, relative(directory, nexusFiles(directory).config)),
     ],
-    env: [`NODE_COMPILE_CACHE=${zoneNexus}/compile-cache`],
+    env: [],
     mounts: [
       { source: home, destination: zoneHome, read_only: true },
       { source: process.execPath, destination: zoneNode, read_only: true },

@@ -57,5 +57,10 @@ function forget(state: string, plan: RackPlan): void {
   }
   rmSync(nexusState(state), { recursive: true, force: true })
   rmSync(planPath(state), { force: true })
-  if (readdirSync(state).length === 0) rmdirSync(state)
+  if (readdirSync(state).length > 0) return
+  try {
+    rmdirSync(state)
+  } catch {
+    // A mount point, or a directory in one that is not ours to change: it stays, empty.
+  }
 }

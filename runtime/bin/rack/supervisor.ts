@@ -40,10 +40,6 @@ export function startSupervisor(sled: string): ChildProcess {
       cwd: '/',
       detached: true,
       stdio: ['ignore', log, log, 'ipc'],
-      env: {
-        ...process.env,
-        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(sled, 'compile-cache'),
-      },
     })
   } finally {
     closeSync(log)

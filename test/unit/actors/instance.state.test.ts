@@ -67,11 +67,12 @@ for (const [target, rows] of Object.entries(requests)) {
   })
 }
 
+const seen = (from: RunState, event: Seen) => {
+  const { next, action } = planSeen(from, event)
+  return `${next} ${action}`
+}
+
 test('what is seen moves live guests only, and an end is let go of once', () => {
-  const seen = (from: RunState, event: Seen) => {
-    const { next, action } = planSeen(from, event)
-    return `${next} ${action}`
-  }
   assert.equal(seen('starting', 'running'), 'running none')
   assert.equal(seen('rebooting', 'reset'), 'running none')
   assert.equal(seen('running', 'shutdown'), 'stopping none')
