@@ -68,7 +68,7 @@ async function probe(given: Probe): Promise<Omit<Accelerator, 'boot_id'>> {
       if (failure === null) return { kind: 'kvm', cpu, reason: `a test guest ran with -cpu ${cpu}` }
       last = failure
       // A processor that starts and gets stuck does so under any name.
-      if (failure === stuck) break
+      if (failure === stuck || given.signal.aborted) break
     }
   } finally {
     rmSync(given.disk, { force: true })
@@ -83,7 +83,7 @@ async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
   const child = spawn(
     findTool('timeout') ?? 'timeout',
     [
-      ...['--signal=KILL', String(Math.ceil((2 * probe_ms_max) / 1000)), program],
+      ...['--signal=KILL', String(1 + Math.ceil(probe_ms_max / 1000)), program],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'q35,accel=kvm'],
       ...['-cpu', cpu, '-m', '64', '-chardev', 'stdio,id=debug'],
       ...['-device', 'isa-debugcon,iobase=0xe9,chardev=debug'],
@@ -110,6 +110,8 @@ async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
     resolve(stuck)
   }, probe_ms_max)
   const onAbort = () => {
+    // At once: nothing that waits is run any more when the process ends.
+    child.kill('SIGTERM')
     resolve('we are stopping')
   }
   signal.addEventListener('abort', onAbort, { once: true })

@@ -108,8 +108,9 @@ export class TestRack {
 
   /** Takes everything away, whatever state the test left it in. */
   async destroy(): Promise<void> {
-    attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
+    const down = attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
     if (this.platform === 'linux') attempt('ip', ['netns', 'del', this.outside])
+    assert.equal(down.status, 0, down.stderr)
     rmSync(this.state, { recursive: true, force: true })
   }
 
