@@ -3,7 +3,7 @@
  * by hand in the same run. On sim: create → running, one after another and many at once.
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -63,7 +63,8 @@ async function benchLinux(harness: Harness): Promise<void> {
       rounds: rounds_linux,
       candidates: {
         luge: async (round: number) => await createAndWait(rack, `i${round}`),
-        'QEMU by hand': async () => await qemuByHand(directory),
+        // The same accelerator and processor model that the rack has found to work.
+        'QEMU by hand': async () => await qemuByHand(directory, acceleratorOf(rack)),
       },
     })
   } finally {
@@ -101,14 +102,21 @@ async function createAndWait(rack: TestRack, name: string): Promise<number> {
   }
 }
 
+function acceleratorOf(rack: TestRack): readonly string[] {
+  const text = readFileSync(join(rack.state, 'sled1/accelerator.json'), 'utf8')
+  const { kind, cpu } = JSON.parse(text) as { kind: string; cpu: string }
+  return ['-accel', kind, '-cpu', cpu]
+}
+
 /** The same machine started by hand: milliseconds until QMP says it runs. */
-async function qemuByHand(directory: string): Promise<number> {
+async function qemuByHand(directory: string, accelerator: readonly string[]): Promise<number> {
   const began = performance.now()
   const child = spawn(
     'qemu-system-x86_64',
     [
       ...['-M', 'q35', '-m', '1024', '-nodefaults', '-display', 'none', '-serial', 'none'],
-      ...['-accel', 'kvm', '-accel', 'tcg', '-qmp', 'stdio'],
+      ...accelerator,
+      ...['-qmp', 'stdio'],
     ],
     { cwd: directory, stdio: ['pipe', 'pipe', 'inherit'] },
   )

@@ -1,0 +1,197 @@
+/** A whole Nexus in this process, with a sled whose actors are the real ones on simulated backends. */
+import assert from 'node:assert/strict'
+import type { FastifyInstance } from 'fastify'
+import { consoleWatcher } from '#actors/console.ts'
+import { disk } from '#actors/disk.ts'
+import { instance } from '#actors/instance.ts'
+import { makeServer } from '#actors/nexus/api/server.ts'
+import type { NexusConfig } from '#actors/nexus/config.ts'
+import type { Services } from '#actors/nexus/context.ts'
+import { FirewallPublisher } from '#actors/nexus/firewall.ts'
+import { addLogin } from '#actors/nexus/login.ts'
+import { nexus } from '#actors/nexus/nexus.ts'
+import { routes } from '#actors/nexus/routes.ts'
+import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
+import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { addSerialStream } from '#actors/nexus/serial.ts'
+import { Sleds } from '#actors/nexus/sleds.ts'
+import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { vnic } from '#actors/vnic.ts'
+import { simBlock } from '#native/sim/block.ts'
+import { simPorts } from '#native/sim/ports.ts'
+import { simVmm } from '#native/sim/vmm.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { memoryLog } from '#runtime/log.ts'
+import { systemRandom } from '#runtime/random.ts'
+import { World } from '#test/kit/world.ts'
+
+export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
+export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
+export const project = '/organizations/myorg/projects/myproj'
+const sled_id = '44444444-4444-4444-8444-444444444444'
+
+const config: NexusConfig = {
+  id: '99999999-9999-4999-8999-999999999999',
+  rack_id: '88888888-8888-4888-8888-888888888888',
+  development: true,
+  store: ':memory:',
+  external: { address: '127.0.0.1', port: 0 },
+  wire: { path: 'unused' },
+  internal_address: 'fd00:1122:3344:101::4',
+  sleds: [sled_id],
+  dns_address: 'fd00:1122:3344:1::1',
+  authn: {
+    schemes: ['spoof', 'session_cookie', 'access_token'],
+    session_idle_timeout_minutes: 60,
+    session_absolute_timeout_minutes: 480,
+  },
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly text: string
+  readonly json: any
+}
+
+export class TestNexus {
+  readonly world = new World()
+  readonly block = simBlock()
+  readonly ports = simPorts()
+  readonly vmm = simVmm({ state: null })
+  readonly store: Store
+  readonly server: FastifyInstance
+  readonly services: Services
+
+  private constructor(store: Store, crash: CrashPoint) {
+    this.store = store
+    this.services = this.makeServices(crash)
+    this.world.add(disk, { block: this.block })
+    this.world.add(vnic, { ports: this.ports })
+    this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
+    this.world.add(consoleWatcher, { vmm: this.vmm })
+    this.world.add(nexus, { services: this.services }, 'nexus')
+    this.server = makeServer({
+      services: this.services,
+      routes,
+      extend: (scope, services) => {
+        addLogin(scope, services)
+        addSerialStream(scope, services)
+      },
+    })
+  }
+
+  static async start(crash: CrashPoint = () => undefined): Promise<TestNexus> {
+    return new TestNexus(await openStore(':memory:', systemClock.now()), crash)
+  }
+
+  /** Services over the same store and sled, as a Nexus that starts anew has them. */
+  makeServices(crash: CrashPoint = () => undefined): Services {
+    const log = memoryLog(this.world.lines)
+    const sagas = new Sagas(log, crash)
+    sagas.register(diskCreateSaga)
+    sagas.register(instanceCreateSaga)
+    const services: Services = {
+      config,
+      store: this.store,
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      sleds: new Sleds(
+        (protocol, id) => this.world.ref(protocol, id),
+        () => [sled_id],
+      ),
+      sagas,
+      firewall: new FirewallPublisher(),
+    }
+    sagas.join(services)
+    return services
+  }
+
+  async stop(): Promise<void> {
+    await this.server.close()
+    await this.world.stop()
+    await this.store.destroy()
+  }
+
+  /** A request with a JSON body, as the privileged user unless `token` says otherwise. */
+  async call(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    url: string,
+    body?: unknown,
+    token: string | null = privileged,
+  ): Promise<Answer> {
+    const payload = body === undefined ? {} : { payload: JSON.stringify(body) }
+    return await this.raw({
+      method,
+      url,
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...payload,
+    })
+  }
+
+  async raw(request: {
+    readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+    readonly url: string
+    readonly headers?: Record<string, string>
+    readonly payload?: string
+  }): Promise<Answer> {
+    const answer = await this.server.inject(request)
+    const isJson = String(answer.headers['content-type'] ?? '').startsWith('application/json')
+    return {
+      status: answer.statusCode,
+      headers: answer.headers,
+      text: answer.body,
+      json: isJson && answer.body !== '' ? JSON.parse(answer.body) : null,
+    }
+  }
+
+  /** Expects success and gives back the body. */
+  async ok(method: 'GET' | 'POST' | 'PUT' | 'DELETE', url: string, body?: unknown): Promise<any> {
+    const answer = await this.call(method, url, body)
+    assert.ok(answer.status < 300, `${method} ${url}: ${answer.status} ${answer.text}`)
+    return answer.json
+  }
+
+  /** Organization, project, pool with a range, image: what the guide makes first. */
+  async guide(): Promise<{ readonly image_id: string }> {
+    const text = { description: 'x' }
+    await this.ok('POST', '/organizations', { name: 'myorg', ...text })
+    await this.ok('POST', '/organizations/myorg/projects', { name: 'myproj', ...text })
+    await this.ok('POST', '/system/ip-pools', { name: 'mypool', ...text })
+    await this.ok('POST', '/system/ip-pools/mypool/ranges/add', {
+      first: '172.20.15.227',
+      last: '172.20.15.239',
+    })
+    const image = await this.ok('POST', '/system/images', {
+      name: 'alpine',
+      ...text,
+      block_size: 512,
+      distribution: { name: 'alpine', version: 'propolis-blob' },
+      source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+    })
+    return { image_id: image.id }
+  }
+}
+
+export const diskBody = (image_id: string, name = 'alpine', size = 1_073_741_824) => ({
+  name,
+  description: 'alpine.iso blob',
+  block_size: 512,
+  size,
+  disk_source: { type: 'global_image', image_id },
+})
+
+export const instanceBody = (name = 'myinst') => ({
+  name,
+  description: 'my inst',
+  hostname: name,
+  memory: 1_073_741_824,
+  ncpus: 2,
+  disks: [{ type: 'attach', name: 'alpine' }],
+  external_ips: [{ type: 'ephemeral' }],
+})
