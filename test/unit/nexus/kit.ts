@@ -141,7 +141,7 @@ export class TestNexus {
     readonly payload?: string
   }): Promise<Answer> {
     const answer = await this.server.inject(request)
-    const isJson = String(answer.headers['content-type'] ?? '').startsWith('application/json')
+    const isJson = (answer.headers['content-type'] ?? '').startsWith('application/json')
     return {
       status: answer.statusCode,
       headers: answer.headers,
