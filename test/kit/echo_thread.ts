@@ -1,0 +1,82 @@
+/** A worker thread for tests: it hosts one kind, named after itself, that answers and can be killed. */
+import { Type } from 'typebox'
+import { behaviour } from '#runtime/actor.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { memoryLog } from '#runtime/log.ts'
+import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { systemRandom } from '#runtime/random.ts'
+import { ok } from '#runtime/result.ts'
+import { System } from '#runtime/system.ts'
+import { hostThread } from '#runtime/thread.ts'
+
+export const threadNames = ['left', 'right'] as const
+export const routes = { left: 'left', right: 'right' } as const
+
+export const talkProtocol = (name: 'left' | 'right') =>
+  protocol(name, 1, {
+    /** Says its thread's name; `through` asks the other thread first and puts its name in front. */
+    say: call(1, {
+      request: Type.Object({ through: Type.Boolean() }),
+      reply: Type.String(),
+      errors: [],
+    }),
+    /** Never answers. */
+    hang: call(2, { request: nothing, reply: nothing, errors: [] }),
+    /** Ends the whole thread. */
+    die: call(3, { request: nothing, reply: nothing, errors: [] }),
+  })
+
+const talker = (name: 'left' | 'right') =>
+  behaviour({
+    protocol: talkProtocol(name),
+    child: {
+      restart: 'permanent',
+      restarts_max: 1,
+      restarts_period_ms: 1_000,
+      shutdown_ms: 50,
+      mailbox_max: 10,
+      thread: name,
+      activation: 'by_id',
+    },
+    init: () => null,
+    invariant: () => undefined,
+    handlers: {
+      say: async (context, state, { through }) => {
+        if (!through) return { state, result: ok(name) }
+        const other = name === 'left' ? 'right' : 'left'
+        const said = await context
+          .ref(talkProtocol(other), 'a')
+          .call('say', { through: false }, { timeout_ms: 2_000 })
+        return { state, result: ok(`${said.ok ? said.value : said.error} ${name}`) }
+      },
+      hang: (_context, state) => ({ state, result: new Promise<never>(() => undefined) }),
+      die: () => process.exit(3),
+    },
+  })
+
+// Main imports the protocol; only a thread hosts.
+const { isMainThread } = await import('node:worker_threads')
+if (!isMainThread) {
+  hostThread(async (name, _data, links) => {
+    const system = new System({
+      host: 'here',
+      thread: name,
+      clock: systemClock,
+      random: systemRandom,
+      log: memoryLog(),
+      routes,
+      toThread: (other) => links.to(other),
+      toHost: () => null,
+    })
+    system.add(talker(name === 'left' ? 'left' : 'right'), null)
+    return {
+      serve: (incoming) => {
+        system.serve(incoming)
+      },
+      inspect: () => system.inspect(),
+      stop: async () => {
+        await system.stop()
+      },
+    }
+  })
+}
