@@ -2,7 +2,7 @@
  * The supervisor: one process a sled. It starts the threads, keeps links to every Nexus, answers on
  * its control socket, and tells whoever started it when the sled serves. What it hosts outlives it.
  */
-import { existsSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { consoleProtocol } from '#actors/console.protocol.ts'
@@ -128,7 +128,6 @@ class Supervisor {
       },
       config.sled_id,
     )
-    if (existsSync(files.control)) rmSync(files.control)
     await this.#control.listen({ path: files.control })
     for (const { host, wire } of config.nexus) {
       this.#nexus.dial(

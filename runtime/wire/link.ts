@@ -3,6 +3,7 @@
  * may call. A link that breaks fails its waiting calls with `unreachable` and, on the dialling
  * side, is made again with back-off. Silence longer than `link_silent_ms_max` counts as broken.
  */
+import { rmSync } from 'node:fs'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
@@ -56,6 +57,7 @@ export class Links {
   async listen(
     where: { host: string; port: number } | { path: string } | { fd: number },
   ): Promise<void> {
+    if ('path' in where) await removeStale(where.path)
     const server = createServer((socket) => {
       this.#adopt(socket)
     })
@@ -110,6 +112,21 @@ export class Links {
     this.#links.add(link)
     return link
   }
+}
+
+/** A process that was killed leaves its socket's file; one that nobody listens on is removed. */
+async function removeStale(path: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = createConnection({ path })
+  socket.once('connect', () => {
+    resolve(true)
+  })
+  socket.once('error', () => {
+    resolve(false)
+  })
+  const isServed = await promise
+  socket.destroy()
+  if (!isServed) rmSync(path, { force: true })
 }
 
 /** A connector for `dial`: an address and port, or a unix socket's path. */

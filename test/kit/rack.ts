@@ -123,6 +123,12 @@ export class TestRack {
     return (JSON.parse(text) as { pid: number }).pid
   }
 
+  /** The process of a zone of a sim rack. */
+  zonePid(name: string): number {
+    const text = readFileSync(join(this.state, 'sled1/zones', `${name}.json`), 'utf8')
+    return (JSON.parse(text) as { pid: number }).pid
+  }
+
   get env(): NodeJS.ProcessEnv {
     assert.ok(this.ready !== null, 'the rack is up')
     return { OXIDE_HOST: this.ready.external, OXIDE_TOKEN: this.ready.token }

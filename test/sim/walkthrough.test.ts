@@ -1,7 +1,9 @@
 /** The guide's walk-through on a rack without root: the same processes, the same commands. */
 import assert from 'node:assert/strict'
+import { Resolver } from 'node:dns/promises'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { leftovers, TestRack, until } from '#test/kit/rack.ts'
+import { attempt, leftovers, repository, TestRack, until } from '#test/kit/rack.ts'
 
 const project = '/organizations/myorg/projects/myproj'
 const rack = new TestRack('sim')
@@ -74,6 +76,17 @@ test('a guest survives kill -9 of the supervisor and of Nexus', async () => {
   process.kill(rack.supervisorPid, 'SIGKILL')
   await rack.up()
   await waitState('running')
+  process.kill(rack.zonePid('oxz_nexus'), 'SIGKILL')
+  await until('Nexus is booted again and knows the instance', 15_000, async () => {
+    const answer = await rack.api<Instance>(`${project}/instances/myinst`).catch(() => null)
+    return answer?.run_state === 'running' ? true : null
+  })
+  await until('the sled has found it again', 15_000, () => {
+    const status = attempt(join(repository, 'tools/luge'), [
+      ...['rack', 'status', '--json', '--state', rack.state],
+    ])
+    return /"nexus_connected":true/.test(status.stdout) ? true : null
+  })
   await rack.oxide('instance', 'stop', '-o', 'myorg', '-p', 'myproj', '--confirm', 'myinst')
   await waitState('stopped')
   await rack.oxide('instance', 'start', '-o', 'myorg', '-p', 'myproj', 'myinst')
@@ -84,6 +97,15 @@ test('what is wrong is refused with a sentence that names it', async () => {
   await assert.rejects(rack.oxide('org', 'create', 'myorg', '-D', 'again'), (error: Error) =>
     /✘ Object already exists: already exists: organization "myorg"/.test(error.message),
   )
+})
+
+test('internal DNS answers where the rack says', async () => {
+  const [, port = ''] = /^127\.0\.0\.1:(\d+)$/.exec(rack.ready?.dns ?? '') ?? []
+  const resolver = new Resolver()
+  resolver.setServers([`127.0.0.1:${port}`])
+  const [srv] = await resolver.resolveSrv('_nexus._tcp.control-plane.oxide.internal')
+  assert.equal(srv?.port, 12_221)
+  assert.deepEqual(await resolver.resolve6(srv?.name ?? ''), ['fd00:1122:3344:101::4'])
 })
 
 test('rack down leaves no process and no file', async () => {

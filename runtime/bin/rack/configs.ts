@@ -32,7 +32,7 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
       addresses: [`${address}/${prefix_bits}`, `${dns}/${prefix_bits}`],
       uplink: plan.profile.uplink,
     },
-    dns: isSim ? { address: '127.0.0.1', port: 0 } : { address: dns, port: ports.dns },
+    dns: { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port },
     guest_image: join(home, 'out/guest/alpine.img'),
     nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan) })),
     zones: plan.nexus.map(() => nexusZone(state, plan)),

@@ -5,10 +5,12 @@
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Type, type Static, type TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { ports } from '#config/ports.ts'
 import { rackProfile } from '#config/rack.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 
@@ -19,6 +21,8 @@ export const rackPlan = Type.Object({
   /** Six hex characters of the state directory's path: the mark on every kernel object. */
   tag: Type.String(),
   profile: rackProfile,
+  /** Where internal DNS listens: 53 on the underlay, a port that was free on sim. */
+  dns_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
   sleds: Type.Array(Type.Object({ id: Type.String(), number: Type.Integer() })),
   nexus: Type.Array(Type.Object({ id: Type.String() })),
 })
@@ -59,16 +63,17 @@ export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'>
 }
 
 /** Decides a new rack's identities and writes them down. */
-export function makePlan(
+export async function makePlan(
   state: string,
   given: Pick<RackPlan, 'platform' | 'profile'>,
-): Result<RackPlan, 'state_unusable'> {
+): Promise<Result<RackPlan, 'state_unusable'>> {
   const plan: RackPlan = {
     version: 1,
     rack_id: randomUUID(),
     platform: given.platform,
     tag: createHash('sha256').update(state).digest('hex').slice(0, 6),
     profile: given.profile,
+    dns_port: given.platform === 'sim' ? await freePort() : ports.dns,
     sleds: [{ id: randomUUID(), number: 1 }],
     nexus: [{ id: randomUUID() }],
   }
@@ -79,6 +84,20 @@ export function makePlan(
     return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
   }
   return ok(plan)
+}
+
+/** A port of loopback that nobody has now. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  const { promise, resolve: done } = Promise.withResolvers<void>()
+  server.listen(0, '127.0.0.1', () => {
+    done()
+  })
+  await promise
+  const address = server.address()
+  server.close()
+  if (typeof address !== 'object' || address === null) throw new Error('no port is free')
+  return address.port
 }
 
 /** Replaces a file so that a reader sees the old or the new content, never a part. */

@@ -33,7 +33,7 @@ type Refused = Result<null, string>
 export async function rackUp(options: UpOptions): Promise<Refused> {
   const found = readPlan(options.state)
   if (!found.ok) return found
-  const planned = found.value === null ? newPlan(options) : samePlan(found.value, options)
+  const planned = found.value === null ? await newPlan(options) : samePlan(found.value, options)
   if (!planned.ok) return planned
   const plan = planned.value
   const isNew = found.value === null
@@ -57,7 +57,7 @@ export async function rackUp(options: UpOptions): Promise<Refused> {
   return await keepUp(options.state, sled)
 }
 
-function newPlan(options: UpOptions): Result<RackPlan, string> {
+async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   const read = readJson(options.config ?? `${home}/config/profiles/dev.json`, rackProfile)
   if (!read.ok) return read
   const profile = withOverrides(read.value, options)
@@ -65,7 +65,7 @@ function newPlan(options: UpOptions): Result<RackPlan, string> {
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
-  return makePlan(options.state, { platform: choice.value.platform, profile: profile.value })
+  return await makePlan(options.state, { platform: choice.value.platform, profile: profile.value })
 }
 
 /** A rack is what it was planned to be; asking for something else is refused by name. */
