@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byName, pageQuery } from './api/pagination.ts'
 import { route, type Call } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import type { Services } from './context.ts'
@@ -11,7 +11,7 @@ import { imageById } from './images.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { byteCount, identity, identityView, uuid } from './names.ts'
 import { diskCreateSaga } from './sagas/disk-create.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction } from './store/open.ts'
 import type { Tables } from './store/schema.ts'
 
@@ -141,16 +141,16 @@ export const diskRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const project = await projectOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('disk')
           .selectAll()
           .where('project_id', '=', project.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        diskView,
       )
-      return pageOf(rows, page, byName, diskView)
     },
   }),
 

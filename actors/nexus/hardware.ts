@@ -1,11 +1,11 @@
 /** Racks and sleds, and the sagas that work on them, as the fleet's viewers see them. */
 import type { Selectable } from 'kysely'
-import { byId, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byId, pageQuery } from './api/pagination.ts'
 import { route } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { notFoundById } from './errors.ts'
 import { timestamp } from './names.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 
 const times = (row: { time_created_ms: number; time_modified_ms: number }) => ({
@@ -34,9 +34,7 @@ export const hardwareRoutes = [
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
       await demandFleet(services, actor, powers.viewer)
-      const page = readPage(query, byId)
-      const rows = await pageRows(services.store.selectFrom('rack').selectAll(), page)
-      return pageOf(rows, page, byId, rackView)
+      return await listPage(services.store.selectFrom('rack').selectAll(), query, byId, rackView)
     },
   }),
   route('GET /system/hardware/racks/{rack_id}', {
@@ -56,9 +54,7 @@ export const hardwareRoutes = [
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
       await demandFleet(services, actor, powers.viewer)
-      const page = readPage(query, byId)
-      const rows = await pageRows(services.store.selectFrom('sled').selectAll(), page)
-      return pageOf(rows, page, byId, sledView)
+      return await listPage(services.store.selectFrom('sled').selectAll(), query, byId, sledView)
     },
   }),
   route('GET /system/hardware/sleds/{sled_id}', {
@@ -78,9 +74,7 @@ export const hardwareRoutes = [
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
       await demandFleet(services, actor, powers.viewer)
-      const page = readPage(query, byId)
-      const rows = await pageRows(services.store.selectFrom('saga').selectAll(), page)
-      return pageOf(rows, page, byId, sagaView)
+      return await listPage(services.store.selectFrom('saga').selectAll(), query, byId, sagaView)
     },
   }),
   route('GET /system/sagas/{saga_id}', {

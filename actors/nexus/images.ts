@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
 import type { ImageSource } from '#actors/disk.protocol.ts'
-import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byName, pageQuery } from './api/pagination.ts'
 import { route } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
@@ -17,7 +17,7 @@ import {
 } from './errors.ts'
 import { identity, identityView } from './names.ts'
 import { isConflict } from './store/open.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 
 export type Image = Selectable<Tables['global_image']>
@@ -58,12 +58,12 @@ export const imageRoutes = [
   route('GET /system/images', {
     query: pageQuery,
     handle: async ({ services, query }) => {
-      const page = readPage(query, byName)
-      const rows = await pageRows(
+      return await listPage(
         services.store.selectFrom('global_image').selectAll().where('time_deleted_ms', 'is', null),
-        page,
+        query,
+        byName,
+        view,
       )
-      return pageOf(rows, page, byName, view)
     },
   }),
 

@@ -1,7 +1,7 @@
 /** The operations on instances. */
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byName, pageQuery } from './api/pagination.ts'
 import { route, type Call } from './api/route.ts'
 import { attachDisk, detachDisk } from './attach.ts'
 import { powers, type Power } from './authz.ts'
@@ -20,7 +20,7 @@ import {
 import { demandProject, projectOf } from './lookup.ts'
 import { name } from './names.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 
 export const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
 const one = `${instancesPath}/{instance_name}`
@@ -55,16 +55,16 @@ export const instanceRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const project = await projectOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('instance')
           .selectAll()
           .where('project_id', '=', project.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        instanceView,
       )
-      return pageOf(rows, page, byName, instanceView)
     },
   }),
 
@@ -123,12 +123,12 @@ export const instanceRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const row = await instanceOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store.selectFrom('disk').selectAll().where('attach_instance_id', '=', row.id),
-        page,
+        call.query,
+        byName,
+        diskView,
       )
-      return pageOf(rows, page, byName, diskView)
     },
   }),
   route(`POST ${one}/disks/attach`, {
@@ -160,16 +160,16 @@ export const instanceRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const row = await instanceOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('network_interface')
           .selectAll()
           .where('instance_id', '=', row.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        nicView,
       )
-      return pageOf(rows, page, byName, nicView)
     },
   }),
   route(`GET ${one}/network-interfaces/{interface_name}`, {

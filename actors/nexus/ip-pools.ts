@@ -9,7 +9,7 @@ import { newRow, type Services } from './context.ts'
 import { alreadyExists, badRequest, invalidRequest, notFound, notFoundById } from './errors.ts'
 import { identity, identityView, ipAddress, name, timestamp, updatedIdentity } from './names.ts'
 import { isConflict } from './store/open.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 
 type Pool = Selectable<Tables['ip_pool']>
@@ -56,16 +56,16 @@ export const ipPoolRoutes = [
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
       await demandFleet(services, actor, powers.viewer)
-      const page = readPage(query, byNameOrId)
-      const rows = await pageRows(
+      return await listPage(
         services.store
           .selectFrom('ip_pool')
           .selectAll()
           .where('rack_id', 'is', null)
           .where('time_deleted_ms', 'is', null),
-        page,
+        query,
+        byNameOrId,
+        poolView,
       )
-      return pageOf(rows, page, byNameOrId, poolView)
     },
   }),
 

@@ -1,6 +1,6 @@
 /** Organizations: the containers of projects, named once in a silo. */
 import { Type } from 'typebox'
-import { byNameOrId, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byNameOrId, pageQuery } from './api/pagination.ts'
 import { route } from './api/route.ts'
 import { demand, organizationPower, powers, siloPower } from './authz.ts'
 import { newRow } from './context.ts'
@@ -8,7 +8,7 @@ import { alreadyExists, invalidRequest, notFoundById } from './errors.ts'
 import { organizationOf, type Organization } from './lookup.ts'
 import { identity, identityView, updatedIdentity } from './names.ts'
 import { isConflict } from './store/open.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 
 const view = (row: Organization) => identityView(row)
 
@@ -17,16 +17,16 @@ export const organizationRoutes = [
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
       demand(await siloPower(services, actor), powers.viewer)
-      const page = readPage(query, byNameOrId)
-      const rows = await pageRows(
+      return await listPage(
         services.store
           .selectFrom('organization')
           .selectAll()
           .where('silo_id', '=', actor.silo_id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        query,
+        byNameOrId,
+        view,
       )
-      return pageOf(rows, page, byNameOrId, view)
     },
   }),
 

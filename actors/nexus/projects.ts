@@ -1,6 +1,6 @@
 /** Projects: where instances, disks and VPCs live. Each begins with a VPC called `default`. */
 import { Type } from 'typebox'
-import { byNameOrId, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byNameOrId, pageQuery } from './api/pagination.ts'
 import { route } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
@@ -8,7 +8,7 @@ import { alreadyExists, invalidRequest } from './errors.ts'
 import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identity, identityView, updatedIdentity } from './names.ts'
 import { isConflict, type StoreTransaction } from './store/open.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import { deleteVpcs, insertVpc } from './vpc-create.ts'
 
 const view = (row: Project) => ({ ...identityView(row), organization_id: row.organization_id })
@@ -19,16 +19,16 @@ export const projectRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const organization = await organizationOf(call, powers.viewer)
-      const page = readPage(call.query, byNameOrId)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('project')
           .selectAll()
           .where('organization_id', '=', organization.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byNameOrId,
+        view,
       )
-      return pageOf(rows, page, byNameOrId, view)
     },
   }),
 

@@ -1,13 +1,13 @@
 /** What a caller may ask about themselves: who they are, their groups, their ssh keys. */
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
-import { byId, byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byId, byName, pageQuery, readPage } from './api/pagination.ts'
 import { route } from './api/route.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, notFound, unauthenticated } from './errors.ts'
 import { identity, identityView } from './names.ts'
 import { isConflict } from './store/open.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 
 const keyView = (row: Selectable<Tables['ssh_key']>) => ({
@@ -46,32 +46,32 @@ export const sessionRoutes = [
   route('GET /users', {
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
-      const page = readPage(query, byId)
-      const rows = await pageRows(
+      return await listPage(
         services.store
           .selectFrom('silo_user')
           .selectAll()
           .where('silo_id', '=', actor.silo_id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        query,
+        byId,
+        userView,
       )
-      return pageOf(rows, page, byId, userView)
     },
   }),
 
   route('GET /session/me/sshkeys', {
     query: pageQuery,
     handle: async ({ services, actor, query }) => {
-      const page = readPage(query, byName)
-      const rows = await pageRows(
+      return await listPage(
         services.store
           .selectFrom('ssh_key')
           .selectAll()
           .where('silo_user_id', '=', actor.user_id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        query,
+        byName,
+        keyView,
       )
-      return pageOf(rows, page, byName, keyView)
     },
   }),
 

@@ -1,14 +1,14 @@
 /** VPCs, their subnets, routers, routes and firewall rules, as far as the guide looks at them. */
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
-import { byName, pageOf, pageQuery, readPage } from './api/pagination.ts'
+import { byName, pageQuery } from './api/pagination.ts'
 import { route, type Call } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import { newRow } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
 import { projectOf } from './lookup.ts'
 import { identity, identityView } from './names.ts'
-import { pageRows } from './store/page.ts'
+import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 
 type Vpc = Selectable<Tables['vpc']>
@@ -117,16 +117,16 @@ export const vpcRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const project = await projectOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('vpc')
           .selectAll()
           .where('project_id', '=', project.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        vpcView,
       )
-      return pageOf(rows, page, byName, vpcView)
     },
   }),
   route(`GET ${vpcs}/{vpc_name}`, {
@@ -136,32 +136,32 @@ export const vpcRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const vpc = await vpcOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('vpc_subnet')
           .selectAll()
           .where('vpc_id', '=', vpc.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        subnetView,
       )
-      return pageOf(rows, page, byName, subnetView)
     },
   }),
   route(`GET ${vpcs}/{vpc_name}/routers`, {
     query: pageQuery,
     handle: async (call) => {
       const vpc = await vpcOf(call, powers.viewer)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('vpc_router')
           .selectAll()
           .where('vpc_id', '=', vpc.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        routerView,
       )
-      return pageOf(rows, page, byName, routerView)
     },
   }),
   route(`GET ${vpcs}/{vpc_name}/routers/{router_name}`, {
@@ -171,16 +171,16 @@ export const vpcRoutes = [
     query: pageQuery,
     handle: async (call) => {
       const router = await routerOf(call)
-      const page = readPage(call.query, byName)
-      const rows = await pageRows(
+      return await listPage(
         call.services.store
           .selectFrom('router_route')
           .selectAll()
           .where('vpc_router_id', '=', router.id)
           .where('time_deleted_ms', 'is', null),
-        page,
+        call.query,
+        byName,
+        routeView,
       )
-      return pageOf(rows, page, byName, routeView)
     },
   }),
   route(`GET ${vpcs}/{vpc_name}/firewall/rules`, {

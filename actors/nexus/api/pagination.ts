@@ -8,7 +8,7 @@ const limit_max = 10_000
 const token_characters_max = 512
 
 const sortOrders = ['name_ascending', 'name_descending', 'id_ascending'] as const
-type SortOrder = (typeof sortOrders)[number]
+export type SortOrder = (typeof sortOrders)[number]
 
 /** The query of every list. `limit` stays text: its rule is not JSON's. */
 export const pageQuery = Type.Object({
@@ -16,6 +16,8 @@ export const pageQuery = Type.Object({
   page_token: Type.Optional(Type.String()),
   sort_by: Type.Optional(Type.String()),
 })
+
+export type PageQuery = Static<typeof pageQuery>
 
 const token = Type.Object({
   v: Type.String(),
@@ -34,10 +36,7 @@ export const byId: readonly SortOrder[] = ['id_ascending']
 export const byNameOrId: readonly SortOrder[] = sortOrders
 
 /** Reads a list's query. Throws 400 for a bad limit, order or token. */
-export function readPage(
-  query: Static<typeof pageQuery>,
-  offered: readonly SortOrder[],
-): PageRequest {
+export function readPage(query: PageQuery, offered: readonly SortOrder[]): PageRequest {
   const limit = readLimit(query.limit)
   if (query.page_token !== undefined) return { limit, ...readToken(query.page_token, offered) }
   const [standard = 'id_ascending'] = offered

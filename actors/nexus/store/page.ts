@@ -1,13 +1,19 @@
 /** One page of a query, by name or by id, beginning behind what was seen last. */
 import type { SelectQueryBuilder } from 'kysely'
-import type { PageRequest } from '../api/pagination.ts'
+import {
+  pageOf,
+  readPage,
+  type PageQuery,
+  type PageRequest,
+  type SortOrder,
+} from '../api/pagination.ts'
 import type { Tables } from './schema.ts'
 
 /** The tables that can be listed: they have an id, and most a name. */
 type Listed = keyof Tables & string
 
 /** Runs the query for one page. The order column is `table.name` or `table.id`. */
-export async function pageRows<T extends Listed, O>(
+async function pageRows<T extends Listed, O>(
   query: SelectQueryBuilder<Tables, T, O>,
   page: PageRequest,
 ): Promise<O[]> {
@@ -25,4 +31,15 @@ export async function pageRows<T extends Listed, O>(
     .orderBy(column, isDescending ? 'desc' : 'asc')
     .limit(page.limit)
     .execute()
+}
+
+/** The page of these rows that a list's query asks for, each shown by `view`. */
+export async function listPage<T extends Listed, O extends { id: string; name?: string }, V>(
+  rows: SelectQueryBuilder<Tables, T, O>,
+  asked: PageQuery,
+  offered: readonly SortOrder[],
+  view: (row: O) => V,
+) {
+  const page = readPage(asked, offered)
+  return pageOf(await pageRows(rows, page), page, offered, view)
 }
