@@ -42,25 +42,28 @@ newest_kernel() {
   apt-cache depends linux-image-cloud-amd64 2>/dev/null |
     sed -n 's/.*Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1
 }
-kernel=$(newest_kernel)
-if [ -z "$kernel" ]; then
-  [ "$(id -u)" -ne 0 ] || apt-get update -qq || true
+# Puts every package into the cache and names their versions in the manifest.
+download() {
   kernel=$(newest_kernel)
-fi
-[ -n "$kernel" ] || fail 'no cloud kernel is known to apt: run apt-get update'
-packages="$kernel dropbear-bin libtomcrypt1 libtommath1 libcrypt1 zlib1g libc6 libgmp10"
-
-for package in $packages; do
-  version=$(apt-cache policy "$package" | sed -n 's/^  Candidate: //p')
-  # apt writes the epoch's colon as %3a.
-  name="${package}_$(printf '%s' "$version" | sed 's/:/%3a/g')_amd64.deb"
-  if [ ! -s "$cache/$name" ]; then
-    rm -f "$cache/${package}"_*.deb
-    (cd "$cache" && apt-get download -qq "$package=$version" >/dev/null 2>"$work/apt.log") ||
-      fail "$package cannot be downloaded: $(tail -n 1 "$work/apt.log")"
-  fi
-  printf '%s %s\n' "$package" "$version"
-done >"$work/manifest.next"
+  [ -n "$kernel" ] || return 1
+  packages="$kernel dropbear-bin libtomcrypt1 libtommath1 libcrypt1 zlib1g libc6 libgmp10"
+  : >"$work/manifest.next"
+  for package in $packages; do
+    version=$(apt-cache policy "$package" | sed -n 's/^  Candidate: //p')
+    # apt writes the epoch's colon as %3a.
+    name="${package}_$(printf '%s' "$version" | sed 's/:/%3a/g')_amd64.deb"
+    if [ ! -s "$cache/$name" ]; then
+      rm -f "$cache/${package}"_*.deb
+      (cd "$cache" && apt-get download -qq "$package=$version" >/dev/null 2>"$work/apt.log") ||
+        return 1
+    fi
+    printf '%s %s\n' "$package" "$version" >>"$work/manifest.next"
+  done
+}
+: >"$work/apt.log"
+# Lists that are missing or old are the usual reason for a failure: fetch them and try once more.
+download || { [ "$(id -u)" -eq 0 ] && apt-get update -qq && download; } ||
+  fail "the packages cannot be downloaded (no network, or old lists: run apt-get update): $(tail -n 1 "$work/apt.log")"
 
 inputs=$( (cat "$work/manifest.next" "$0" "$files"/*; busybox --help | head -n 1; echo "$output") |
   sha256sum | cut -d ' ' -f 1)
