@@ -9,11 +9,10 @@
 import assert from 'node:assert/strict'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import type { Vmm } from '#native/platform/vmm.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour } from '#runtime/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { releaseGuest, startGuest } from './instance.work.ts'
+import { releaseGuest, startGuest, type InstanceContext } from './instance.work.ts'
 import {
   instanceProtocol,
   instanceRuntime,
@@ -25,14 +24,6 @@ import { planRequest, planSeen, type Action, type RunState } from './instance.st
 import { journalProtocol } from './journal.protocol.ts'
 import { nexusProtocol } from './nexus.protocol.ts'
 import { generation } from './schema.ts'
-
-export interface InstanceDeps {
-  readonly vmm: Vmm
-  readonly sled_id: string
-  /** Hosts of Nexus members; a report goes to the first that takes it. */
-  readonly nexus_hosts: () => readonly string[]
-}
-export type InstanceContext = Context<InstanceDeps, typeof instanceProtocol>
 
 const record = Type.Object({
   spec: instanceSpec,

@@ -1,11 +1,19 @@
 /** What a guest needs from the sled's other actors: ports and disks around its machine. */
 import { limits } from '#config/limits.ts'
+import type { MachineSpec, Vmm } from '#native/platform/vmm.ts'
+import type { Context } from '#runtime/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { diskProtocol } from './disk.protocol.ts'
-import type { InstanceContext } from './instance.ts'
-import type { InstanceSpec } from './instance.protocol.ts'
+import type { instanceProtocol, InstanceSpec } from './instance.protocol.ts'
 import { vnicProtocol } from './vnic.protocol.ts'
-import type { MachineSpec } from '#native/platform/vmm.ts'
+
+export interface InstanceDeps {
+  readonly vmm: Vmm
+  readonly sled_id: string
+  /** Hosts of Nexus members; a report goes to the first that takes it. */
+  readonly nexus_hosts: () => readonly string[]
+}
+export type InstanceContext = Context<InstanceDeps, typeof instanceProtocol>
 
 const time = { timeout_ms: limits.zone_boot_ms_max }
 

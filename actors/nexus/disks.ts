@@ -10,7 +10,7 @@ import { invalidRequest, invalidValue, notFound, notFoundById, unavailable } fro
 import { imageById } from './images.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { byteCount, identity, identityView, uuid } from './names.ts'
-import { diskCreateSaga } from './sagas/disk-create.ts'
+import { diskCreateSaga, type DiskPlan } from './sagas/disk-create.ts'
 import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction } from './store/open.ts'
 import type { Tables } from './store/schema.ts'
@@ -46,17 +46,6 @@ export const diskCreate = Type.Object({
   ]),
 })
 export type DiskCreate = Type.Static<typeof diskCreate>
-
-/** What a disk will be made of, once its request has passed all checks. */
-export interface DiskPlan {
-  readonly name: string
-  readonly description: string
-  readonly size_bytes: number
-  readonly block_size: number
-  readonly image_id: string | null
-  /** JSON of the source on the sled; null for a blank disk. */
-  readonly source: string | null
-}
 
 /** Checks a request in Omicron's order and with its words. */
 export async function planDisk(services: Services, body: DiskCreate): Promise<DiskPlan> {

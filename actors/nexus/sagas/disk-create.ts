@@ -1,13 +1,25 @@
 /** disk-create: the record, the volume on a sled, the record's final state. */
+import type { Selectable } from 'kysely'
 import { imageSource } from '#actors/disk.protocol.ts'
 import { nullable } from '#actors/schema.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
-import type { Disk, DiskPlan } from '../disks.ts'
 import { alreadyExists, internal, invalidRequest, unavailable } from '../errors.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/open.ts'
+import type { Tables } from '../store/schema.ts'
+
+/** What a disk will be made of, once its request has passed all checks. */
+export interface DiskPlan {
+  readonly name: string
+  readonly description: string
+  readonly size_bytes: number
+  readonly block_size: number
+  readonly image_id: string | null
+  /** JSON of the source on the sled; null for a blank disk. */
+  readonly source: string | null
+}
 
 export interface DiskCreateParams {
   readonly disk_id: string
@@ -64,9 +76,12 @@ export const diskCreateSaga: Saga<DiskCreateParams> = {
   nodes: () => diskCreateNodes('', (params: DiskCreateParams) => params),
 }
 
-async function insertRecord(services: Services, params: DiskCreateParams): Promise<Disk> {
+async function insertRecord(
+  services: Services,
+  params: DiskCreateParams,
+): Promise<Selectable<Tables['disk']>> {
   const { plan, now_ms } = params
-  const row: Disk = {
+  const row: Selectable<Tables['disk']> = {
     id: params.disk_id,
     name: plan.name,
     description: plan.description,
