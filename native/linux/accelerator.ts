@@ -1,8 +1,11 @@
 /** Whether KVM truly runs guests here: found by running one for a moment, remembered until reboot. */
 import { spawn } from 'node:child_process'
-import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { threadId } from 'node:worker_threads'
 import { Type, type Static } from 'typebox'
+import { identify, isAlive, processIdentity, signal } from '#native/process.ts'
 import { findTool } from '#native/select.ts'
 import { explain } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
@@ -26,14 +29,14 @@ const stuck = 'the test guest did not reach 64-bit mode'
 export async function chooseAccelerator(
   program: string,
   file: string,
-  signal: AbortSignal,
+  stopping: AbortSignal,
 ): Promise<Accelerator> {
   const boot_id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   const known = remembered(file)
   if (known?.boot_id === boot_id) return known
   const disk = `${file}.${process.pid}.${threadId}`
-  const found = { boot_id, ...(await probe({ program, disk, signal })) }
-  signal.throwIfAborted()
+  const found = { boot_id, ...(await probe({ program, disk, signal: stopping })) }
+  stopping.throwIfAborted()
   writeFileSync(file, JSON.stringify(found))
   return found
 }
@@ -76,9 +79,28 @@ async function probe(given: Probe): Promise<Omit<Accelerator, 'boot_id'>> {
   return { kind: 'tcg', cpu: 'max', reason: `a test guest did not run under KVM: ${last}` }
 }
 
+/** Ends trials that a killed process began; `file` as for `chooseAccelerator`. */
+export async function endTrials(file: string): Promise<void> {
+  const directory = dirname(file)
+  const notes = readdirSync(directory).filter(
+    (name) => name.startsWith(`${basename(file)}.`) && name.endsWith('.pid'),
+  )
+  for (const name of notes) {
+    const path = join(directory, name)
+    const identity: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    if (fits(processIdentity, identity)) {
+      signal(identity, 'SIGTERM')
+      for (let waited_ms = 0; isAlive(identity) && waited_ms < probe_ms_max; waited_ms += 10) {
+        await sleep(10)
+      }
+    }
+    rmSync(path, { force: true })
+  }
+}
+
 /** Null when the test guest got through to 64-bit mode and said so. */
 async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
-  const { program, disk, signal } = given
+  const { program, disk } = given
   // timeout(1) ends the test guest also when we are killed meanwhile.
   const child = spawn(
     findTool('timeout') ?? 'timeout',
@@ -92,6 +114,10 @@ async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
   const { promise, resolve } = Promise.withResolvers<string | null>()
+  // Written down, so that whoever takes the sled down finds a trial that we did not live to end.
+  const note = `${disk}.pid`
+  const identity = child.pid === undefined ? null : identify(child.pid)
+  if (identity !== null) writeFileSync(note, JSON.stringify(identity))
   let complaint = ''
   child.stderr.on('data', (data: Buffer) => {
     complaint = (complaint + data.toString()).slice(-2000)
@@ -114,11 +140,12 @@ async function runsGuest(given: Probe, cpu: string): Promise<string | null> {
     child.kill('SIGTERM')
     resolve('we are stopping')
   }
-  signal.addEventListener('abort', onAbort, { once: true })
+  given.signal.addEventListener('abort', onAbort, { once: true })
   const failure = await promise
-  signal.removeEventListener('abort', onAbort)
+  given.signal.removeEventListener('abort', onAbort)
   clearTimeout(timer)
   // timeout passes TERM on to its child; KILL would end only timeout itself.
   child.kill('SIGTERM')
+  rmSync(note, { force: true })
   return failure
 }

@@ -17,7 +17,7 @@ import { findTool } from '#native/select.ts'
 import { followSerial, readSerial } from '#native/serial_log.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { chooseAccelerator, type Accelerator } from './accelerator.ts'
+import { chooseAccelerator, endTrials, type Accelerator } from './accelerator.ts'
 import { closeFd, openTap } from './libc.sys.ts'
 import { diskDirectory, instanceDirectory, qemuArguments } from './qemu.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
@@ -161,6 +161,15 @@ class LinuxVmm implements Vmm {
   readonly accelerator: Vmm['accelerator'] = async () => {
     const { kind, reason } = await this.#accelerate()
     return `${kind}: ${reason}`
+  }
+
+  readonly endTrials: Vmm['endTrials'] = async () => {
+    try {
+      await endTrials(join(this.#state, 'accelerator.json'))
+      return ok(null)
+    } catch (error) {
+      return err('os_failed', `a trial guest could not be ended: ${explain(error)}`)
+    }
   }
 
   readonly close: Vmm['close'] = () => {

@@ -72,5 +72,7 @@ export interface Vmm {
   ) => Promise<Result<null, 'not_running' | 'os_failed'>>
   /** How guests run here and why: `kvm`, or `tcg: /dev/kvm cannot be opened`. */
   readonly accelerator: () => Promise<string>
+  /** Ends what a killed process was trying out; guests end with their zones. */
+  readonly endTrials: () => Promise<Result<null, 'os_failed'>>
   readonly close: () => void
 }

@@ -145,6 +145,8 @@ class SimMachines implements SimVmm {
 
   readonly accelerator: Vmm['accelerator'] = async () => 'sim: guests are simulated'
 
+  readonly endTrials: Vmm['endTrials'] = async () => ok(null)
+
   readonly close: Vmm['close'] = () => {
     for (const wake of this.#waiting) wake()
   }

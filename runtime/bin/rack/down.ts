@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { ok, type Result } from '#runtime/result.ts'
-import { makeBlock, makePorts, makeZones } from '../backends.ts'
+import { makeBlock, makePorts, makeVmm, makeZones } from '../backends.ts'
 import { sledConfigOf } from './configs.ts'
 import { nexusState, sledState } from './layout.ts'
 import { planPath, readPlan, type RackPlan } from './plan.ts'
@@ -38,6 +38,8 @@ async function sledDown(
   if (!existsSync(directory)) return ok(null)
   await stopSupervisor(directory)
   const config = sledConfigOf(state, plan, number)
+  const trials = await makeVmm(config).endTrials()
+  if (!trials.ok) return trials
   // Guests and services first: they hold the volumes and the links.
   const zones = await makeZones(config).destroyAll(grace_ms)
   if (!zones.ok) return zones

@@ -1,0 +1,60 @@
+/** A rack killed with -9 at any moment of coming up: the next up goes on, and down leaves nothing. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { identify } from '#native/process.ts'
+import { attempt, freePort, leftovers, repository } from '#test/kit/rack.ts'
+
+const luge = join(repository, 'tools/luge')
+
+/** Kills the command and the supervisor that it may have started, as a power cut would. */
+function killAll(command: number, state: string): void {
+  try {
+    process.kill(command, 'SIGKILL')
+  } catch {
+    // It had ended by itself.
+  }
+  const file = join(state, 'sled1/supervisor.json')
+  if (!existsSync(file)) return
+  const { pid } = JSON.parse(readFileSync(file, 'utf8')) as { pid: number }
+  if (identify(pid) !== null) process.kill(pid, 'SIGKILL')
+}
+
+test('killed at every tenth of a second on the way up, then down, or up and down', async () => {
+  const parent = mkdtempSync(join(tmpdir(), 'luge-crash-'))
+  const state = join(parent, 'rack')
+  const outside = `lugecrash${process.pid}`
+  const port = await freePort()
+  const words = ['rack', 'up', '--detach', '--json', '--platform', 'linux', '--state', state]
+  words.push('--external', `127.0.0.1:${port}`, '--outside', `/run/netns/${outside}`)
+  assert.equal(attempt('ip', ['netns', 'add', outside]).status, 0)
+  try {
+    for (let tenth = 2; tenth <= 22; tenth += 2) {
+      const child = spawn(luge, words, { stdio: 'ignore' })
+      const { pid } = child
+      assert.ok(pid !== undefined)
+      // The moment is the point of the test; nothing is waited for.
+      await sleep(tenth * 100)
+      killAll(pid, state)
+      const plan = join(state, 'rack.json')
+      const tag = existsSync(plan)
+        ? (JSON.parse(readFileSync(plan, 'utf8')) as { tag: string }).tag
+        : 'none'
+      if (tenth % 4 === 0) {
+        const again = attempt(luge, words)
+        assert.equal(again.status, 0, `up again after ${tenth * 100} ms: ${again.stderr}`)
+      }
+      const down = attempt(luge, ['rack', 'down', '--state', state])
+      assert.equal(down.status, 0, `down after ${tenth * 100} ms: ${down.stderr}`)
+      assert.deepEqual(leftovers(tag, state), [], `after ${tenth * 100} ms`)
+    }
+  } finally {
+    attempt(luge, ['rack', 'down', '--state', state])
+    attempt('ip', ['netns', 'del', outside])
+    rmSync(parent, { recursive: true, force: true })
+  }
+})
