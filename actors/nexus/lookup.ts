@@ -16,12 +16,9 @@ interface Located extends Caller {
   readonly path: (name: string) => string
 }
 
-/** An organization of the caller's silo, by name. */
-export async function organizationNamed(
-  { services, actor }: Caller,
-  name: string,
-  needed: Power,
-): Promise<Organization> {
+/** A live organization of the caller's silo, whatever the caller may do with it. */
+async function organizationNamed({ services, actor, path }: Located): Promise<Organization> {
+  const name = path('organization_name')
   const row = await services.store
     .selectFrom('organization')
     .selectAll()
@@ -30,21 +27,23 @@ export async function organizationNamed(
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw notFound('organization', name)
-  const power = await organizationPower(services, actor, row.id)
-  if (power === powers.none) throw notFound('organization', name)
-  demand(power, needed)
   return row
 }
 
 /** The organization of the path's `{organization_name}`. */
-export const organizationOf = async (call: Located, needed: Power): Promise<Organization> =>
-  await organizationNamed(call, call.path('organization_name'), needed)
+export async function organizationOf(call: Located, needed: Power): Promise<Organization> {
+  const row = await organizationNamed(call)
+  const power = await organizationPower(call.services, call.actor, row.id)
+  if (power === powers.none) throw notFound('organization', row.name)
+  demand(power, needed)
+  return row
+}
 
 /** The project of the path's `{organization_name}` and `{project_name}`. */
 export async function projectOf(call: Located, needed: Power): Promise<Project> {
   const { services, actor } = call
   const name = call.path('project_name')
-  const organization = await readableOrganization(call)
+  const organization = await organizationNamed(call)
   const row = await services.store
     .selectFrom('project')
     .selectAll()
@@ -65,19 +64,6 @@ export async function projectOf(call: Located, needed: Power): Promise<Project> 
   })
   if (power === powers.none) throw notFound('organization', organization.name)
   demand(power, needed)
-  return row
-}
-
-async function readableOrganization({ services, actor, path }: Located): Promise<Organization> {
-  const name = path('organization_name')
-  const row = await services.store
-    .selectFrom('organization')
-    .selectAll()
-    .where('silo_id', '=', actor.silo_id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
-  if (row === undefined) throw notFound('organization', name)
   return row
 }
 

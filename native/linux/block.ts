@@ -9,7 +9,6 @@
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Piscina } from 'piscina'
@@ -18,6 +17,7 @@ import { probeImage } from '#native/image.ts'
 import { identify, signal } from '#native/process.ts'
 import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { isListening } from '#runtime/wire/listening.ts'
 import type { FillTask } from './fill.worker.ts'
 
 export interface LinuxBlockOptions {
@@ -84,7 +84,7 @@ export class LinuxBlock implements Block {
     if (!found.ok) return found
     if (found.value === null) return err('not_found', `there is no volume ${id}`)
     const endpoint: Endpoint = { socket: this.#socket(id), export: id }
-    if (this.#server(id) !== null && (await answers(endpoint.socket))) return ok(endpoint)
+    if (this.#server(id) !== null && (await isListening(endpoint.socket))) return ok(endpoint)
     const stopped = await this.#stopServer(id)
     return stopped.ok ? await this.#startServer(id, read_only) : stopped
   }
@@ -165,7 +165,7 @@ export class LinuxBlock implements Block {
       complaint = explain(error)
     })
     for (let waited_ms = 0; waited_ms < serve_ms_max && !ended; waited_ms += 10) {
-      if (await answers(socket)) {
+      if (await isListening(socket)) {
         child.stderr.destroy()
         child.unref()
         return ok({ socket, export: id })
@@ -234,18 +234,3 @@ const quote = (path: string) => path.replaceAll(',', ',,')
 
 const isMissing = (error: unknown) =>
   error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')
-
-/** Whether somebody listens on a unix socket. */
-async function answers(path: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = createConnection({ path })
-  socket.once('connect', () => {
-    resolve(true)
-  })
-  socket.once('error', () => {
-    resolve(false)
-  })
-  const connected = await promise
-  socket.destroy()
-  return connected
-}

@@ -14,6 +14,7 @@ import type { Protocol } from '../protocol.ts'
 import { err, explain } from '../result.ts'
 import { fits } from '../schema.ts'
 import { encodeFrame, FrameError, FrameReader, type Frame } from './frame.ts'
+import { isListening } from './listening.ts'
 
 export interface LinkOptions {
   /** This host's name. */
@@ -57,7 +58,8 @@ export class Links {
   async listen(
     where: { host: string; port: number } | { path: string } | { fd: number },
   ): Promise<void> {
-    if ('path' in where) await removeStale(where.path)
+    // A process that was killed leaves its socket's file.
+    if ('path' in where && !(await isListening(where.path))) rmSync(where.path, { force: true })
     const server = createServer((socket) => {
       this.#adopt(socket)
     })
@@ -112,21 +114,6 @@ export class Links {
     this.#links.add(link)
     return link
   }
-}
-
-/** A process that was killed leaves its socket's file; one that nobody listens on is removed. */
-async function removeStale(path: string): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = createConnection({ path })
-  socket.once('connect', () => {
-    resolve(true)
-  })
-  socket.once('error', () => {
-    resolve(false)
-  })
-  const isServed = await promise
-  socket.destroy()
-  if (!isServed) rmSync(path, { force: true })
 }
 
 /** A connector for `dial`: an address and port, or a unix socket's path. */
