@@ -5,7 +5,15 @@ export const limits = {
   // Messages and links.
   frame_bytes_max: 4 * 1024 * 1024,
   mailbox_default_max: 256,
-  link_inflight_max: 4096,
+  link_inflight_max: 16_384,
+  link_bindings_max: 262_144,
+  link_watches_max: 65_536,
+  /** Connections whose other end has not said yet who it is. */
+  link_strangers_max: 64,
+  /** When a ring between threads was full: how long until the next try. */
+  ring_retry_ms: 1,
+  /** Actors that messages have made, in one thread. */
+  actors_max: 2_000_000,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
   link_connect_ms: 2_000,
   link_retry_ms_min: 50,
