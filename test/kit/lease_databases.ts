@@ -17,9 +17,11 @@ export async function sqliteDatabase(): Promise<Kysely<Deeds>> {
   )
 }
 
-export async function postgresDatabase(postgres: Postgres): Promise<Kysely<Deeds>> {
+export async function postgresDatabase(
+  postgres: Postgres,
+): Promise<{ readonly url: string; readonly db: Kysely<Deeds> }> {
   const url = await postgres.newDatabase()
-  return await prepare(leaseConnections<Deeds>(url, 10_000, () => undefined))
+  return { url, db: await prepare(leaseConnections<Deeds>(url, 10_000, () => undefined)) }
 }
 
 async function prepare(db: Kysely<Deeds>): Promise<Kysely<Deeds>> {

@@ -15,11 +15,11 @@ after(postgres.stop)
 
 leaseStoreSuite('memory', () => Promise.resolve(new MemoryLeaseStore()))
 leaseStoreSuite('SQLite', async () => sqlLeaseStore(await sqliteDatabase()))
-leaseStoreSuite('PostgreSQL', async () => sqlLeaseStore(await postgresDatabase(postgres)))
+leaseStoreSuite('PostgreSQL', async () => sqlLeaseStore((await postgresDatabase(postgres)).db))
 
 const databases: readonly (readonly [string, () => Promise<Kysely<Deeds>>])[] = [
   ['SQLite', sqliteDatabase],
-  ['PostgreSQL', async () => await postgresDatabase(postgres)],
+  ['PostgreSQL', async () => (await postgresDatabase(postgres)).db],
 ]
 
 async function holding(db: Kysely<Deeds>, name: string): Promise<readonly [Lease, Session]> {
@@ -80,7 +80,7 @@ for (const [kind, open] of databases) {
 }
 
 test('PostgreSQL: a takeover waits for the guarded transaction that came first, then sees its writes', async () => {
-  const db = await postgresDatabase(postgres)
+  const { db } = await postgresDatabase(postgres)
   const store = sqlLeaseStore(db)
   const [lease, other] = await holding(db, 'lamp')
   await store.leave(lease)
