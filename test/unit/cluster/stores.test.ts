@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { sql, type Kysely } from 'kysely'
+import { systemClock } from '#runtime/clock.ts'
+import { joinCluster } from '#runtime/cluster/cluster.ts'
 import { MemoryLeaseStore } from '#runtime/cluster/memory.ts'
 import { leaseConnections } from '#runtime/cluster/postgres.ts'
 import { assertHeld, createClusterTables, sqlLeaseStore, withLease } from '#runtime/cluster/sql.ts'
@@ -16,6 +18,31 @@ after(postgres.stop)
 leaseStoreSuite('memory', () => Promise.resolve(new MemoryLeaseStore()))
 leaseStoreSuite('SQLite', async () => sqlLeaseStore(await sqliteDatabase()))
 leaseStoreSuite('PostgreSQL', async () => sqlLeaseStore((await postgresDatabase(postgres)).db))
+
+test('SQLite: one member lives on it, and writes under its lease through the same connection', async () => {
+  const db = await sqliteDatabase()
+  const joined = await joinCluster({
+    store: sqlLeaseStore(db),
+    time: { monotonic: () => performance.now(), after: systemClock.after },
+    timing: { heartbeat_ms: 50, trust_ms_max: 10_000, silence_ms_min: 20_000 },
+    member_id: 'a',
+    address: '',
+    supersede: false,
+  })
+  assert.ok(joined.ok)
+  const { leases, membership } = joined.value
+  const lease = await leases.acquire('lamp')
+  assert.ok(lease.ok)
+  const written = await withLease(db, lease.value, async (trx) => {
+    await trx.insertInto('deed').values(deed(1, lease.value)).execute()
+  })
+  assert.ok(written.ok)
+  while (membership.snapshot().counts.renewed < 2) await systemClock.sleep(10)
+  assert.ok(leases.isHeld(lease.value))
+  assert.ok((await membership.leave()).ok)
+  assert.equal(leases.isHeld(lease.value), false)
+  assert.deepEqual(await sqlLeaseStore(db).members(), [])
+})
 
 const databases: readonly (readonly [string, () => Promise<Kysely<Deeds>>])[] = [
   ['SQLite', sqliteDatabase],
