@@ -21,6 +21,14 @@ export const limits = {
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
 
+  // The cluster (runtime/cluster/timing.ts says why these three keep it safe).
+  cluster_heartbeat_ms: 1_000,
+  /** How long a member trusts its session after it sent a renewal that was granted. */
+  cluster_trust_ms_max: 4_000,
+  /** How long a member must have made no progress before others end its session. */
+  cluster_silence_ms_min: 6_000,
+  cluster_name_bytes_max: 512,
+
   // HTTP.
   http_body_bytes_max: 1_048_576,
   http_request_ms_max: 300_000,
@@ -66,3 +74,11 @@ assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fit
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
+assert(
+  limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,
+  'two lost renewals in a row stop nobody',
+)
+assert(
+  limits.cluster_silence_ms_min >= 1.25 * limits.cluster_trust_ms_max,
+  'a member stops trusting its session well before others end it',
+)

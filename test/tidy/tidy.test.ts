@@ -17,6 +17,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^(test|bench|tools)\//, /./],
   [/^runtime\/bin\//, /./],
   [/^runtime\/result\.ts$/, /^node:util$/],
+  [/^runtime\/cluster\//, /^#runtime\/|^#config\/|^node:|^(kysely|pg)$/],
   [
     /^runtime\//,
     /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet)$/,
