@@ -6,8 +6,7 @@ import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import type { Services } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import type { StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
 type Range = Selectable<Tables['ip_pool_range']>

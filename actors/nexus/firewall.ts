@@ -10,8 +10,7 @@ import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import type { Nic } from './nics.ts'
 import { readColumn } from './store/column.ts'
-import type { Store, StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 const named = Type.Object({
   type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),

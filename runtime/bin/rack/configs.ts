@@ -50,7 +50,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     id: nexus.id,
     rack_id: plan.rack_id,
     development: profile.development,
-    store: join(directory, 'nexus.sqlite'),
+    store: `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: { ...profile.external },
     wire: wireOf(state, plan),
     internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),

@@ -1,0 +1,19 @@
+/** Where the tests' stores are: in memory, or in a PostgreSQL of the test file's own. */
+import { after } from 'node:test'
+import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
+
+let postgres: Promise<Postgres> | null = null
+
+/** From now on every test of this process has its stores in PostgreSQL. To be called once, before tests. */
+export function usePostgres(): void {
+  const started = startPostgres()
+  postgres = started
+  after(async () => {
+    await (await started).stop()
+  })
+}
+
+/** The URL of a store that nobody has used. */
+export async function newStore(): Promise<string> {
+  return postgres === null ? 'sqlite::memory:' : await (await postgres).newDatabase()
+}
