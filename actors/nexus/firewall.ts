@@ -131,6 +131,7 @@ async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise
     .innerJoin('network_interface', 'network_interface.instance_id', 'instance.id')
     .select(['instance.id', 'instance.name'])
     .where('network_interface.vpc_id', '=', vpc_id)
+    .where('network_interface.time_deleted_ms', 'is', null)
     .where('instance.time_deleted_ms', 'is', null)
     .execute()
   return {

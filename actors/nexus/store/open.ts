@@ -1,5 +1,5 @@
 /** Opens the store, waits for its database, brings it to this program's version. */
-import { Kysely, sql, type Dialect, type LogConfig } from 'kysely'
+import { Kysely, sql, type Dialect } from 'kysely'
 import { limits } from '#config/limits.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -18,8 +18,6 @@ export interface StoreOptions {
   readonly url: string
   readonly clock: Clock
   readonly log: Log
-  /** Sees every statement: for tests. */
-  readonly statements?: LogConfig
 }
 
 export interface OpenedStore {
@@ -38,10 +36,7 @@ export function openStore(options: StoreOptions): OpenedStore {
   const url = readStoreUrl(options.url)
   const database = open(url, options.log)
   let isReady = false
-  const store = new Kysely<Tables>({
-    dialect: database.dialect(() => isReady),
-    ...(options.statements === undefined ? {} : { log: options.statements }),
-  })
+  const store = new Kysely<Tables>({ dialect: database.dialect(() => isReady) })
   const prepare = async () => {
     const unprepared = new Kysely<unknown>({ dialect: database.dialect(() => true) })
     await reach(unprepared, url, options)

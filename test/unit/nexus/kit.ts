@@ -26,7 +26,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { World } from '#test/kit/world.ts'
-import { newStore } from './stores.ts'
+import { newStore, statements } from './stores.ts'
 
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
@@ -102,7 +102,7 @@ export class TestNexus {
     sagas.register(instanceCreateSaga)
     const services: Services = {
       config,
-      store: this.store,
+      store: this.store.withPlugin(statements.plugin),
       clock: systemClock,
       random: systemRandom,
       log,

@@ -1,6 +1,10 @@
 /** Where the tests' stores are: in memory, or in a PostgreSQL of the test file's own. */
 import { after } from 'node:test'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
+import { Statements } from './plans.ts'
+
+/** What Nexus asked of all stores of this process. */
+export const statements = new Statements()
 
 let postgres: Promise<Postgres> | null = null
 

@@ -128,6 +128,7 @@ async function addresses(db: MigrationTransaction): Promise<void> {
     rack_id: optional(uuid),
   })
   await createListIndices(db, 'ip_pool', [])
+  await createIndex(db, 'ip_pool', ['project_id'], { where: live })
   await createTable(db, 'ip_pool_range', {
     id: uuid,
     ip_pool_id: uuid,
@@ -212,6 +213,8 @@ async function machines(db: MigrationTransaction): Promise<void> {
     is_primary: boolean,
   })
   await createListIndices(db, 'network_interface', ['instance_id'])
+  // Also of deleted ones: the VPCs that an instance was in are told that it has gone.
+  await createIndex(db, 'network_interface', ['instance_id', 'vpc_id'])
   await createIndex(db, 'network_interface', ['subnet_id', 'ip'], { unique: true, where: live })
   await createIndex(db, 'network_interface', ['vpc_id', 'mac'], { unique: true, where: live })
 }
@@ -239,9 +242,7 @@ async function sagas(db: MigrationTransaction): Promise<void> {
     error: optional(json),
     time_created_ms: time_ms,
   })
-  await createIndex(db, 'saga', ['state', 'time_created_ms'], {
-    where: "state in ('running', 'unwinding')",
-  })
+  await createIndex(db, 'saga', ['state', 'time_created_ms'])
   const node = {
     saga_id: uuid,
     position: integer,
