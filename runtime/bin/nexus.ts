@@ -120,6 +120,7 @@ async function listen(server: FastifyInstance, config: NexusConfig): Promise<voi
   await server.listen({ host: address, port })
 }
 
+/** The store is one rack's. Throws when it is another's. */
 async function plantRack(store: Store, config: NexusConfig): Promise<void> {
   const now_ms = systemClock.now()
   await store
@@ -127,6 +128,13 @@ async function plantRack(store: Store, config: NexusConfig): Promise<void> {
     .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
+  const other = await store
+    .selectFrom('rack')
+    .select('id')
+    .where('id', '!=', config.rack_id)
+    .executeTakeFirst()
+  if (other === undefined) return
+  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 /** What a crash cut off goes on as soon as a sled is there to go on with. */

@@ -7,6 +7,8 @@ export type StoreUrl =
       readonly url: string
       /** What may be shown of it: without password and options. */
       readonly shown: string
+      /** The directory of the unix socket; null when it is reached by TCP. */
+      readonly socket: string | null
     }
 
 const help = 'write sqlite:PATH or postgres://USER@HOST/DATABASE'
@@ -24,8 +26,22 @@ export function readStoreUrl(text: string): StoreUrl {
   if (url === null || url.pathname.length < 2) {
     throw new Error(`the store's URL cannot be read: ${help}`)
   }
+  const host = decoded(url.host === '' ? (url.searchParams.get('host') ?? '') : url.host)
   const user = url.username === '' ? '' : `${url.username}@`
-  return { dialect: 'postgres', url: text, shown: `postgres://${user}${url.host}${url.pathname}` }
+  return {
+    dialect: 'postgres',
+    url: text,
+    shown: `postgres://${user}${host}${url.pathname}`,
+    socket: host.startsWith('/') ? host : null,
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 /** The same for people and logs. */
