@@ -56,7 +56,8 @@ function isCollision(error: unknown): boolean {
   return ['42P07', '42710', 'XX000'].includes(codeOf(error) ?? '')
 }
 
-async function ensureTables(db: Kysely<unknown>): Promise<void> {
+/** Where it is kept which migrations a store has seen. */
+export async function ensureTables(db: Kysely<unknown>): Promise<void> {
   await sql`create table if not exists schema_lock (id bigint not null primary key)`.execute(db)
   await sql`create table if not exists schema_migration (version bigint not null primary key,
     name text not null, checksum text not null, time_applied_ms bigint not null)`.execute(db)
@@ -82,11 +83,23 @@ async function step(
       const next = migrations[applied.length]
       if (next === undefined) return false
       await next.up(tx)
-      const checksum = await checksumOf(next)
-      await sql`insert into schema_migration (version, name, checksum, time_applied_ms)
-        values (${applied.length + 1}, ${next.name}, ${checksum}, ${now_ms})`.execute(tx)
+      await record(tx, { version: applied.length + 1, migration: next, now_ms })
       return true
     })
+}
+
+/** Notes that a migration was applied, in the transaction that did it. */
+export async function record(
+  tx: MigrationTransaction,
+  applied: {
+    readonly version: number
+    readonly migration: Migration
+    readonly now_ms: number
+  },
+): Promise<void> {
+  const { version, migration, now_ms } = applied
+  await sql`insert into schema_migration (version, name, checksum, time_applied_ms)
+    values (${version}, ${migration.name}, ${await checksumOf(migration)}, ${now_ms})`.execute(tx)
 }
 
 /** SQLite's transactions exclude each other already, and it knows no row locks. */

@@ -8,9 +8,11 @@ import { plant } from './built-in.ts'
 import { StoreError } from './failure.ts'
 import { migrate } from './migrate.ts'
 import { migrations } from './migrations.ts'
+import { guide } from './migrations/0001-guide.ts'
 import { openPostgres, postgresDialect } from './postgres.ts'
 import type { Store, Tables } from './schema.ts'
 import { openSqlite, sqliteDialect } from './sqlite.ts'
+import { takeOver } from './take-over.ts'
 import { readStoreUrl, shownUrl, type StoreUrl } from './url.ts'
 
 export interface StoreOptions {
@@ -40,6 +42,7 @@ export function openStore(options: StoreOptions): OpenedStore {
   const prepare = async () => {
     const unprepared = new Kysely<unknown>({ dialect: database.dialect(() => true) })
     await reach(unprepared, url, options)
+    if (url.dialect === 'sqlite') await takeOver(unprepared, guide, options.clock.now())
     await migrate(unprepared, migrations, options.clock)
     isReady = true
     await plant(store, options.clock.now())

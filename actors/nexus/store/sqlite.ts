@@ -14,7 +14,7 @@ import {
   type QueryResult,
 } from 'kysely'
 import { limits } from '#config/limits.ts'
-import { codeOf, storeError, type StoreFailure } from './failure.ts'
+import { codeOf, StoreError, storeError, type StoreFailure } from './failure.ts'
 
 /** Marks the file as ours ("nexu"), so that another program's database is not taken over. */
 const application_id = 0x6e657875
@@ -114,7 +114,7 @@ class Connection implements DatabaseConnection {
       if (!areRows<R>(rows)) throw new Error('SQLite gave a row that is no object')
       return { rows }
     } catch (error) {
-      throw storeError(failureOf(codeOf(error) ?? ''), error)
+      throw error instanceof StoreError ? error : storeError(failureOf(codeOf(error) ?? ''), error)
     }
   }
 
@@ -135,7 +135,12 @@ class Connection implements DatabaseConnection {
 const areRows = <R>(rows: unknown[]): rows is R[] =>
   rows.length === 0 || (typeof rows[0] === 'object' && rows[0] !== null)
 
-const toSqlite = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value)
+function toSqlite(value: unknown): unknown {
+  if (typeof value === 'boolean') return Number(value)
+  // SQLite would keep it; what one dialect refuses, the other does too.
+  if (typeof value === 'string' && value.includes('\0')) throw storeError('unstorable', null)
+  return value
+}
 const fromSqlite = (value: unknown): boolean | null => (value === null ? null : value === 1)
 
 function failureOf(code: string): StoreFailure | null {

@@ -84,9 +84,13 @@ export class TestNexus {
     })
   }
 
-  static async start(crash: CrashPoint = () => undefined): Promise<TestNexus> {
+  /** On a store of its own unless `url` names one. */
+  static async start(
+    crash: CrashPoint = () => undefined,
+    url: string | null = null,
+  ): Promise<TestNexus> {
     const { store, ready } = openStore({
-      url: await newStore(),
+      url: url ?? (await newStore()),
       clock: systemClock,
       log: memoryLog(),
     })
