@@ -60,6 +60,23 @@ export const limits = {
   serial_write_bytes_max: 64 * 1024,
   serial_follow_ms_max: 20_000,
 
+  // The store, per member.
+  store_connections_max: 16,
+  store_connect_ms_max: 5_000,
+  /** A statement that takes longer is cancelled by the database; the answer is waited for longer. */
+  store_statement_ms_max: 20_000,
+  store_answer_ms_max: 30_000,
+  store_prepared_max: 1_000,
+  /** How long SQLite waits, with the whole process, for another process to let go of the file. */
+  store_busy_ms_max: 1_000,
+  /** How often what other transactions were in the way of is run, and the pause between. */
+  store_statement_tries_max: 5,
+  store_tries_max: 12,
+  store_retry_ms_min: 2,
+  store_retry_ms_max: 500,
+  /** Between two attempts to reach a database that is not there when Nexus starts. */
+  store_wait_ms: 1_000,
+
   // The `oxide` command.
   cli_connect_ms_max: 10_000,
   cli_answer_bytes_max: 64 * 1024 * 1024,
@@ -82,3 +99,4 @@ assert(
   limits.cluster_silence_ms_min >= 1.25 * limits.cluster_trust_ms_max,
   'a member stops trusting its session well before others end it',
 )
+assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')

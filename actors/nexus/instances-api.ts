@@ -21,6 +21,7 @@ import { demandProject, projectOf } from './lookup.ts'
 import { name } from './names.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { listPage } from './store/page.ts'
+import { transact } from './store/transact.ts'
 
 export const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
 const one = `${instancesPath}/{instance_name}`
@@ -137,9 +138,10 @@ export const instanceRoutes = [
     handle: async (call) => {
       const row = await instanceOf(call, powers.collaborator)
       return diskView(
-        await call.services.store
-          .transaction()
-          .execute(async (store) => await attachDisk(store, row, call.body.name)),
+        await transact(
+          call.services,
+          async (store) => await attachDisk(store, row, call.body.name),
+        ),
       )
     },
   }),
@@ -149,9 +151,10 @@ export const instanceRoutes = [
     handle: async (call) => {
       const row = await instanceOf(call, powers.collaborator)
       return diskView(
-        await call.services.store
-          .transaction()
-          .execute(async (store) => await detachDisk(store, row, call.body.name)),
+        await transact(
+          call.services,
+          async (store) => await detachDisk(store, row, call.body.name),
+        ),
       )
     },
   }),
@@ -219,7 +222,7 @@ async function deleteInstance(services: Services, row: Instance): Promise<void> 
     throw unavailable()
   }
   const time_deleted_ms = services.clock.now()
-  await services.store.transaction().execute(async (store) => {
+  await transact(services, async (store) => {
     const { numUpdatedRows } = await store
       .updateTable('instance')
       .set({ time_deleted_ms, run_state: 'destroyed' })
