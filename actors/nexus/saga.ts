@@ -43,7 +43,10 @@ interface Progress {
   readonly outputs: Map<string, unknown>
 }
 
-/** Where tests cut a saga off, as a crash would; in production nothing happens here. */
+/**
+ * Where tests cut a saga off: `SagaCrash` stops it as a crash would, anything else thrown before a
+ * node is that node's failure. In production nothing happens here.
+ */
 export type CrashPoint = (node: string, when: 'before' | 'after') => void
 
 const undo_retry_ms = 500
@@ -140,9 +143,9 @@ export class Sagas {
       if (position < from) continue
       const at = { saga_id: progress.id, position, name: node.name }
       await this.#record({ ...at, state: 'started', output: null })
-      this.#crash(node.name, 'before')
       let output: unknown
       try {
+        this.#crash(node.name, 'before')
         output = await node.action(this.#runOf(progress))
       } catch (error) {
         if (error instanceof SagaCrash) throw error
