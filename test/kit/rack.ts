@@ -112,6 +112,14 @@ export class TestRack {
     rmSync(this.state, { recursive: true, force: true })
   }
 
+  async status(): Promise<{ readonly nexus_connected: boolean }> {
+    const words = ['rack', 'status', '--json', '--state', this.state]
+    const { stdout } = await run(join(repository, 'tools/luge'), words).catch(() => ({
+      stdout: '{"nexus_connected":false}',
+    }))
+    return JSON.parse(stdout) as { nexus_connected: boolean }
+  }
+
   get tag(): string {
     return tagOf(this.state)
   }
