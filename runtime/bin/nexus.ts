@@ -75,7 +75,6 @@ async function start(config: NexusConfig): Promise<void> {
     await system.stop()
     await store.destroy()
   })
-  await recoverOnce(sagas, links, config)
 }
 
 function makeSystem(config: NexusConfig): { system: System; links: Links } {
@@ -124,12 +123,6 @@ async function plantRack(store: Store, config: NexusConfig): Promise<void> {
     .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
-}
-
-/** What a crash cut off goes on as soon as a sled is there to go on with. */
-async function recoverOnce(sagas: Sagas, links: Links, config: NexusConfig): Promise<void> {
-  while (!links.peers.some((host) => config.sleds.includes(host))) await systemClock.sleep(50)
-  await sagas.recover()
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

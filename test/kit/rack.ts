@@ -144,6 +144,16 @@ export class TestRack {
     return await sh(join(repository, 'tools/oxide'), args, this.env)
   }
 
+  /** The same with `input` on stdin. */
+  async oxideWith(input: string, ...args: readonly string[]): Promise<string> {
+    const asked = run(join(repository, 'tools/oxide'), [...args], {
+      env: { ...process.env, ...this.env },
+      timeout: 180_000,
+    })
+    asked.child.stdin?.end(input)
+    return (await asked).stdout
+  }
+
   async api<T>(path: string, method = 'GET', body?: unknown): Promise<T> {
     assert.ok(this.ready !== null, 'the rack is up')
     const response = await fetch(`${this.ready.external}${path}`, {

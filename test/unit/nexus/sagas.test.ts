@@ -172,3 +172,18 @@ test('instance-create, a second address that is not there: nothing remains of th
   assert.equal(await extent(nexus), 'nothing')
   await nexus.stop()
 })
+
+test('instance-create, undone when the sled that was away is back, by the same Nexus', async () => {
+  const saboteur = new Saboteur()
+  const { nexus, image_id } = await prepared(saboteur)
+  nexus.block.faults.add('create').add('destroy')
+  const answer = await request(nexus, image_id)
+  // The caller was told as soon as the undo was given up for now.
+  assert.equal(answer.status, 500)
+  assert.notEqual(await extent(nexus), 'nothing')
+  nexus.block.faults.clear()
+  await Promise.all([nexus.services.sagas.recover(), nexus.services.sagas.recover()])
+  assert.equal(await extent(nexus), 'nothing')
+  assert.equal((await request(nexus, image_id)).status, 201)
+  await nexus.stop()
+})
