@@ -52,7 +52,7 @@ export type CrashPoint = (node: string, when: 'before' | 'after') => void
 
 const unfinishedStates = ['running', 'unwinding'] as const
 const undo_retry_ms = 500
-const undo_tries_max = 20
+const undo_tries_max = 6
 
 export class Sagas {
   readonly #known = new Map<string, AnySaga>()
