@@ -42,6 +42,8 @@ export const limits = {
   size_step_bytes: 1024 ** 3,
 
   // Work on the sled.
+  /** What must be free on the disk of a rack's state for its supervisor to be started. */
+  state_free_bytes_min: 32 * 1024 ** 2,
   image_fetch_ms_max: 120_000,
   image_probe_ms_max: 5_000,
   disk_ensure_ms_max: 180_000,

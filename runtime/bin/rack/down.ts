@@ -28,6 +28,22 @@ export async function rackDown(state: string, keepState: boolean): Promise<Resul
   return ok(null)
 }
 
+/**
+ * Leaves a rack that could not be brought up again at rest: its state stays, and guests that run go
+ * on, for it is only their supervisor that cannot start. Without guests nothing of it runs on.
+ */
+export async function rackRest(state: string, plan: RackPlan): Promise<Result<null, string>> {
+  for (const { number } of plan.sleds) {
+    await stopSupervisor(sledState(state, number))
+    const zones = await makeZones(sledConfigOf(state, plan, number)).list()
+    if (!zones.ok) return zones
+    if (zones.value.some((zone) => zone.state === 'running' && zone.name !== 'oxz_nexus')) {
+      return ok(null)
+    }
+  }
+  return await rackDown(state, true)
+}
+
 async function sledDown(
   state: string,
   plan: RackPlan,
