@@ -13,6 +13,14 @@ export const limits = {
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
 
+  // TLS between hosts.
+  tls_handshake_ms_max: 3_000,
+  tls_waiting_max: 64,
+  tls_file_bytes_max: 256 * 1024,
+  /** Between two looks at the files of certificates. */
+  tls_reload_ms: 5_000,
+  tls_refusals_log_ms: 1_000,
+
   // HTTP.
   http_body_bytes_max: 1_048_576,
   http_request_ms_max: 300_000,

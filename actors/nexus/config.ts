@@ -1,6 +1,7 @@
 /** What a Nexus is started with: a TOML file, checked as a whole before anything is opened. */
 import { Type, type Static } from 'typebox'
 import { wireAddress } from '#config/sled.ts'
+import { tlsFiles } from '#config/tls.ts'
 
 export const nexusConfig = Type.Object({
   id: Type.String(),
@@ -15,6 +16,8 @@ export const nexusConfig = Type.Object({
   }),
   /** Where sleds dial in. */
   wire: wireAddress,
+  /** What Nexus proves itself to sleds with. */
+  tls: tlsFiles,
   /** The underlay address that DNS names this Nexus by. */
   internal_address: Type.String(),
   /** Sleds of the rack, and where their DNS is. */

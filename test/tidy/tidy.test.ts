@@ -19,7 +19,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^runtime\/result\.ts$/, /^node:util$/],
   [
     /^runtime\//,
-    /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet)$/,
+    /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet|reflect-metadata|@peculiar\/x509)$/,
   ],
   // The command is a client of the HTTP API: it knows nothing of the rest of Nexus.
   [/^actors\/nexus\/cli\//, /^#runtime\/|^#config\/|^(undici|ws|commander|smol-toml)$/],
@@ -252,6 +252,7 @@ test('launchers, scripts and the program of CI can be started', () => {
     'tools/luge',
     'tools/test.sh',
     'tools/install_prerequisites.sh',
+    'tools/create_self_signed_cert.sh',
     '.ci/run',
   ]
   assert.deepEqual(

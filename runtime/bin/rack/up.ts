@@ -6,10 +6,13 @@ import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { wellKnown } from '#config/addressing.ts'
 import { choosePlatform } from '#native/select.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { ensureCertificates } from './certificates.ts'
 import { rackDown } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
-import { home, makePlan, readJson, readPlan, writeFileAtomically, type RackPlan } from './plan.ts'
+import { home, makePlan, readJson, readPlan, type RackPlan } from './plan.ts'
 import { nexusConfigText, sledConfigOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
@@ -38,7 +41,7 @@ export async function rackUp(options: UpOptions): Promise<Refused> {
   const plan = planned.value
   const isNew = found.value === null
 
-  const written = writeConfigs(options.state, plan)
+  const written = await writeConfigs(options.state, plan)
   if (!written.ok) return written
   const [first] = plan.sleds
   if (first === undefined) return err('invalid_file', 'the plan has no sled')
@@ -105,7 +108,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
 }
 
-function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusable'> {
+async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null, string>> {
   try {
     for (const { number } of plan.sleds) {
       const sled = sledState(state, number)
@@ -115,7 +118,7 @@ function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusab
     }
     mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
     writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
-    return ok(null)
+    return await ensureCertificates(state, plan, systemClock.now())
   } catch (cause) {
     return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
   }
