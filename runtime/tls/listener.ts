@@ -66,8 +66,7 @@ export class SecureListener {
   async listen(where: ListenOptions): Promise<ReturnType<Server['address']>> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.#net.once('error', reject)
-    // What the kernel queues is accepted in one go: no more of it than may wait here.
-    this.#net.listen({ backlog: limits.tls_waiting_max, ...where }, () => {
+    this.#net.listen(where, () => {
       resolve()
     })
     await promise

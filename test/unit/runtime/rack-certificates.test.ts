@@ -13,7 +13,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { fits } from '#runtime/schema.ts'
 import { readCredentials } from '#runtime/tls/credentials.ts'
 import { openssl, read, scratch } from '#test/kit/certificates.ts'
-import { repository } from '#test/kit/rack.ts'
+import { attempt, repository } from '#test/kit/rack.ts'
 
 async function plan(state: string, platform: RackPlan['platform']): Promise<RackPlan> {
   const profile = readJson(join(repository, 'config/profiles/dev.json'), rackProfile)
@@ -115,4 +115,42 @@ test('bringing a rack up again changes no certificate, and one that was cut off 
     }
   }
   assert.ok(readdirSync(join(state, 'authority')).every((name) => !name.endsWith('.next')))
+})
+
+test('an operator sees who has a certificate, and takes one away', async () => {
+  const state = scratch()
+  const luge = (...words: string[]) =>
+    attempt(join(repository, 'tools/luge'), ['rack', ...words, '--state', state])
+  const none = luge('certificates')
+  assert.equal(none.status, 1)
+  assert.equal(none.stderr, `luge: there is no rack in ${state}\n`)
+  const rack = await plan(state, 'sim')
+  await ensure(state, rack)
+  const { tls, sled_id } = sledConfigOf(state, rack, 1)
+  const old = join(scratch(), 'old.pem')
+  copyFileSync(tls.certificate, old)
+  const list = luge('certificates')
+  assert.equal(list.stdout.split('\n').filter((line) => line.endsWith('holds')).length, 2)
+  assert.equal(luge('revoke', sled_id).stdout, `Revoked 1 certificate of ${sled_id}.\n`)
+  const issued = JSON.parse(luge('certificates', '--json').stdout) as {
+    host: string
+    revoked_ms: number | null
+  }[]
+  assert.equal(issued.filter(({ revoked_ms }) => revoked_ms !== null).length, 1)
+  assert.equal(issued.filter(({ host }) => host === sled_id).length, 2)
+  assert.ok((await readCredentials(tls, sled_id, systemClock.now())).ok, 'it has a new one')
+  const listOfNexus = join(state, 'nexus/tls/crl.pem')
+  const check = openssl(
+    'verify',
+    '-crl_check',
+    '-CAfile',
+    tls.authority,
+    '-CRLfile',
+    listOfNexus,
+    old,
+  )
+  assert.match(check.output, /certificate revoked/)
+  const unknown = luge('revoke', 'nobody')
+  assert.equal(unknown.status, 1)
+  assert.match(unknown.stderr, /^luge: host nobody has no certificate that holds: /)
 })
