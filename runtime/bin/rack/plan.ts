@@ -4,15 +4,7 @@
  * be brought up again or taken down from it.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import {
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -21,6 +13,7 @@ import { Compile } from 'typebox/compile'
 import { ports } from '#config/ports.ts'
 import { limits } from '#config/limits.ts'
 import { rackProfile } from '#config/rack.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 
 export const rackPlan = Type.Object({
@@ -146,16 +139,4 @@ async function freePort(): Promise<number> {
   server.close()
   if (typeof address !== 'object' || address === null) throw new Error('no port is free')
   return address.port
-}
-
-/** Replaces a file so that a reader sees the old or the new content, never a part. */
-export function writeFileAtomically(path: string, text: string): void {
-  const next = `${path}.next`
-  try {
-    writeFileSync(next, text, { mode: 0o600, flush: true })
-    renameSync(next, path)
-  } catch (error) {
-    rmSync(next, { force: true })
-    throw error
-  }
 }

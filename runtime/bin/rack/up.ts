@@ -7,7 +7,10 @@ import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { wellKnown } from '#config/addressing.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { ensureCertificates } from './certificates.ts'
 import { rackDown, rackRest } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import {
@@ -17,7 +20,6 @@ import {
   readJson,
   readPlan,
   unusable,
-  writeFileAtomically,
   writePlan,
   type RackPlan,
 } from './plan.ts'
@@ -71,7 +73,7 @@ export async function rackUp(options: UpOptions): Promise<Refused> {
 }
 
 async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Refused> {
-  const written = writeConfigs(state, plan)
+  const written = await writeConfigs(state, plan)
   if (!written.ok) return written
   const started = await ensureSupervisor(sled)
   return started.ok ? await waitServed(plan.profile) : started
@@ -150,7 +152,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
 }
 
-function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusable'> {
+async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null, string>> {
   try {
     for (const { number } of plan.sleds) {
       const sled = sledState(state, number)
@@ -160,7 +162,7 @@ function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusab
     }
     mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
     writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
-    return ok(null)
+    return await ensureCertificates(state, plan, systemClock.now())
   } catch (cause) {
     return unusable(state, cause)
   }
