@@ -1,6 +1,6 @@
 /**
  * Runs the benchmarks: all, or those named (`node bench/main.ts port instance`), of the runtime's
- * also some (`runtime/ping-pong`). `--json` prints one line for programs, otherwise a table for people.
+ * also some (`runtime/ping-pong`). `--json` prints one line for programs, otherwise lines for people.
  */
 import { type Bar, hostFacts, Harness, type Result } from './harness.ts'
 import { run as instance } from './instance.ts'
@@ -21,31 +21,33 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 
-const number = (value: number | null) => (value === null ? '' : Number(value.toPrecision(4)))
-const bound = ({ at, value }: Bar) => `${at === 'least' ? '≥' : '≤'} ${value}`
+const number = (value: number) =>
+  Math.abs(value) >= 1000
+    ? Math.round(value).toLocaleString('en')
+    : String(Number(value.toPrecision(3)))
+const bound = ({ at, value }: Bar, unit: string) => `${at === 'least' ? '≥' : '≤'} ${value}${unit}`
 
-/** A ratio with the peer's own median and the bar, if there is one; without ours the median only. */
-function against(result: Result): readonly string[] {
-  return Object.entries(result.peers).map(([peer, median]) => {
-    const theirs = `${peer} (${number(median)})`
-    const bar = result.bars.find((each) => each.peer === peer)
-    const wanted = bar === undefined ? '' : ` [${bound(bar)}×]`
+/** A result's lines for people: ours, then each peer's median with the ratio and the bar. */
+function lines(result: Result): readonly string[] {
+  const { unit, value, min, max, p99 } = result
+  const own = result.bars.find(({ peer }) => peer === null)
+  const spread = min === null || max === null ? '' : ` [${number(min)} … ${number(max)}]`
+  const first = [
+    result.name,
+    value === null ? 'ours is missing' : `${number(value)} ${unit}${spread}`,
+    ...(p99 === null ? [] : [`p99 ${number(p99)}`]),
+    ...(own === undefined ? [] : [`bar ${bound(own, ` ${unit}`)}`]),
+  ]
+  const peers = Object.entries(result.peers).map(([peer, median]) => {
     const ratio = result.ratios[peer]
-    return ratio === undefined ? `${theirs}${wanted}` : `${number(ratio)}× ${theirs}${wanted}`
+    const bar = result.bars.find((each) => each.peer === peer)
+    return [
+      `    ${(ratio === undefined ? '' : `${number(ratio)}×`).padStart(9)} ${peer}`,
+      `${number(median)} ${unit}`,
+      ...(bar === undefined ? [] : [`bar ${bound(bar, '×')}`]),
+    ].join(', ')
   })
-}
-
-function row(result: Result) {
-  const bar = result.bars.find(({ peer }) => peer === null)
-  return {
-    unit: result.unit,
-    median: number(result.value),
-    min: number(result.min),
-    max: number(result.max),
-    p99: number(result.p99),
-    bar: bar === undefined ? '' : bound(bar),
-    'ours / theirs (theirs) [bar]': against(result).join(', '),
-  }
+  return [first.join(', '), ...peers]
 }
 
 const harness = new Harness((line) => {
@@ -61,7 +63,7 @@ if (isJson) {
   const { results, skipped } = harness
   console.log(JSON.stringify({ host: hostFacts(), results, skipped }))
 } else {
-  console.table(Object.fromEntries(harness.results.map((result) => [result.name, row(result)])))
+  for (const line of harness.results.flatMap(lines)) console.log(line)
   for (const { name, why } of harness.skipped) console.log(`not measured: ${name}: ${why}`)
   console.log(hostFacts())
 }

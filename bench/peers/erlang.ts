@@ -48,6 +48,6 @@ const ofNodes = (port: number, cookie: string): readonly string[] => [
 function erl(flags: readonly string[], words: readonly string[]): Program {
   const compiled = `{ok, M, B} = compile:file(${JSON.stringify(source)}, [binary, report])`
   const list = words.map((word) => JSON.stringify(word)).join(', ')
-  const run = `${compiled}, {module, M} = code:load_binary(M, "luge_bench", B), M:main([${list}]).`
+  const run = `${compiled}, {module, M} = code:load_binary(M, "luge_bench", B), M:start([${list}]).`
   return new Program('erl', [...machine, ...flags, '-eval', run])
 }

@@ -2,9 +2,18 @@
 %% with a line of JSON (see program.ts). Callers and servers live as long as the node.
 -module(luge_bench).
 -behaviour(gen_server).
--export([main/1, servers/1, init/1, handle_call/3, handle_cast/2]).
+-export([start/1, servers/1, init/1, handle_call/3, handle_cast/2]).
 
 -define(TIMED_EVERY, 16).
+
+%% The node ends with its work: also when a process fails, or the other node is gone.
+start(Words) ->
+    {_, Monitor} = spawn_monitor(fun() -> main(Words) end),
+    receive
+        {'DOWN', Monitor, _, _, Reason} ->
+            io:format(standard_error, "~p~n", [Reason]),
+            halt(1)
+    end.
 
 main(["idle"]) -> serve(fun(_) -> erlang:error(takes_no_orders) end);
 main(["calls", Shape, Outstanding, Actors]) ->

@@ -12,13 +12,9 @@ export function nats(outstanding: number): Entrant {
   const open = async () =>
     await assemble(async (started) => {
       const port = String(await freePort())
-      // It does not watch its standard input: it ends with us by a signal.
-      started(
-        new Program('setpriv', [
-          ...['--pdeathsig', 'TERM', 'nats-server'],
-          ...['--addr', '127.0.0.1', '--port', port],
-        ]),
-      )
+      // It does not watch its standard input: should we be killed, a signal ends it.
+      const server = ['nats-server', '--addr', '127.0.0.1', '--port', port]
+      started(new Program('setpriv', ['--pdeathsig', 'TERM', ...server], 'signal'))
       const args = [String(outstanding), port]
       await started(nodeProgram('peers/nats.ts', 'server', ...args)).ready()
       const client = started(nodeProgram('peers/nats.ts', 'client', ...args))

@@ -33,9 +33,12 @@ export class Program {
   readonly #child: ChildProcess
   readonly #lines: AsyncIterator<string>
   readonly #what: string
+  readonly #endsBy: 'input' | 'signal'
   #complaint = ''
 
-  constructor(command: string, args: readonly string[]) {
+  /** `endsBy`: what makes it stop, the end of its standard input or a SIGTERM. */
+  constructor(command: string, args: readonly string[], endsBy: 'input' | 'signal' = 'input') {
+    this.#endsBy = endsBy
     this.#what = [command, ...args].join(' ')
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const { stdin, stdout, stderr } = this.#child
@@ -65,20 +68,16 @@ export class Program {
     return Value.Decode(answer, JSON.parse(await this.#line()))
   }
 
-  /** Its standard input ends, and so should it; one that does not is killed. */
+  /** Asks it to stop and waits until it has; one that does not is killed. */
   async stop(): Promise<void> {
-    if (this.#child.pid === undefined || this.#child.exitCode !== null) return
+    const { pid, exitCode, signalCode } = this.#child
+    if (pid === undefined || exitCode !== null || signalCode !== null) return
     const exited = once(this.#child, 'exit')
     this.#child.stdin?.end()
+    if (this.#endsBy === 'signal') this.#child.kill('SIGTERM')
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), stop_ms_max)
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await exited
+    await exited
     clearTimeout(timer)
-  }
-
-  /** Ends a program that does not listen to its standard input. */
-  async kill(): Promise<void> {
-    this.#child.kill('SIGTERM')
-    await this.stop()
   }
 
   async #line(): Promise<string> {
@@ -120,13 +119,13 @@ export async function assemble(
   }
 }
 
-/** A program of this folder's parent, run by this Node. */
+/** A program of ours, its path below bench/, run by this Node. */
 export function nodeProgram(path: string, ...args: readonly string[]): Program {
   const file = fileURLToPath(new URL(`../${path}`, import.meta.url))
   return new Program(process.execPath, ['--expose-gc', file, ...args])
 }
 
-/** An entrant that needs nothing but Node: one program, or a server and a client that is told its port. */
+/** An entrant that is one program of Node. */
 export function nodeEntrant(name: string, path: string, ...args: readonly string[]): Entrant {
   const open = async () =>
     await assemble(async (started) => {

@@ -149,4 +149,10 @@ export const scenarios: readonly Scenario[] = [
     ours: localAsk({ outstanding: 10, actors: 100_000 }),
     peers: [own('luge, 10 actors', localAsk({ outstanding: 10, actors: 10 }))],
   },
+  {
+    ...base,
+    name: 'TCP ask to 64 peers',
+    metrics: { rate: [least('luge, 1 peer', 0.8)] },
+    peers: [],
+  },
 ]
