@@ -86,7 +86,8 @@ ask(0, _, _, _, Samples) -> Samples;
 ask(Left, Message, N, {Outstanding, Servers} = To, Samples) ->
     Server = element(1 + N rem tuple_size(Servers), Servers),
     Distinct = Message#{attempt := Left},
-    More = case Left rem ?TIMED_EVERY of
+    %% Not all at the same time, and some also where each does only a few.
+    More = case (Left + N) rem ?TIMED_EVERY of
                0 ->
                    Began = now_ns(),
                    #{attempt := Left} = gen_server:call(Server, Distinct, infinity),

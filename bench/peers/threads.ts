@@ -19,11 +19,9 @@ class Echo {
     return message
   }
 }
-interface Question {
-  readonly slot: number
-  readonly actor: number
-  readonly message: AnyMessage
-}
+/** An array is cloned faster than an object with names. */
+type Question = readonly [slot: number, actor: number, message: AnyMessage]
+type Reply = readonly [slot: number, message: AnyMessage]
 type Answer = (actor: number, message: AnyMessage) => AnyMessage
 type Ask = (actor: number, message: AnyMessage) => Promise<AnyMessage>
 interface Way {
@@ -48,22 +46,23 @@ const ways: Readonly<Record<string, Way>> = {
 function askPlainly(worker: Worker): Ask {
   const waiting: Array<(message: AnyMessage) => void> = []
   const free: number[] = []
-  worker.on('message', ({ slot, message }: Question) => {
+  worker.on('message', ([slot, message]: Reply) => {
     waiting[slot]?.(message)
     free.push(slot)
   })
   return async (actor, message) => {
     const slot = free.pop() ?? waiting.length
-    const { promise, resolve } = Promise.withResolvers<AnyMessage>()
-    waiting[slot] = resolve
-    worker.postMessage({ slot, actor, message })
-    return await promise
+    return await new Promise((resolve) => {
+      waiting[slot] = resolve
+      worker.postMessage([slot, actor, message] satisfies Question)
+    })
   }
 }
 
 function servePlainly(answer: Answer): void {
-  port().on('message', ({ slot, actor, message }: Question) => {
-    port().postMessage({ slot, message: answer(actor, message) })
+  const asking = port()
+  asking.on('message', ([slot, actor, message]: Question) => {
+    asking.postMessage([slot, answer(actor, message)] satisfies Reply)
   })
 }
 
