@@ -139,7 +139,7 @@ export const scenarios: readonly Scenario[] = [
   {
     ...base,
     name: 'TCP ask over TLS 1.3, certificates on both sides, 256 outstanding',
-    metrics: { rate: [least('Erlang distribution', 6), least('undici HTTP JSON', 10)], cpu: [] },
+    metrics: { rate: [least('Erlang distribution', 6)], cpu: [] },
     // Theirs are without TLS.
     peers: acrossHosts,
   },
