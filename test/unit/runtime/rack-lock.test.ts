@@ -73,7 +73,7 @@ test('a command that was killed keeps nobody out, nor does one of which only the
 })
 
 test('however many want the lock, one has it at a time, and no claim is left', async () => {
-  const state = join(scratch(), 'rack')
+  const state = scratch()
   let inside = 0
   let most = 0
   let done = 0
@@ -94,14 +94,17 @@ test('however many want the lock, one has it at a time, and no claim is left', a
   await Promise.all(workers)
   assert.equal(most, 1)
   assert.equal(done, 8)
-  assert.ok(!existsSync(state), 'the directory was made for the lock alone')
+  assert.deepEqual(claimsIn(state), [])
 })
 
-test('what is there already stays when a command fails', async () => {
+test('a command that fails leaves what was there, and nothing that was not', async () => {
   const state = scratch()
   const failed = await withLock(lockOf(state), async () => err('busy', 'no'))
   assert.ok(!failed.ok)
   assert.deepEqual(readdirSync(state), [])
+  const absent = join(state, 'absent')
+  assert.ok(!(await withLock(lockOf(absent), async () => err('busy', 'no'))).ok)
+  assert.ok(!existsSync(absent), 'the directory was made for the lock alone')
   const file = join(state, 'file')
   writeFileSync(file, '')
   const blocked = await withLock(lockOf(join(file, 'rack')), async () => ok(null))
