@@ -20,6 +20,7 @@ import { demandProject, projectOf } from './lookup.ts'
 import { name } from './names.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { listPage } from './store/page.ts'
+import { transact } from './store/transact.ts'
 
 export const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
 const one = `${instancesPath}/{instance_name}`
@@ -136,9 +137,10 @@ export const instanceRoutes = [
     handle: async (call) => {
       const row = await instanceOf(call, powers.collaborator)
       return diskView(
-        await call.services.store
-          .transaction()
-          .execute(async (store) => await attachDisk(store, row, call.body.name)),
+        await transact(
+          call.services,
+          async (store) => await attachDisk(store, row, call.body.name),
+        ),
       )
     },
   }),
@@ -148,9 +150,10 @@ export const instanceRoutes = [
     handle: async (call) => {
       const row = await instanceOf(call, powers.collaborator)
       return diskView(
-        await call.services.store
-          .transaction()
-          .execute(async (store) => await detachDisk(store, row, call.body.name)),
+        await transact(
+          call.services,
+          async (store) => await detachDisk(store, row, call.body.name),
+        ),
       )
     },
   }),

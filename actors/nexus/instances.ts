@@ -12,6 +12,7 @@ import { internal, invalidRequest, notFound, unavailable } from './errors.ts'
 import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import type { Nic } from './nics.ts'
+import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
 import type { Tables } from './store/schema.ts'
 
@@ -34,7 +35,7 @@ export const nicView = (row: Nic) => ({
   subnet_id: row.subnet_id,
   mac: row.mac.toUpperCase(),
   ip: row.ip,
-  primary: row.is_primary === 1,
+  primary: row.is_primary,
 })
 
 /** Takes a sled's word for an instance's state, unless something newer is known. */
@@ -161,7 +162,7 @@ async function finishDelete(services: Services, row: Instance): Promise<void> {
   const destroyed = await destroyGuest(services, row)
   if (!destroyed) throw unavailable()
   const time_deleted_ms = services.clock.now()
-  await services.store.transaction().execute(async (store) => {
+  await transact(services, async (store) => {
     await store
       .updateTable('instance')
       .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
@@ -280,7 +281,7 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
   const vnics: GuestVnic[] = []
   for (const nic of nics) {
-    const primary = nic.is_primary === 1
+    const primary = nic.is_primary
     vnics.push({
       kind: 'guest',
       id: nic.id,

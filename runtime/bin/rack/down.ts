@@ -6,7 +6,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { ok, type Result } from '#runtime/result.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from '../backends.ts'
 import { sledConfigOf } from './configs.ts'
-import { nexusState, sledState } from './layout.ts'
+import { authorityState, nexusState, sledState } from './layout.ts'
 import { planPath, readPlan, type RackPlan } from './plan.ts'
 import { stopSupervisor } from './supervisor.ts'
 
@@ -74,6 +74,7 @@ function forget(state: string, plan: RackPlan): void {
     rmSync(sledState(state, number), { recursive: true, force: true })
   }
   rmSync(nexusState(state), { recursive: true, force: true })
+  rmSync(authorityState(state), { recursive: true, force: true })
   rmSync(planPath(state), { force: true })
   if (readdirSync(state).length > 0) return
   try {

@@ -4,15 +4,7 @@
  * be brought up again or taken down from it.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import {
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -21,6 +13,7 @@ import { Compile } from 'typebox/compile'
 import { ports } from '#config/ports.ts'
 import { limits } from '#config/limits.ts'
 import { rackProfile } from '#config/rack.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 
 export const rackPlan = Type.Object({
@@ -30,6 +23,8 @@ export const rackPlan = Type.Object({
   /** Six hex characters of the state directory's path: the mark on every kernel object. */
   tag: Type.String(),
   profile: rackProfile,
+  /** `postgres://…`; null or absent: SQLite in Nexus' directory. */
+  store: Type.Optional(Type.Union([Type.String(), Type.Null()])),
   /** Where internal DNS listens: 53 on the underlay, a port that was free on sim. */
   dns_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
   sleds: Type.Array(Type.Object({ id: Type.String(), number: Type.Integer() })),
@@ -84,7 +79,7 @@ export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'>
 /** Decides a new rack's identities and writes them down. */
 export async function makePlan(
   state: string,
-  given: Pick<RackPlan, 'platform' | 'profile'>,
+  given: Pick<RackPlan, 'platform' | 'profile' | 'store'>,
 ): Promise<Result<RackPlan, 'state_unusable'>> {
   const plan: RackPlan = {
     version: 1,
@@ -92,10 +87,16 @@ export async function makePlan(
     platform: given.platform,
     tag: createHash('sha256').update(state).digest('hex').slice(0, 6),
     profile: given.profile,
+    store: given.store ?? null,
     dns_port: given.platform === 'sim' ? await freePort() : ports.dns,
     sleds: [{ id: randomUUID(), number: 1 }],
     nexus: [{ id: randomUUID() }],
   }
+  return writePlan(state, plan)
+}
+
+/** Writes a plan down; gives it back. */
+export function writePlan(state: string, plan: RackPlan): Result<RackPlan, 'state_unusable'> {
   let made: string | undefined
   try {
     made = mkdirSync(state, { recursive: true, mode: 0o700 })
@@ -138,16 +139,4 @@ async function freePort(): Promise<number> {
   server.close()
   if (typeof address !== 'object' || address === null) throw new Error('no port is free')
   return address.port
-}
-
-/** Replaces a file so that a reader sees the old or the new content, never a part. */
-export function writeFileAtomically(path: string, text: string): void {
-  const next = `${path}.next`
-  try {
-    writeFileSync(next, text, { mode: 0o600, flush: true })
-    renameSync(next, path)
-  } catch (error) {
-    rmSync(next, { force: true })
-    throw error
-  }
 }
