@@ -13,6 +13,20 @@ export const limits = {
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
 
+  // The journal.
+  journal_commit_lines_max: 512,
+  journal_commit_bytes_max: 1024 * 1024,
+  journal_document_bytes_max: 4 * 1024 * 1024,
+  /** Documents of one append: they are durable together. */
+  journal_append_max: 256,
+  journal_read_events_max: 1_000,
+  journal_read_bytes_max: 1024 * 1024,
+  /** How much one step of compaction rewrites before others get their turn. */
+  journal_compact_bytes_max: 256 * 1024,
+  /** Compaction begins by itself once this much, and more than what is alive, is dead. */
+  journal_dead_bytes_max: 4 * 1024 * 1024,
+  journal_wal_bytes_max: 16 * 1024 * 1024,
+
   // HTTP.
   http_body_bytes_max: 1_048_576,
   http_request_ms_max: 300_000,
@@ -58,3 +72,7 @@ assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fit
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
+assert(
+  limits.journal_append_max + limits.journal_commit_lines_max <= 1024,
+  'lines of a commit fit the numbers of places (runtime/journal.index.ts)',
+)
