@@ -129,12 +129,17 @@ export function openForReading(path: string): Database.Database {
 /** A new database with the journal's table; the caller closes it. */
 export function make(path: string): Database.Database {
   const db = new Database(path)
-  db.pragma('auto_vacuum = INCREMENTAL')
-  db.pragma(`application_id = ${application_id}`)
-  db.prepare(table).run()
-  db.pragma(`user_version = ${schema_version}`)
-  configure(db)
-  return db
+  try {
+    db.pragma('auto_vacuum = INCREMENTAL')
+    db.pragma(`application_id = ${application_id}`)
+    db.prepare(table).run()
+    db.pragma(`user_version = ${schema_version}`)
+    configure(db)
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
 }
 
 /** Gives a closed, complete database its final name, so that it is there whole or not at all. */

@@ -165,6 +165,7 @@ export class Journal {
    * `conflict` when there is no such event, or a snapshot stands for more already.
    */
   async snapshot(entry: Entry, through: number): Promise<Result<null, 'conflict'>> {
+    assert(Number.isSafeInteger(through) && through >= 0, 'events have numbers')
     const { key, json } = keyed(entry.kind, entry.id, entry.document)
     const written = await this.#write(key, [json], (position) => {
       if (through > position.last || through < position.through) {
