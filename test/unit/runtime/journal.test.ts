@@ -242,49 +242,73 @@ test('a map whose entries change for ever stays small by itself', async () => {
   journal.close()
 })
 
+interface ModelStream {
+  readonly document: unknown
+  readonly through: number
+  readonly events: readonly number[]
+}
+
+function assertStream(journal: Journal, id: string, wanted: ModelStream, why: string): void {
+  const { document, through } = wanted
+  const page = journal.read('s', id, null, 1_000)
+  assert.deepEqual(journal.get('s', id), document, why)
+  assert.deepEqual(page.snapshot, document === null ? null : { document, through }, why)
+  const events = wanted.events.map((event, at) => ({ seq: through + 1 + at, document: event }))
+  assert.deepEqual(page.events, events, why)
+}
+
+type Model = Map<string, ModelStream>
+type Act = (journal: Journal, model: Model, id: string, step: number) => Promise<void>
+const nothing: ModelStream = { document: null, through: 0, events: [] }
+
+/** What the random walk does, each on the journal and on the model of it. */
+const acts: Readonly<Record<string, Act>> = {
+  append: async (journal, model, id, step) => {
+    const stream = model.get(id) ?? nothing
+    const documents = Array.from({ length: 1 + (step % 4) }, (_, at) => step * 10 + at)
+    const last = stream.through + stream.events.length + documents.length
+    assert.equal(await journal.append('s', id, documents), last)
+    model.set(id, { ...stream, events: [...stream.events, ...documents] })
+  },
+  put: async (journal, model, id, step) => {
+    const { through, events } = model.get(id) ?? nothing
+    await journal.put({ kind: 's', id, document: step })
+    model.set(id, { document: step, through: through + events.length, events: [] })
+  },
+  snapshot: async (journal, model, id, step) => {
+    const stream = model.get(id)
+    if (stream === undefined) return
+    const through = stream.through + (step % (stream.events.length + 1))
+    assert.ok((await journal.snapshot({ kind: 's', id, document: step }, through)).ok)
+    const events = stream.events.slice(through - stream.through)
+    model.set(id, { document: step, through, events })
+  },
+  remove: async (journal, model, id) => {
+    await journal.remove('s', id)
+    model.delete(id)
+  },
+  compact: async (journal) => {
+    await journal.compact()
+  },
+  // Not to the end: what comes next happens in the midst of it, closing the file too.
+  'begin to compact': async (journal) => {
+    journal.compact().catch(() => null)
+  },
+}
+
 test('whatever is written, read, compacted and reopened agrees with a model', async () => {
+  const names = ['append', 'append', 'append', 'put', 'snapshot', 'remove', ...Object.keys(acts)]
   for (const seed of [1, 2, 3, Date.now()]) {
     const path = file()
     const random = seededRandom(seed)
     const pick = (count: number) => Math.floor(random.next() * count)
-    const model = new Map<string, { document: unknown; through: number; events: number[] }>()
+    const model: Model = new Map()
     let journal = new Journal(path)
     for (let step = 0; step < 150; step += 1) {
-      const id = String(pick(6))
-      const stream = model.get(id) ?? { document: null, through: 0, events: [] }
-      const last = stream.through + stream.events.length
-      const action = pick(12)
-      if (action < 5) {
-        const documents = Array.from({ length: 1 + pick(4) }, (_, at) => step * 10 + at)
-        assert.equal(await journal.append('s', id, documents), last + documents.length)
-        model.set(id, { ...stream, events: [...stream.events, ...documents] })
-      } else if (action < 7) {
-        await journal.put({ kind: 's', id, document: step })
-        model.set(id, { document: step, through: last, events: [] })
-      } else if (action === 7 && last > 0) {
-        const through = stream.through + pick(stream.events.length + 1)
-        const made = await journal.snapshot({ kind: 's', id, document: step }, through)
-        assert.ok(made.ok)
-        const events = stream.events.slice(through - stream.through)
-        model.set(id, { document: step, through, events })
-      } else if (action === 8) {
-        await journal.remove('s', id)
-        model.delete(id)
-      } else if (action === 9) {
-        // Not to the end: it is cut short by what comes next.
-        journal.compact().catch(() => null)
-      } else if (action === 10) {
-        await journal.compact()
-      } else if (action === 11) {
-        journal = reopened(journal, path)
-      }
-      for (const [key, { document, through, events }] of model) {
-        const page = journal.read('s', key, null, 1_000)
-        const why = `seed ${seed}, step ${step}, stream ${key}`
-        assert.deepEqual(journal.get('s', key), document, why)
-        if (document !== null) assert.deepEqual(page.snapshot, { document, through }, why)
-        const expected = events.map((event, at) => ({ seq: through + 1 + at, document: event }))
-        assert.deepEqual(page.events, expected, why)
+      await acts[names[pick(names.length)] ?? '']?.(journal, model, String(pick(6)), step)
+      if (pick(10) === 0) journal = reopened(journal, path)
+      for (const [key, wanted] of model) {
+        assertStream(journal, key, wanted, `seed ${seed}, step ${step}, stream ${key}`)
       }
       const documents = [...model.values()].filter(({ document }) => document !== null)
       assert.equal(journal.list('s').length, documents.length)
