@@ -26,6 +26,7 @@ product  nftables            nft
 product  libnftables1        -
 product  iproute2            ip
 product  ca-certificates     -
+product  openssl             openssl
 image    busybox-static      busybox
 image    mtools              mcopy
 image    syslinux            syslinux
@@ -38,6 +39,7 @@ tests    curl                curl
 tests    iputils-ping        ping
 tests    knot-dnsutils       kdig
 tests    openssh-client      ssh
+tests    postgresql          psql
 tests    python3             python3
 tests    tcpdump             tcpdump
 '

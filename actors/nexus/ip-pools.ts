@@ -8,9 +8,10 @@ import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
 import { alreadyExists, badRequest, invalidRequest, notFound, notFoundById } from './errors.ts'
 import { identity, identityView, ipAddress, name, timestamp, updatedIdentity } from './names.ts'
-import { isConflict } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 type Pool = Selectable<Tables['ip_pool']>
 type Range = Selectable<Tables['ip_pool_range']>
@@ -130,7 +131,7 @@ export const ipPoolRoutes = [
       const { services, actor } = call
       await demandFleet(services, actor, powers.admin)
       const row = await poolOf(call)
-      await services.store.transaction().execute(async (store) => {
+      await transact(services, async (store) => {
         const range = await store
           .selectFrom('ip_pool_range')
           .select('id')
@@ -188,7 +189,7 @@ export const ipPoolRoutes = [
         time_created_ms: services.clock.now(),
         time_deleted_ms: null,
       }
-      await services.store.transaction().execute(async (store) => {
+      await transact(services, async (store) => {
         const overlapping = await store
           .selectFrom('ip_pool_range')
           .select('id')
@@ -215,7 +216,7 @@ export const ipPoolRoutes = [
       checkRange(body)
       await demandFleet(services, actor, powers.admin)
       const pool = await poolOf(call)
-      await services.store.transaction().execute(async (store) => {
+      await transact(services, async (store) => {
         const row = await store
           .selectFrom('ip_pool_range')
           .select('id')

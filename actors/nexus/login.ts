@@ -17,6 +17,7 @@ import type { Services } from './context.ts'
 import { badRequest, invalidRequest, notFound, unauthenticated } from './errors.ts'
 import { uuid } from './names.ts'
 import { fits } from '#runtime/schema.ts'
+import { transact } from './store/transact.ts'
 
 const device_s = 300
 /** No vowels, so that no words come out; no letters that look like digits. */
@@ -149,7 +150,7 @@ async function redeem(
   client_id: string,
   device_code: string,
 ): Promise<string | null> {
-  return await services.store.transaction().execute(async (store) => {
+  return await transact(services, async (store) => {
     const found = await store
       .selectFrom('device_auth_request')
       .selectAll()

@@ -10,6 +10,7 @@ import { projectOf } from './lookup.ts'
 import { identity, identityView } from './names.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 type Vpc = Selectable<Tables['vpc']>
 type Located = Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>
@@ -195,7 +196,7 @@ export const vpcRoutes = [
       const vpc = await vpcOf(call, powers.collaborator)
       const { services, body } = call
       refuseOddRules(body.rules, vpc.name)
-      await services.store.transaction().execute(async (store) => {
+      await transact(services, async (store) => {
         await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
         for (const rule of body.rules) {
           const filters = {

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
 import { explain } from '#runtime/result.ts'
 import { checkJournal, salvageJournal } from './rack/journal.ts'
+import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
 import { rackStatus } from './rack/status.ts'
@@ -34,6 +35,11 @@ rack
   .option('--external <address:port>', 'where the API is served')
   .option('--outside <netns>', 'path of the network namespace that stands for the outside')
   .option('--config <file>', 'rack profile to use instead of config/profiles/dev.json')
+  .addOption(
+    new Option('--store <url>', 'sqlite, or postgres://USER@HOST/DATABASE; a new rack has sqlite')
+      // A URL with a password is better kept out of the command line, where everybody may read it.
+      .env('LUGE_STORE'),
+  )
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
@@ -43,6 +49,7 @@ rack
       external: options.external ?? null,
       outside: options.outside ?? null,
       config: options.config ?? null,
+      store: options.store ?? null,
       detach: options.detach === true,
       json: options.json === true,
     })
@@ -66,6 +73,26 @@ rack
   .option('--keep-state', 'keep volumes, journal and store, so that the next up goes on with them')
   .action(async (options: { state: string; keepState?: boolean }) => {
     const result = await rackDown(resolve(options.state), options.keepState === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('certificates')
+  .description('who has a certificate of the rack, until when, and which were revoked')
+  .addOption(stateOption())
+  .option('--json', 'print one line of JSON')
+  .action(async (options: { state: string; json?: boolean }) => {
+    const result = await listCertificates(resolve(options.state), options.json === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('revoke')
+  .description('revoke the certificates of a host; one of the rack gets a new key')
+  .argument('<host>', 'an id that `luge rack certificates` shows')
+  .addOption(stateOption())
+  .action(async (host: string, options: { state: string }) => {
+    const result = await revokeHost(resolve(options.state), host)
     if (!result.ok) throw new Refusal(result.detail)
   })
 
@@ -114,6 +141,7 @@ interface UpFlags {
   readonly external?: string
   readonly outside?: string
   readonly config?: string
+  readonly store?: string
   readonly detach?: boolean
   readonly json?: boolean
 }

@@ -13,7 +13,8 @@ import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
-import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { openStore } from '#actors/nexus/store/open.ts'
+import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -36,8 +37,7 @@ export function readConfig(path: string): NexusConfig {
 }
 
 async function start(config: NexusConfig): Promise<void> {
-  const store = await openStore(config.store, systemClock.now())
-  await plantRack(store, config)
+  const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const { system, links } = makeSystem(config)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
@@ -65,17 +65,19 @@ async function start(config: NexusConfig): Promise<void> {
       addSerialStream(bare, shared)
     },
   })
-  const { wire } = config
-  await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
-  await listen(server, config)
-  log.info('nexus serves', { external: config.external })
   stopOnSignal(async () => {
     await server.close()
     links.close()
     await system.stop()
     await store.destroy()
   })
-  await recoverOnce(sagas, links, config)
+  // Until the store is there, requests are told that the service is unavailable.
+  await listen(server, config)
+  await ready
+  await plantRack(store, config)
+  const { wire } = config
+  await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
+  log.info('nexus serves', { external: config.external })
 }
 
 function makeSystem(config: NexusConfig): { system: System; links: Links } {
@@ -84,9 +86,8 @@ function makeSystem(config: NexusConfig): { system: System; links: Links } {
     clock: systemClock,
     log,
     exports: [nexusProtocol],
-    onCall: (incoming) => {
-      system.serve(incoming)
-    },
+    serve: () => system,
+    security: null,
   })
   const system: System = new System({
     host: config.id,
@@ -117,6 +118,7 @@ async function listen(server: FastifyInstance, config: NexusConfig): Promise<voi
   await server.listen({ host: address, port })
 }
 
+/** The store is one rack's. Throws when it is another's. */
 async function plantRack(store: Store, config: NexusConfig): Promise<void> {
   const now_ms = systemClock.now()
   await store
@@ -124,12 +126,13 @@ async function plantRack(store: Store, config: NexusConfig): Promise<void> {
     .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
-}
-
-/** What a crash cut off goes on as soon as a sled is there to go on with. */
-async function recoverOnce(sagas: Sagas, links: Links, config: NexusConfig): Promise<void> {
-  while (!links.peers.some((host) => config.sleds.includes(host))) await systemClock.sleep(50)
-  await sagas.recover()
+  const other = await store
+    .selectFrom('rack')
+    .select('id')
+    .where('id', '!=', config.rack_id)
+    .executeTakeFirst()
+  if (other === undefined) return
+  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

@@ -8,7 +8,7 @@ import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
-import { ApiError, badRequest, internal, notFound } from '../errors.ts'
+import { ApiError, asApiError, badRequest, internal, notFound } from '../errors.ts'
 import { nameProblem, uuid } from '../names.ts'
 import { fits } from '#runtime/schema.ts'
 import { readBody, readQuery } from './body.ts'
@@ -164,8 +164,7 @@ function sendError(
 
 /** Errors of the HTTP library are the client's; anything else unknown is ours. */
 function toApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error
-  if (!(error instanceof Error) || !('code' in error)) return internal()
+  if (!(error instanceof Error) || !('code' in error)) return asApiError(error)
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return badRequest(`request body exceeded maximum size of ${limits.http_body_bytes_max} bytes`)
   }

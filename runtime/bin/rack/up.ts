@@ -5,11 +5,24 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { wellKnown } from '#config/addressing.ts'
+import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
-import { rackDown } from './down.ts'
+import { ensureCertificates } from './certificates.ts'
+import { rackDown, rackRest } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
-import { home, makePlan, readJson, readPlan, writeFileAtomically, type RackPlan } from './plan.ts'
+import {
+  checkRoom,
+  home,
+  makePlan,
+  readJson,
+  readPlan,
+  unusable,
+  writePlan,
+  type RackPlan,
+} from './plan.ts'
 import { nexusConfigText, sledConfigOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
@@ -24,6 +37,8 @@ export interface UpOptions {
   readonly outside: string | null
   /** Path of a rack profile; null: development's. */
   readonly config: string | null
+  /** `sqlite` or `postgres://…`; null: what the rack has, SQLite when it is new. */
+  readonly store: string | null
   readonly detach: boolean
   readonly json: boolean
 }
@@ -31,6 +46,8 @@ type Refused = Result<null, string>
 
 /** Brings the rack up, prints how to reach it, and unless detached stays until told to stop. */
 export async function rackUp(options: UpOptions): Promise<Refused> {
+  // The command line may hold the store's password; ps shows the title instead.
+  process.title = 'luge rack up'
   const found = readPlan(options.state)
   if (!found.ok) return found
   const planned = found.value === null ? await newPlan(options) : samePlan(found.value, options)
@@ -38,23 +55,28 @@ export async function rackUp(options: UpOptions): Promise<Refused> {
   const plan = planned.value
   const isNew = found.value === null
 
-  const written = writeConfigs(options.state, plan)
-  if (!written.ok) return written
   const [first] = plan.sleds
   if (first === undefined) return err('invalid_file', 'the plan has no sled')
   const sled = sledState(options.state, first.number)
 
-  const started = await ensureSupervisor(sled)
-  if (!started.ok) {
+  const ranBefore = findSupervisor(sled) !== null
+  const serves = await bringUp(options.state, plan, sled)
+  if (!serves.ok && ranBefore) return serves
+  if (!serves.ok) {
     // A rack that never served leaves nothing; one that did keeps its state for the next try.
-    await rackDown(options.state, !isNew)
-    return started
+    const down = isNew ? await rackDown(options.state, false) : await rackRest(options.state, plan)
+    return down.ok ? serves : err(serves.error, `${serves.detail}; and ${down.detail}`)
   }
-  const served = await waitServed(plan.profile)
-  if (!served.ok) return served
   announce(options, plan)
   if (options.detach) return ok(null)
   return await keepUp(options.state, sled)
+}
+
+async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Refused> {
+  const written = await writeConfigs(state, plan)
+  if (!written.ok) return written
+  const started = await ensureSupervisor(sled)
+  return started.ok ? await waitServed(plan.profile) : started
 }
 
 async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
@@ -62,11 +84,28 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!read.ok) return read
   const profile = withOverrides(read.value, options)
   if (!profile.ok) return profile
+  const store = storeOf(options.store)
+  if (!store.ok) return store
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
-  return await makePlan(options.state, { platform: choice.value.platform, profile: profile.value })
+  const { platform } = choice.value
+  return await makePlan(options.state, { platform, profile: profile.value, store: store.value })
 }
+
+/** The URL of a store that is not SQLite's file; null for that. */
+function storeOf(given: string | null): Result<string | null, 'invalid_option'> {
+  if (given === null || given === 'sqlite') return ok(null)
+  try {
+    if (readStoreUrl(given).dialect === 'postgres') return ok(given)
+    return err('invalid_option', '--store: SQLite is always in the state directory: say sqlite')
+  } catch (error) {
+    return err('invalid_option', `--store: ${explain(error)}`)
+  }
+}
+
+const shownStore = (store: string | null) =>
+  store === null ? 'sqlite' : shownUrl(readStoreUrl(store))
 
 /** A rack is what it was planned to be; asking for something else is refused by name. */
 function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
@@ -82,7 +121,15 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
   if (options.external !== null && options.external !== hostPort(address, port)) {
     return refuse('external address', hostPort(address, port))
   }
-  return ok(plan)
+  if (options.store === null) return ok(plan)
+  const store = storeOf(options.store)
+  if (!store.ok) return store
+  const known = plan.store ?? null
+  if (shownStore(store.value) !== shownStore(known)) return refuse('store', shownStore(known))
+  // The same database; its password may be a new one.
+  return store.value === known
+    ? ok(plan)
+    : writePlan(options.state, { ...plan, store: store.value })
 }
 
 function withOverrides(profile: RackProfile, options: UpOptions): Result<RackProfile, string> {
@@ -105,7 +152,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
 }
 
-function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusable'> {
+async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null, string>> {
   try {
     for (const { number } of plan.sleds) {
       const sled = sledState(state, number)
@@ -115,15 +162,17 @@ function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusab
     }
     mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
     writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
-    return ok(null)
+    return await ensureCertificates(state, plan, systemClock.now())
   } catch (cause) {
-    return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
+    return unusable(state, cause)
   }
 }
 
 /** A supervisor that already runs is left alone. */
 async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
   if (findSupervisor(sled) !== null) return ok(null)
+  const room = checkRoom(sled)
+  if (!room.ok) return room
   const child = startSupervisor(sled)
   const ready = await waitReady(child, sled, ready_ms_max)
   child.unref()

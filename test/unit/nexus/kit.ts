@@ -16,7 +16,8 @@ import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
-import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { openStore } from '#actors/nexus/store/open.ts'
+import type { Store } from '#actors/nexus/store/schema.ts'
 import { vnic } from '#actors/vnic.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
@@ -24,7 +25,9 @@ import { simVmm } from '#native/sim/vmm.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
+import { hostFiles } from '#runtime/tls/files.ts'
 import { World } from '#test/kit/world.ts'
+import { newStore, statements } from './stores.ts'
 
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
@@ -35,9 +38,10 @@ const config: NexusConfig = {
   id: '99999999-9999-4999-8999-999999999999',
   rack_id: '88888888-8888-4888-8888-888888888888',
   development: true,
-  store: ':memory:',
+  store: 'sqlite::memory:',
   external: { address: '127.0.0.1', port: 0 },
   wire: { path: 'unused' },
+  tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
   sleds: [sled_id],
   dns_address: 'fd00:1122:3344:1::1',
@@ -82,8 +86,18 @@ export class TestNexus {
     })
   }
 
-  static async start(crash: CrashPoint = () => undefined): Promise<TestNexus> {
-    return new TestNexus(await openStore(':memory:', systemClock.now()), crash)
+  /** On a store of its own unless `url` names one. */
+  static async start(
+    crash: CrashPoint = () => undefined,
+    url: string | null = null,
+  ): Promise<TestNexus> {
+    const { store, ready } = openStore({
+      url: url ?? (await newStore()),
+      clock: systemClock,
+      log: memoryLog(),
+    })
+    await ready
+    return new TestNexus(store, crash)
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
@@ -94,7 +108,7 @@ export class TestNexus {
     sagas.register(instanceCreateSaga)
     const services: Services = {
       config,
-      store: this.store,
+      store: this.store.withPlugin(statements.plugin),
       clock: systemClock,
       random: systemRandom,
       log,
