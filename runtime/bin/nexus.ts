@@ -87,9 +87,8 @@ function makeSystem(config: NexusConfig): { system: System; links: Links } {
     clock: systemClock,
     log,
     exports: [nexusProtocol],
-    onCall: (incoming) => {
-      system.serve(incoming)
-    },
+    serve: () => system,
+    security: null,
   })
   const system: System = new System({
     host: config.id,

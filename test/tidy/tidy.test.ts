@@ -17,6 +17,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^(test|bench|tools)\//, /./],
   [/^runtime\/bin\//, /./],
   [/^runtime\/result\.ts$/, /^node:util$/],
+  [/^runtime\/cluster\//, /^#runtime\/|^#config\/|^node:|^(kysely|pg)$/],
   [
     /^runtime\//,
     /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet)$/,
@@ -35,7 +36,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
     /^actors\//,
     /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path)$|^(typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],
-  [/^native\/.*\.sys\.ts$/, /^koffi$|^#native\/|^#runtime\/result\.ts$|^node:/],
+  [/^native\/.*\.sys\.ts$/, /^koffi$|^#native\/|^#runtime\/(result|thread\/bell)\.ts$|^node:/],
   [/^native\/platform\//, /^#runtime\/|^#actors\/.*\.protocol\.ts$/],
   [
     /^native\//,
