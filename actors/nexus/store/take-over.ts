@@ -12,8 +12,9 @@ export async function takeOver(
   await db.transaction().execute(async (tx) => {
     const [version] = (await sql<{ user_version: number }>`pragma user_version`.execute(tx)).rows
     if (version?.user_version !== 1) return
-    for (const name of await namesOf(tx, 'index'))
+    for (const name of await namesOf(tx, 'index')) {
       await sql`drop index ${sql.ref(name)}`.execute(tx)
+    }
     const tables = await namesOf(tx, 'table')
     for (const name of tables) {
       await sql`alter table ${sql.ref(name)} rename to ${sql.ref(`old_${name}`)}`.execute(tx)

@@ -198,8 +198,9 @@ test('a SQLite file of before there were numbered migrations goes on with all it
   const place = readStoreUrl(url)
   assert.equal(place.dialect, 'sqlite')
   const file = new Database(place.dialect === 'sqlite' ? place.path : '')
-  for (const path of [join(versions, 'before.sql'), rowsOf(1)])
+  for (const path of [join(versions, 'before.sql'), rowsOf(1)]) {
     file.exec(readFileSync(path, 'utf8'))
+  }
   file.close()
   await assertUsable(url)
   await assertUsableAgain(url)

@@ -40,6 +40,39 @@ const instance = (id: string) => ({
 const failsAs = (failure: string) => (error: unknown) =>
   error instanceof StoreError && error.failure === failure
 
+/** Looks whether there is one, and makes one when there is none: a write skew, by many at once. */
+const makeFirst = async (tx: StoreTransaction) => {
+  const found = await tx
+    .selectFrom('organization')
+    .select('id')
+    .where('silo_id', '=', 'skew')
+    .execute()
+  if (found.length > 0) return 'found'
+  await tx
+    .insertInto('organization')
+    .values(organization(`o${systemRandom.uuid()}`, 'skew'))
+    .execute()
+  return 'made'
+}
+
+const increment = async (tx: StoreTransaction) => {
+  const { gen } = await tx
+    .selectFrom('instance')
+    .select('gen')
+    .where('id', '=', 'counted')
+    .executeTakeFirstOrThrow()
+  assert.ok(await moveOn(tx, 'instance', { id: 'counted', gen }, { run_state: 'running' }))
+}
+
+const writeAndThrow = async (tx: StoreTransaction) => {
+  await tx.insertInto('organization').values(organization('half', 'thrown')).execute()
+  throw new RangeError('as asked')
+}
+
+const write = async (tx: StoreTransaction) => {
+  await tx.insertInto('organization').values(organization('waited')).execute()
+}
+
 for (const dialect of dialects) {
   describe(`on ${dialect}`, () => {
     let url = ''
@@ -57,20 +90,6 @@ for (const dialect of dialects) {
     })
 
     test('what a transaction has seen still holds when it commits', async () => {
-      // Each looks whether there is one, and makes one when there is none: a write skew.
-      const makeFirst = async (tx: StoreTransaction) => {
-        const found = await tx
-          .selectFrom('organization')
-          .select('id')
-          .where('silo_id', '=', 'skew')
-          .execute()
-        if (found.length > 0) return 'found'
-        await tx
-          .insertInto('organization')
-          .values(organization(`o${systemRandom.uuid()}`, 'skew'))
-          .execute()
-        return 'made'
-      }
       const all = await Promise.all(
         Array.from({ length: 12 }, async () => await transact(means(), makeFirst)),
       )
@@ -80,14 +99,6 @@ for (const dialect of dialects) {
 
     test('counting up by many at once loses nothing', async () => {
       await store.insertInto('instance').values(instance('counted')).execute()
-      const increment = async (tx: StoreTransaction) => {
-        const { gen } = await tx
-          .selectFrom('instance')
-          .select('gen')
-          .where('id', '=', 'counted')
-          .executeTakeFirstOrThrow()
-        assert.ok(await moveOn(tx, 'instance', { id: 'counted', gen }, { run_state: 'running' }))
-      }
       await Promise.all(
         Array.from({ length: 8 }, async () => {
           await transact(means(), increment)
@@ -130,11 +141,7 @@ for (const dialect of dialects) {
     })
 
     test('what throws leaves nothing, whatever it had written', async () => {
-      const work = async (tx: StoreTransaction) => {
-        await tx.insertInto('organization').values(organization('half', 'thrown')).execute()
-        throw new RangeError('as asked')
-      }
-      await assert.rejects(transact(means(), work), RangeError)
+      await assert.rejects(transact(means(), writeAndThrow), RangeError)
       assert.equal(await count('thrown'), 0)
     })
 
@@ -231,9 +238,6 @@ test('a SQLite file that another process holds is waited for, and given up in th
   const url = await emptyDatabase('sqlite')
   const store = await readyStore(url)
   const other = new Database(url.slice('sqlite:'.length))
-  const write = async (tx: StoreTransaction) => {
-    await tx.insertInto('organization').values(organization('waited')).execute()
-  }
   let pauses = 0
   const clock: Clock = {
     ...systemClock,
