@@ -28,6 +28,13 @@ export const limits = {
   /** How long a member must have made no progress before others end its session. */
   cluster_silence_ms_min: 6_000,
   cluster_name_bytes_max: 512,
+  // TLS between hosts.
+  tls_handshake_ms_max: 3_000,
+  tls_waiting_max: 64,
+  tls_file_bytes_max: 256 * 1024,
+  /** Between two looks at the files of certificates. */
+  tls_reload_ms: 5_000,
+  tls_refusals_log_ms: 1_000,
 
   // HTTP.
   http_body_bytes_max: 1_048_576,
@@ -42,6 +49,8 @@ export const limits = {
   size_step_bytes: 1024 ** 3,
 
   // Work on the sled.
+  /** What must be free on the disk of a rack's state for its supervisor to be started. */
+  state_free_bytes_min: 32 * 1024 ** 2,
   image_fetch_ms_max: 120_000,
   image_probe_ms_max: 5_000,
   disk_ensure_ms_max: 180_000,
@@ -91,7 +100,6 @@ assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fit
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
-assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')
 assert(
   limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,
   'two lost renewals in a row stop nobody',
@@ -100,3 +108,4 @@ assert(
   limits.cluster_silence_ms_min >= 1.25 * limits.cluster_trust_ms_max,
   'a member stops trusting its session well before others end it',
 )
+assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')

@@ -5,6 +5,8 @@ import { badRequest } from '../errors.ts'
 
 interface Problem {
   readonly keyword: string
+  /** Where in the schema; alternatives are numbered there. */
+  readonly schemaPath: string
   readonly instancePath: string
   readonly message: string
   readonly params: object
@@ -53,13 +55,44 @@ export function readQuery(schema: TSchema, value: unknown): unknown {
   throw badRequest(`unable to parse query string: ${describe(problem, value, null)}`)
 }
 
-/** The most telling problem: one inside an alternative says more than "no alternative fits". */
+/** The most telling problem: one inside the alternative that is meant says more than "none fits". */
 function firstProblem(schema: TSchema, value: unknown): Problem | null {
   const checker = checkerOf(schema)
   if (checker.Check(value)) return null
   const problems = checker.Errors(value)
-  const telling = problems.filter(({ keyword }) => keyword !== 'anyOf' && keyword !== 'const')
-  return telling.find(({ keyword }) => keyword === '~refine') ?? telling[0] ?? problems[0] ?? null
+  const meant = problems.filter((problem) => !isOfAnotherVariant(problem, problems))
+  const telling = meant.filter(({ keyword }) => keyword !== 'anyOf' && keyword !== 'const')
+  const refined = telling.find(({ keyword }) => keyword === '~refine') ?? telling[0]
+  if (refined !== undefined) return refined
+  const constant = meant.find(({ keyword }) => keyword === 'const')
+  const tag = problems.find(isTag)
+  return allowing(problems, constant ?? tag ?? problems[0] ?? null)
+}
+
+const tagPath = '/properties/type'
+const isTag = ({ keyword, schemaPath }: Problem) =>
+  keyword === 'const' && schemaPath.endsWith(tagPath)
+
+/** Whether a problem is of an alternative whose `type` is another than the value's. */
+function isOfAnotherVariant(problem: Problem, all: readonly Problem[]): boolean {
+  return all.some(
+    (other) =>
+      isTag(other) &&
+      `${problem.schemaPath}/`.startsWith(`${other.schemaPath.slice(0, -tagPath.length)}/`),
+  )
+}
+
+/** Of a value that must be one of several constants: all of them. */
+function allowing(all: readonly Problem[], problem: Problem | null): Problem | null {
+  if (problem?.keyword !== 'const') return problem
+  const values = all
+    .filter(
+      ({ keyword, instancePath }) => keyword === 'const' && instancePath === problem.instancePath,
+    )
+    .flatMap(({ params }) => Object.values(params) as unknown[])
+  const shown = [...new Set(values)].map((value) => `\`${String(value)}\``)
+  const message = shown.length > 1 ? `one of ${shown.join(', ')}` : (shown[0] ?? '')
+  return { ...problem, message }
 }
 
 function describe(problem: Problem, value: unknown, text: string | null): string {
@@ -80,6 +113,10 @@ function wordsFor(problem: Problem, value: unknown): string {
     }
     case 'type':
       return `invalid type: ${kindOf(value)}, expected ${problem.message.replace('must be ', '')}${inField(field)}`
+    case 'const':
+      return typeof value === 'string'
+        ? `unknown variant \`${value.slice(0, 64)}\`, expected ${problem.message}`
+        : `invalid value: ${kindOf(value)}, expected ${problem.message}${inField(field)}`
     default:
       return `invalid value: ${kindOf(value)}: ${problem.message}${inField(field)}`
   }
