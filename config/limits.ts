@@ -94,7 +94,7 @@ export const limits = {
   store_busy_ms_max: 1_000,
   /** How often what other transactions were in the way of is run, and the pause between. */
   store_statement_tries_max: 5,
-  store_tries_max: 12,
+  store_tries_max: 24,
   store_retry_ms_min: 2,
   store_retry_ms_max: 500,
   /** Between two attempts to reach a database that is not there when Nexus starts. */
