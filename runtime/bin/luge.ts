@@ -1,6 +1,8 @@
 /** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
 import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
+import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
@@ -86,6 +88,13 @@ luge
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)
     if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('openapi')
+  .description('print the OpenAPI document of the API')
+  .action(() => {
+    process.stdout.write(`${JSON.stringify(documentOf(routes), null, 2)}\n`)
   })
 
 interface UpFlags {

@@ -2,23 +2,26 @@
  * The HTTP face: turns requests into calls of declared routes and errors into their bodies. What is
  * parsed comes first (path, query, body), who asks second, the operation last.
  */
+import assert from 'node:assert/strict'
 import websocket from '@fastify/websocket'
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
-import { ApiError, badRequest, internal, notFound } from '../errors.ts'
-import { nameProblem, uuid } from '../names.ts'
-import { fits } from '#runtime/schema.ts'
-import { readBody, readQuery } from './body.ts'
-import type { Route } from './route.ts'
+import { ApiError, badRequest, internal } from '../errors.ts'
+import type { Operation } from './contract/operation.ts'
+import { documentOf } from './openapi.ts'
+import { readPage } from './pagination.ts'
+import { readBody, readPath, readQuery } from './read.ts'
+import { Reply, type Route, type Stream } from './route.ts'
+
+/** RFC 6455 §7.4.1: the server cannot go on. */
+const websocketGoing = 1011
 
 export interface ServerOptions {
   readonly services: Services
   readonly routes: readonly Route[]
-  /** Adds what is not a plain request and reply: logins, websockets. */
-  readonly extend: (server: FastifyInstance, services: Services) => void
 }
 
 /** The server, not listening yet. */
@@ -52,7 +55,7 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   // A plugin of its own: it is loaded when the websocket one is there.
   void server.register(async (scope) => {
     for (const route of routes) addRoute(scope, services, route)
-    options.extend(scope, services)
+    addDocument(scope, routes)
   })
   return server
 }
@@ -76,63 +79,103 @@ function unknownRoute(routes: readonly Route[], request: FastifyRequest): ApiErr
     : new ApiError(404, null, 'Not Found')
 }
 
-const formOf = ({ path }: Route) => new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+const formOf = ({ operation }: Route) =>
+  new RegExp(`^${operation.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+
+/** The document is of the operations that are there, and for everybody to read. */
+function addDocument(server: FastifyInstance, routes: readonly Route[]): void {
+  const text = JSON.stringify(documentOf(routes), null, 2)
+  server.get('/openapi.json', async (_request, reply) => {
+    await reply.header('content-type', 'application/json').send(text)
+  })
+}
 
 function addRoute(server: FastifyInstance, services: Services, route: Route): void {
+  const { operation } = route
+  const url = operation.path.replaceAll(/\{([^}]+)\}/g, ':$1')
+  if (operation.reply === 'websocket') {
+    addStream(server, services, route, url)
+    return
+  }
   server.route({
-    method: route.method,
-    url: route.path.replaceAll(/\{([^}]+)\}/g, ':$1'),
+    method: operation.method,
+    url,
     handler: async (request, reply) => {
-      const path = readPath(request.params)
-      const query = route.query === null ? null : readQuery(route.query, request.query)
-      const body =
-        route.body === null
-          ? null
-          : readBody(route.body, request.headers['content-type'] ?? null, bytesOf(request.body))
-      const actor = await authenticate(services, credentialsOf(request))
-      const gone = new AbortController()
-      request.raw.once('close', () => {
-        if (!reply.sent) gone.abort(new Error('the client hung up'))
-      })
-      const call = { services, actor, path, query, body, signal: gone.signal }
-      // The schemas of this very route have been checked above.
-      const result = await route.handle(call as Parameters<Route['handle']>[0])
-      await send(reply, route.status, result)
+      await send(reply, operation, await run(services, route, request))
     },
   })
 }
 
-export const credentialsOf = (request: FastifyRequest) => ({
-  authorization: request.headers.authorization ?? null,
-  cookie: request.headers.cookie ?? null,
-})
-
-export const bytesOf = (body: unknown): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0))
-
-async function send(reply: FastifyReply, status: number, result: unknown): Promise<void> {
-  void reply.status(status)
-  if (status === 204) await reply.send()
-  else await reply.header('content-type', 'application/json').send(JSON.stringify(result))
+/** Whoever may not watch learns so by HTTP, before the connection is upgraded. */
+function addStream(server: FastifyInstance, services: Services, route: Route, url: string): void {
+  const opened = new WeakMap<object, Stream>()
+  server.route({
+    method: 'GET',
+    url,
+    preHandler: async (request) => {
+      const stream = await run(services, route, request)
+      if (!request.ws) throw badRequest('expected a websocket upgrade request')
+      opened.set(request, stream as Stream)
+    },
+    handler: async () => undefined,
+    wsHandler: (socket, request) => {
+      opened
+        .get(request)?.(socket)
+        .catch((error: unknown) => {
+          services.log.warn('a stream ended', { operation: route.id, why: explain(error) })
+          socket.close(websocketGoing, 'the stream failed')
+        })
+    },
+  })
 }
 
-const uuidProblem = (text: string) =>
-  fits(uuid, text) ? null : `UUID parsing failed: invalid value "${String(text).slice(0, 64)}"`
+/** Reads, authenticates, acts. */
+async function run(services: Services, route: Route, request: FastifyRequest): Promise<unknown> {
+  const { operation } = route
+  const header = headerOf(request)
+  const path = readPath(operation, request.params)
+  const query = readQuery(operation.query, request.originalUrl.split('?').slice(1).join('?'))
+  const page = operation.page === null ? null : readPage(operation.page, query)
+  const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+  const body = readBody(operation, header('content-type'), bytes)
+  const credentials = { authorization: header('authorization'), cookie: header('cookie') }
+  const actor = operation.access === 'user' ? await authenticate(services, credentials) : null
+  const gone = new AbortController()
+  request.raw.once('close', () => {
+    if (request.raw.socket.destroyed) gone.abort(new Error('the client hung up'))
+  })
+  const call = {
+    services,
+    actor,
+    path: (name: string) => {
+      const part = path.get(name)
+      assert(part !== undefined, `${operation.path} has no part ${name}`)
+      return part
+    },
+    header,
+    scheme: request.protocol === 'https' ? 'https' : 'http',
+    query,
+    page,
+    body,
+    signal: gone.signal,
+  }
+  // The schemas of this very operation have been checked above.
+  return await route.handle(call as unknown as Parameters<Route['handle']>[0])
+}
 
-/** Access to the path's parts, each checked by its kind. */
-export function readPath(params: unknown): (name: string) => string {
-  const parts = new Map<string, string>()
-  if (typeof params === 'object' && params !== null) {
-    for (const [key, value] of Object.entries(params)) parts.set(key, String(value))
+const headerOf = (request: FastifyRequest) => (name: string) => {
+  const value = request.headers[name]
+  return Array.isArray(value) ? (value[0] ?? null) : (value ?? null)
+}
+
+async function send(reply: FastifyReply, operation: Operation, result: unknown): Promise<void> {
+  if (result instanceof Reply) {
+    await reply.status(result.status).headers(result.headers).send(result.body)
+    return
   }
-  for (const [key, value] of parts) {
-    const problem = key.endsWith('id') ? uuidProblem(value) : nameProblem(value)
-    if (problem !== null) throw badRequest(`bad parameter in URL path: ${problem}`)
-  }
-  return (name) => {
-    const value = parts.get(name)
-    if (value === undefined) throw notFound('path parameter', name)
-    return value
-  }
+  void reply.status(operation.status)
+  if (operation.reply === 'nothing') await reply.send()
+  else await reply.header('content-type', 'application/json').send(JSON.stringify(result))
 }
 
 function sendError(

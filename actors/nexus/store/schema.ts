@@ -2,6 +2,15 @@
  * The store's tables as kysely sees them. Times are milliseconds since the epoch, booleans 0 or 1,
  * documents JSON text: what SQLite, PostgreSQL and CockroachDB can all hold.
  */
+import type { Static } from 'typebox'
+import type { diskState } from '../api/contract/disks.ts'
+import type { instanceState } from '../api/contract/instances.ts'
+import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
+
+type DiskState = Static<typeof diskState>['state']
+type InstanceState = Static<typeof instanceState>
+type RouteKind = Static<typeof routerRouteKind>
+type Rule = Static<typeof vpcFirewallRule>
 
 /** Soft-deleted rows keep their name out of the way of new ones. */
 interface Named {
@@ -61,14 +70,19 @@ export interface Tables {
   }
   vpc_subnet: Named & { vpc_id: string; ipv4_block: string; ipv6_block: string }
   vpc_router: Named & { vpc_id: string; kind: 'system' | 'custom' }
-  router_route: Named & { vpc_router_id: string; kind: string; target: string; destination: string }
+  router_route: Named & {
+    vpc_router_id: string
+    kind: RouteKind
+    target: string
+    destination: string
+  }
   vpc_firewall_rule: Named & {
     vpc_id: string
-    status: string
-    direction: string
+    status: Rule['status']
+    direction: Rule['direction']
     targets: string
     filters: string
-    action: string
+    action: Rule['action']
     priority: number
   }
   ip_pool: Named & { project_id: string | null; rack_id: string | null }
@@ -111,7 +125,7 @@ export interface Tables {
     size_bytes: number
     block_size: number
     source: string | null
-    state: string
+    state: DiskState
     attach_instance_id: string | null
     slot: number | null
   }
@@ -124,7 +138,7 @@ export interface Tables {
     hostname: string
     user_data: string
     public_keys: string
-    run_state: string
+    run_state: InstanceState
     time_run_state_updated_ms: number
     gen: number
     /** What was asked for and not yet taken by the sled. */
