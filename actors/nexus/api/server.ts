@@ -4,35 +4,52 @@
  */
 import assert from 'node:assert/strict'
 import websocket from '@fastify/websocket'
-import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
-import { ApiError, badRequest, internal } from '../errors.ts'
-import type { Operation } from './contract/operation.ts'
+import { ApiError, badRequest } from '../errors.ts'
 import { documentOf } from './openapi.ts'
 import { readPage } from './pagination.ts'
 import { readBody, readPath, readQuery } from './read.ts'
-import { Reply, type Route, type Stream } from './route.ts'
+import { refuseConnection, send, sendError } from './respond.ts'
+import type { Route, Stream } from './route.ts'
 
+const documentPath = '/openapi.json'
+/** How often connections are looked at for requests that take too long. */
+const connections_look_ms = 10_000
 /** RFC 6455 §7.4.1: the server cannot go on. */
 const websocketGoing = 1011
 
 export interface ServerOptions {
   readonly services: Services
   readonly routes: readonly Route[]
+  /** How long a client may take to send a request. */
+  readonly request_ms_max?: number
 }
 
 /** The server, not listening yet. */
 export function makeServer(options: ServerOptions): FastifyInstance {
-  const { services, routes } = options
+  const { services, routes, request_ms_max = limits.http_request_ms_max } = options
   const server = fastify({
     bodyLimit: limits.http_body_bytes_max,
-    requestTimeout: limits.http_request_ms_max,
+    requestTimeout: request_ms_max,
+    http: {
+      maxHeaderSize: limits.http_headers_bytes_max,
+      headersTimeout: request_ms_max,
+      connectionsCheckingInterval: Math.min(request_ms_max / 2, connections_look_ms),
+    },
+    exposeHeadRoutes: false,
+    clientErrorHandler: (error, socket) => {
+      refuseConnection(services, error, socket)
+    },
+    frameworkErrors: (error, request, reply) => {
+      sendError(services, request, reply, error)
+    },
     genReqId: () => services.random.uuid(),
     rewriteUrl: (request) => tidyUrl(request.url ?? '/'),
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: limits.http_headers_bytes_max },
     forceCloseConnections: true,
   })
   void server.register(websocket, {
@@ -49,8 +66,9 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
   })
+  const paths = [...routes.map(({ operation }) => operation.path), documentPath].map(formOf)
   server.setNotFoundHandler((request, reply) => {
-    sendError(services, request, reply, unknownRoute(routes, request))
+    sendError(services, request, reply, unknownRoute(paths, request))
   })
   // A plugin of its own: it is loaded when the websocket one is there.
   void server.register(async (scope) => {
@@ -71,21 +89,20 @@ const hasDotSegment = (url: string) =>
   (url.split('?')[0] ?? '').split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))
 
 /** A path that is served under another method is 405; any other is 404. */
-function unknownRoute(routes: readonly Route[], request: FastifyRequest): ApiError {
+function unknownRoute(paths: readonly RegExp[], request: FastifyRequest): ApiError {
   const [path = ''] = request.url.split('?')
-  const isKnown = routes.some((route) => formOf(route).test(path))
+  const isKnown = paths.some((known) => known.test(path))
   return isKnown
     ? new ApiError(405, null, 'Method Not Allowed')
     : new ApiError(404, null, 'Not Found')
 }
 
-const formOf = ({ operation }: Route) =>
-  new RegExp(`^${operation.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+const formOf = (path: string) => new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
 
 /** The document is of the operations that are there, and for everybody to read. */
 function addDocument(server: FastifyInstance, routes: readonly Route[]): void {
   const text = JSON.stringify(documentOf(routes), null, 2)
-  server.get('/openapi.json', async (_request, reply) => {
+  server.get(documentPath, async (_request, reply) => {
     await reply.header('content-type', 'application/json').send(text)
   })
 }
@@ -166,52 +183,4 @@ async function run(services: Services, route: Route, request: FastifyRequest): P
 const headerOf = (request: FastifyRequest) => (name: string) => {
   const value = request.headers[name]
   return Array.isArray(value) ? (value[0] ?? null) : (value ?? null)
-}
-
-async function send(reply: FastifyReply, operation: Operation, result: unknown): Promise<void> {
-  if (result instanceof Reply) {
-    await reply.status(result.status).headers(result.headers).send(result.body)
-    return
-  }
-  void reply.status(operation.status)
-  if (operation.reply === 'nothing') await reply.send()
-  else await reply.header('content-type', 'application/json').send(JSON.stringify(result))
-}
-
-function sendError(
-  services: Services,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  error: unknown,
-): void {
-  const known = toApiError(error)
-  if (known.status >= 500) {
-    services.log.error('request failed', {
-      request_id: request.id,
-      method: request.method,
-      path: request.url.split('?')[0],
-      why: explain(error),
-    })
-  }
-  const body = {
-    request_id: request.id,
-    ...(known.error_code === null ? {} : { error_code: known.error_code }),
-    message: known.message,
-  }
-  void reply
-    .status(known.status)
-    .header('content-type', 'application/json')
-    .header('x-request-id', request.id)
-    .send(JSON.stringify(body, null, 2))
-}
-
-/** Errors of the HTTP library are the client's; anything else unknown is ours. */
-function toApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error
-  if (!(error instanceof Error) || !('code' in error)) return internal()
-  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-    return badRequest(`request body exceeded maximum size of ${limits.http_body_bytes_max} bytes`)
-  }
-  const status = 'statusCode' in error ? Number(error.statusCode) : 500
-  return status >= 400 && status < 500 ? badRequest(error.message) : internal()
 }
