@@ -130,9 +130,8 @@ function makeLinked(host: string) {
     clock: systemClock,
     log: memoryLog(),
     exports: [echoProtocol],
-    onCall: (incoming) => {
-      system.serve(incoming)
-    },
+    serve: () => system,
+    security: null,
     onPeer: () => {
       up?.()
     },

@@ -5,13 +5,29 @@ export const limits = {
   // Messages and links.
   frame_bytes_max: 4 * 1024 * 1024,
   mailbox_default_max: 256,
-  link_inflight_max: 4096,
+  link_inflight_max: 16_384,
+  link_bindings_max: 262_144,
+  link_watches_max: 65_536,
+  /** Connections whose other end has not said yet who it is. */
+  link_strangers_max: 64,
+  /** When a ring between threads was full: how long until the next try. */
+  ring_retry_ms: 1,
+  /** Actors that messages have made, in one thread. */
+  actors_max: 2_000_000,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
   link_connect_ms: 2_000,
   link_retry_ms_min: 50,
   link_retry_ms_max: 2_000,
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
+
+  // The cluster (runtime/cluster/timing.ts says why these three keep it safe).
+  cluster_heartbeat_ms: 1_000,
+  /** How long a member trusts its session after it sent a renewal that was granted. */
+  cluster_trust_ms_max: 4_000,
+  /** How long a member must have made no progress before others end its session. */
+  cluster_silence_ms_min: 6_000,
+  cluster_name_bytes_max: 512,
 
   // HTTP.
   http_body_bytes_max: 1_048_576,
@@ -45,6 +61,23 @@ export const limits = {
   serial_write_bytes_max: 64 * 1024,
   serial_follow_ms_max: 20_000,
 
+  // The store, per member.
+  store_connections_max: 16,
+  store_connect_ms_max: 5_000,
+  /** A statement that takes longer is cancelled by the database; the answer is waited for longer. */
+  store_statement_ms_max: 20_000,
+  store_answer_ms_max: 30_000,
+  store_prepared_max: 1_000,
+  /** How long SQLite waits, with the whole process, for another process to let go of the file. */
+  store_busy_ms_max: 1_000,
+  /** How often what other transactions were in the way of is run, and the pause between. */
+  store_statement_tries_max: 5,
+  store_tries_max: 12,
+  store_retry_ms_min: 2,
+  store_retry_ms_max: 500,
+  /** Between two attempts to reach a database that is not there when Nexus starts. */
+  store_wait_ms: 1_000,
+
   // The `oxide` command.
   cli_connect_ms_max: 10_000,
   cli_answer_bytes_max: 64 * 1024 * 1024,
@@ -59,3 +92,12 @@ assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fit
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
+assert(
+  limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,
+  'two lost renewals in a row stop nobody',
+)
+assert(
+  limits.cluster_silence_ms_min >= 1.25 * limits.cluster_trust_ms_max,
+  'a member stops trusting its session well before others end it',
+)
+assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')

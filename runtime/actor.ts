@@ -16,15 +16,28 @@ export interface CallOptions {
 
 /** A typed way to an actor in this thread, another thread or another host: the same everywhere. */
 export interface Ref<P extends Protocol> {
+  /** Sends a message and waits for its answer. */
   readonly call: <K extends Name<P>>(
     name: K,
     request: Request<P, K>,
     options: CallOptions,
   ) => Promise<Result<Reply<P, K>, Failure<P, K> | DeliveryFailure>>
+  /** Sends a message and waits for nothing. What cannot be delivered is a dead letter. */
+  readonly cast: <K extends Name<P>>(name: K, request: Request<P, K>) => void
 }
 
 /** Makes refs. `host` null means this host; an actor's full name is `protocol.name/id`. */
 export type RefMaker = <P extends Protocol>(protocol: P, id: string, host?: string | null) => Ref<P>
+
+/** Why an actor that was watched is there no more. */
+export interface Down {
+  /**
+   * `absent`: it was not there. `ended`: by itself. `stopped`: by its supervisor. `crashed`: it or its
+   * thread. `unreachable`: the link to its host broke, and nobody knows.
+   */
+  readonly reason: 'absent' | 'ended' | 'stopped' | 'crashed' | 'unreachable'
+  readonly detail: string
+}
 
 /** What a handler is given besides its state: services as arguments, never globals. */
 export interface Context<D, P extends Protocol = Protocol> {
@@ -32,8 +45,10 @@ export interface Context<D, P extends Protocol = Protocol> {
   readonly id: string
   /** Aborted when the caller cancels, an urgent message arrives or the actor is stopped. */
   readonly signal: AbortSignal
-  /** When the caller stops waiting, in clock milliseconds. */
+  /** When the caller stops waiting, in the clock's monotonic milliseconds. */
   readonly deadline_ms: number
+  /** The fencing generation under which a virtual actor is active here; 0 for all others. */
+  readonly generation: number
   readonly deps: D
   readonly clock: Clock
   readonly random: Random
@@ -47,6 +62,15 @@ export interface Context<D, P extends Protocol = Protocol> {
     delay_ms: number,
     name: K,
     request: Request<P, K>,
+  ) => () => void
+  /**
+   * Sends a message to this actor itself when another one is there no more: once, at once if it is
+   * not there now. Returns a function that takes the watch back.
+   */
+  readonly monitor: <K extends Name<P>>(
+    target: Ref<Protocol>,
+    name: K,
+    request: (down: Down) => Request<P, K>,
   ) => () => void
 }
 
@@ -78,8 +102,13 @@ export interface ChildSpec {
   readonly mailbox_max: number
   /** The thread that hosts it: one per native library domain. */
   readonly thread: string
-  /** `start`: one actor, id given in the tree. `by_id`: made when its first message arrives. */
-  readonly activation: 'start' | 'by_id'
+  /**
+   * `start`: one actor, id given in the tree. `by_id`: made when its first message arrives.
+   * `virtual`: the same, on one host of the cluster at a time, under a lease (runtime/cluster).
+   */
+  readonly activation: 'start' | 'by_id' | 'virtual'
+  /** An actor made by a message ends after this long without one; not given: it stays. */
+  readonly idle_ms?: number
 }
 
 export interface Behaviour<P extends Protocol, S, D> {

@@ -2,39 +2,22 @@
  * One running actor: a mailbox, a state, and one handler at a time. A throw is a crash: its caller
  * and everyone in the queue are told, and `init` rebuilds the state from the world, within the
  * restart budget. Beyond the budget the actor is down for a while and says why.
+ *
+ *   starting ──► idle ◄──► ready ◄──► busy          ready: waits for its turn to handle messages
+ *       ▲          │                   │
+ *       └── down ◄─┴──── a throw ◄─────┘            down: until its supervisor starts it again
  */
-import type { AnyBehaviour, Context, RefMaker, Step } from './actor.ts'
-import type { Clock } from './clock.ts'
+import type { Down, Ref, Step } from './actor.ts'
+import { Misfit } from './codec/cursor.ts'
 import type { Log } from './log.ts'
 import { Mailbox } from './mailbox.ts'
-import type { AnyCall, DeliveryFailure, Lane } from './protocol.ts'
-import type { Random } from './random.ts'
-import { err, explain, type Result } from './result.ts'
-import { misfit } from './schema.ts'
+import { Message, Standing, type Answer, type Asker } from './message.ts'
+import { isDeliveryFailure, type Protocol } from './protocol.ts'
+import { err, explain } from './result.ts'
+import { explainMisfit } from './schema.ts'
+import type { Kind, Services } from './services.ts'
 
-export type Answer = Result<unknown, string>
-
-/** A message on its way to an actor of this thread. */
-export interface Delivery {
-  readonly name: string
-  readonly request: unknown
-  readonly deadline_ms: number
-  readonly lane: Lane
-  /** Aborted when the caller gives up. */
-  readonly signal: AbortSignal
-  readonly answer: (result: Answer) => void
-}
-export interface Services {
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly ref: RefMaker
-  /** Tells the system that an actor is gone and may be forgotten. */
-  readonly ended: (cell: Cell) => void
-  /** An actor used up its restart budget. */
-  readonly exhausted: (name: string, why: string) => void
-}
-type Phase = 'starting' | 'idle' | 'busy' | 'down' | 'stopped'
+type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
 
 export interface CellInfo {
   readonly name: string
@@ -45,39 +28,54 @@ export interface CellInfo {
   readonly last_failure: string | null
 }
 
+/** What most actors never need. */
+class Troubles {
+  log: Log | null = null
+  readonly timers = new Set<() => void>()
+  readonly watchers = new Set<(down: Down) => void>()
+  /** When it was restarted, within the period. */
+  restarts: number[] = []
+  restarts_total = 0
+  last_failure: string | null = null
+  /** Called when the handler that runs has ended. */
+  settled: (() => void) | null = null
+}
+
 export class Cell {
   readonly id: string
-  readonly #behaviour: AnyBehaviour
-  readonly #deps: unknown
-  readonly #services: Services
-  readonly #mailbox: Mailbox<Delivery>
-  readonly #log: Log
-  readonly #timers = new Set<() => void>()
+  readonly kind: Kind
+  readonly services: Services
+  /** The lease's, for a virtual actor. */
+  generation = 0
+  handled = 0
+  /** The sweep at which it last did something; see System's passivation. */
+  touched = 0
+  readonly #mailbox = new Mailbox<Message>()
   #state: unknown = null
   #phase: Phase = 'starting'
-  #running: { readonly delivery: Delivery; readonly abort: AbortController } | null = null
-  #handled = 0
-  #restarts: number[] = []
-  #restartsTotal = 0
-  #lastFailure: string | null = null
-  #settled: Promise<void> = Promise.resolve()
+  #running: Message | null = null
+  #rare: Troubles | null = null
 
-  constructor(behaviour: AnyBehaviour, id: string, deps: unknown, services: Services) {
+  constructor(kind: Kind, id: string, services: Services) {
+    this.kind = kind
     this.id = id
-    this.#behaviour = behaviour
-    this.#deps = deps
-    this.#services = services
-    this.#mailbox = new Mailbox(behaviour.child.mailbox_max)
-    this.#log = services.log.child({ actor: this.name })
-    this.#settled = this.#start()
+    this.services = services
   }
 
   get name(): string {
-    return `${this.#behaviour.protocol.name}/${this.id}`
+    return `${this.kind.protocol.name}/${this.id}`
   }
-
-  get isIdle(): boolean {
-    return this.#phase === 'idle' && this.#mailbox.depth === 0
+  get isQuiet(): boolean {
+    return this.#phase === 'idle'
+  }
+  get isGone(): boolean {
+    return this.#phase === 'stopped'
+  }
+  get log(): Log {
+    return (this.#troubles.log ??= this.services.log.child({ actor: this.name }))
+  }
+  get #troubles(): Troubles {
+    return (this.#rare ??= new Troubles())
   }
 
   inspect(): CellInfo {
@@ -85,232 +83,328 @@ export class Cell {
       name: this.name,
       phase: this.#phase,
       depth: this.#mailbox.depth,
-      handled: this.#handled,
-      restarts: this.#restartsTotal,
-      last_failure: this.#lastFailure,
+      handled: this.handled,
+      restarts: this.#rare?.restarts_total ?? 0,
+      last_failure: this.#rare?.last_failure ?? null,
     }
+  }
+
+  /** The message that is handled now, for those who ask why something takes long. */
+  get running(): Message | null {
+    return this.#running
   }
 
   /** Queues a message or refuses it at once. */
-  deliver(delivery: Delivery): void {
+  deliver(message: Message): void {
+    const { lane } = message.row.call
     if (this.#phase === 'down' || this.#phase === 'stopped') {
-      delivery.answer(err('crashed', `${this.name} is ${this.#phase}: ${this.#lastFailure ?? ''}`))
-      return
+      const why = this.#rare?.last_failure ?? ''
+      this.#refuse(message, 'crashed', `${this.name} is ${this.#phase}: ${why}`)
+    } else if (!this.#mailbox.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
+      this.#refuse(message, 'busy', `${this.name} has ${this.#mailbox.depth} messages waiting`)
+    } else if (this.#phase === 'idle') {
+      this.#phase = 'ready'
+      this.services.scheduler.add(this)
+    } else if (lane === 'urgent') {
+      this.#running?.cancel('an urgent message')
     }
-    if (!this.#mailbox.push(delivery.lane, delivery)) {
-      delivery.answer(err('busy', `${this.name} has ${this.#mailbox.depth} messages waiting`))
-      return
-    }
-    if (delivery.lane === 'urgent') this.#running?.abort.abort(new Error('an urgent message'))
-    if (this.#phase === 'idle') this.#pump()
   }
 
-  /** Lets the running handler end (at most `shutdown_ms`), answers the rest, releases resources. */
-  async stop(): Promise<void> {
-    if (this.#phase === 'stopped') return
-    const wasUp = this.#phase === 'idle' || this.#phase === 'busy'
-    this.#phase = 'stopped'
-    this.#lastFailure = 'it was stopped'
-    for (const cancel of this.#timers) cancel()
-    this.#refuseQueue('it was stopped')
-    this.#running?.abort.abort(new Error('the actor stops'))
-    await Promise.race([
-      this.#settled,
-      this.#services.clock.sleep(this.#behaviour.child.shutdown_ms),
-    ])
-    if (wasUp) await this.#release()
-    this.#services.ended(this)
+  /** Handles up to `quantum` messages; the scheduler's call. Gives back how many it handled. */
+  turn(quantum: number): number {
+    let done = 0
+    this.touched = this.services.sweep
+    while (this.#phase === 'ready') {
+      const message = this.#mailbox.take()
+      if (message === null) {
+        this.#phase = 'idle'
+        break
+      }
+      if (message.cancelled !== null) {
+        this.#refuse(message, 'cancelled', `${this.#what(message)}: ${message.cancelled}`)
+      } else if (message.expires_ms <= this.services.clock.monotonic()) {
+        this.#refuse(message, 'deadline', `${this.#what(message)}: expired in the mailbox`)
+      } else {
+        this.#handle(message)
+      }
+      done += 1
+      if (done >= quantum) break
+    }
+    if (this.#phase === 'ready') this.services.scheduler.add(this)
+    return done
   }
 
-  async #start(): Promise<void> {
+  /** Reads the world and begins; also after a crash. */
+  start(): void {
     this.#phase = 'starting'
     try {
-      this.#state = await this.#behaviour.init(this.#context(never, Number.POSITIVE_INFINITY))
-      this.#behaviour.invariant(this.#state)
+      const state = this.kind.behaviour.init(new Standing(this))
+      if (state instanceof Promise) {
+        state.then(
+          (value) => {
+            this.#begin(value)
+          },
+          (error: unknown) => {
+            this.#crash(error)
+          },
+        )
+      } else {
+        this.#begin(state)
+      }
+    } catch (error) {
+      this.#crash(error)
+    }
+  }
+
+  /** Starts again what is down, as its supervisor decides. */
+  restart(): void {
+    if (this.#phase !== 'down') return
+    this.#troubles.restarts_total += 1
+    this.start()
+  }
+
+  /**
+   * Lets the running handler end (at most `shutdown_ms`), answers the rest, releases what it holds. With
+   * `down` as the end it can be started again; otherwise it is forgotten.
+   */
+  async stop(end: 'stopped' | 'down', reason: Down['reason'], why: string): Promise<void> {
+    if (this.#phase === 'stopped' || this.#phase === 'down') {
+      this.#phase = end
+      if (end === 'stopped') this.services.ended(this)
+      return
+    }
+    const running = this.#running
+    const wasUp = this.#phase !== 'starting'
+    this.#phase = end
+    this.#troubles.last_failure = why
+    this.#fall({ reason, detail: `${this.name}: ${why}` })
+    if (end === 'stopped') this.services.ended(this)
+    if (running !== null) {
+      running.cancel('the actor stops')
+      await this.#untilSettled()
+    }
+    if (wasUp) await this.#release()
+  }
+
+  /** Waits until the mailbox is empty, at most `shutdown_ms`; callers see to it that nothing new comes. */
+  async drain(): Promise<void> {
+    const { clock } = this.services
+    const end_ms = clock.monotonic() + this.kind.behaviour.child.shutdown_ms
+    while (!this.isQuiet && this.#phase !== 'down' && this.#phase !== 'stopped') {
+      if (clock.monotonic() >= end_ms) return
+      await clock.sleep(1)
+    }
+  }
+
+  after(delay_ms: number, name: string, request: unknown): () => void {
+    const { timers } = this.#troubles
+    const cancel = this.services.clock.after(delay_ms, () => {
+      timers.delete(cancel)
+      this.#tellSelf(name, request)
+    })
+    timers.add(cancel)
+    return () => {
+      timers.delete(cancel)
+      cancel()
+    }
+  }
+
+  monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
+    const { timers } = this.#troubles
+    const cancel = this.services.monitor(target, (down) => {
+      timers.delete(cancel)
+      this.#tellSelf(name, request(down))
+    })
+    timers.add(cancel)
+    return () => {
+      timers.delete(cancel)
+      cancel()
+    }
+  }
+
+  /** Tells `watcher` once, when this actor is there no more. */
+  watch(watcher: (down: Down) => void): () => void {
+    const { watchers } = this.#troubles
+    watchers.add(watcher)
+    return () => {
+      watchers.delete(watcher)
+    }
+  }
+
+  #begin(state: unknown): void {
+    if (this.#phase !== 'starting') return
+    try {
+      this.kind.behaviour.invariant(state)
     } catch (error) {
       this.#crash(error)
       return
     }
-    if (this.#phase !== 'starting') return
-    this.#phase = 'idle'
-    this.#pump()
+    this.#state = state
+    this.#phase = this.#mailbox.depth === 0 ? 'idle' : 'ready'
+    if (this.#phase === 'ready') this.services.scheduler.add(this)
   }
 
-  #pump(): void {
-    if (this.#phase !== 'idle') return
-    for (let next = this.#mailbox.take(); next !== null; next = this.#mailbox.take()) {
-      if (next.signal.aborted) {
-        next.answer(err('cancelled', `${this.name} ${next.name}: the caller gave up`))
-      } else if (this.#services.clock.now() >= next.deadline_ms) {
-        next.answer(err('deadline', `${this.name} ${next.name}: expired in the mailbox`))
-      } else {
-        this.#settled = this.#handle(next)
-        return
-      }
-    }
-  }
-
-  async #handle(delivery: Delivery): Promise<void> {
-    const row = this.#behaviour.protocol.messages[delivery.name]
-    const handler = this.#behaviour.handlers[delivery.name]
-    if (row === undefined || handler === undefined) {
-      delivery.answer(err('unsupported', `${this.name} has no message ${delivery.name}`))
-      this.#pump()
+  #handle(message: Message): void {
+    const handler = this.kind.behaviour.handlers[message.row.name]
+    if (handler === undefined) {
+      this.#refuse(message, 'unsupported', `${this.#what(message)}: no such message`)
       return
     }
     this.#phase = 'busy'
-    const abort = new AbortController()
-    const onCancel = () => {
-      abort.abort(new Error('the caller gave up'))
-    }
-    delivery.signal.addEventListener('abort', onCancel, { once: true })
-    this.#running = { delivery, abort }
+    this.#running = message
     try {
-      const context = this.#context(abort.signal, delivery.deadline_ms)
-      const step = await handler(context, this.#state, delivery.request)
-      this.#accept(delivery, row, step)
+      const step = handler(message, this.#state, message.request)
+      if (step instanceof Promise) this.#await(message, step)
+      else this.#accept(message, step)
     } catch (error) {
-      delivery.answer(err('crashed', `${this.name} ${delivery.name}: ${explain(error)}`))
-      this.#crash(error)
-    } finally {
-      delivery.signal.removeEventListener('abort', onCancel)
-      this.#running = null
+      this.#fail(message, error)
     }
   }
 
-  #accept(delivery: Delivery, row: AnyCall, step: Step<unknown, unknown, string>): void {
-    if (!(step.result instanceof Promise)) checkReply(delivery.name, row, step.result)
-    this.#behaviour.invariant(step.state)
-    this.#state = step.state
-    this.#handled += 1
-    if (step.result instanceof Promise) void this.#answerLate(delivery, row, step.result)
-    else delivery.answer(step.result)
-    if (this.#phase === 'stopped') return
-    this.#phase = 'idle'
+  #await(message: Message, step: Promise<Step<unknown, unknown, string>>): void {
+    step
+      .then((done) => {
+        this.#accept(message, done)
+        if (this.#phase === 'ready') this.services.scheduler.add(this)
+      })
+      .catch((error: unknown) => {
+        this.#fail(message, error)
+      })
+  }
+
+  #accept(message: Message, step: Step<unknown, unknown, string>): void {
+    const { state, result } = step
+    this.kind.behaviour.invariant(state)
+    if (!(result instanceof Promise)) this.#answer(message, result)
+    this.#state = state
+    this.handled += 1
+    this.#running = null
+    if (result instanceof Promise) this.#answerLate(message, result)
+    if (this.#phase !== 'busy') {
+      this.#rare?.settled?.()
+      return
+    }
     if (step.stop === true && this.#mailbox.depth === 0) {
       // Forgotten at once: a message that comes now makes the actor anew.
-      this.#services.ended(this)
-      void this.stop()
+      void this.stop('stopped', 'ended', 'it ended by itself')
     } else {
-      this.#pump()
+      this.#phase = 'ready'
     }
   }
 
-  async #answerLate(delivery: Delivery, row: AnyCall, result: Promise<Answer>): Promise<void> {
-    try {
-      const answer = await result
-      checkReply(delivery.name, row, answer)
-      delivery.answer(answer)
-    } catch (error) {
-      delivery.answer(err('crashed', `${this.name} ${delivery.name}: ${explain(error)}`))
-      this.#crash(error)
+  #answerLate(message: Message, result: Promise<Answer>): void {
+    result
+      .then((answer) => {
+        this.#answer(message, answer)
+      })
+      .catch((error: unknown) => {
+        this.#fail(message, error)
+      })
+  }
+
+  /** Answers with what the handler says. A reply that breaks its row is a bug of the actor. */
+  #answer(message: Message, answer: Answer): void {
+    const { name, call } = message.row
+    if (!answer.ok && !call.errors.includes(answer.error) && !isDeliveryFailure(answer.error)) {
+      throw new Error(`reply to ${name}: undeclared failure ${answer.error}`)
     }
+    try {
+      message.asker.settle(message, answer)
+    } catch (cause) {
+      if (!(cause instanceof Misfit) || !answer.ok) throw cause
+      const why = explainMisfit(call.reply, answer.value, cause)
+      throw new Error(`reply to ${name}: ${why}`, { cause })
+    }
+    if (message.came_ms > 0) this.services.observed(message, answer)
+  }
+
+  #fail(message: Message, error: unknown): void {
+    this.#refuse(message, 'crashed', `${this.#what(message)}: ${explain(error)}`)
+    if (this.#running === message) this.#running = null
+    this.#crash(error)
   }
 
   #crash(error: unknown): void {
     const why = explain(error)
-    this.#lastFailure = why
-    this.#log.error('actor crashed', { why, stack: error instanceof Error ? error.stack : null })
-    for (const cancel of this.#timers) cancel()
-    this.#refuseQueue(why)
-    if (this.#phase === 'stopped') return
-    void this.#release()
-    const { restarts_max, restarts_period_ms, restart } = this.#behaviour.child
-    const now = this.#services.clock.now()
-    this.#restarts = [...this.#restarts.filter((at) => at > now - restarts_period_ms), now]
+    const rare = this.#troubles
+    rare.last_failure = why
+    this.kind.crashes += 1
+    this.log.error('actor crashed', { why, stack: error instanceof Error ? error.stack : null })
+    rare.settled?.()
+    if (this.#phase === 'stopped' || this.#phase === 'down') return
+    const wasUp = this.#phase !== 'starting'
     this.#phase = 'down'
+    this.#fall({ reason: 'crashed', detail: `${this.name}: ${why}` })
+    if (wasUp) void this.#release()
+    const { restarts_max, restarts_period_ms, restart } = this.kind.behaviour.child
     if (restart === 'temporary') {
-      this.#services.ended(this)
+      this.#phase = 'stopped'
+      this.services.ended(this)
       return
     }
-    if (this.#restarts.length > restarts_max) {
-      this.#services.exhausted(this.name, why)
-      this.#services.clock.after(restarts_period_ms, () => {
-        this.#restart()
-      })
-      return
-    }
-    this.#restart()
+    const now_ms = this.services.clock.monotonic()
+    rare.restarts = [...rare.restarts.filter((at) => at > now_ms - restarts_period_ms), now_ms]
+    this.services.crashed(this, rare.restarts.length <= restarts_max, why)
   }
 
-  #restart(): void {
-    if (this.#phase !== 'down') return
-    this.#restartsTotal += 1
-    this.#settled = this.#start()
+  /** No more timers; everybody who waits or watches is told. */
+  #fall(down: Down): void {
+    const rare = this.#rare
+    for (const cancel of rare?.timers ?? []) cancel()
+    rare?.timers.clear()
+    for (let next = this.#mailbox.take(); next !== null; next = this.#mailbox.take()) {
+      this.#refuse(next, 'crashed', `${this.#what(next)}: ${rare?.last_failure ?? ''}`)
+    }
+    const watchers = [...(rare?.watchers ?? [])]
+    rare?.watchers.clear()
+    for (const watcher of watchers) watcher(down)
   }
 
-  #refuseQueue(why: string): void {
-    for (const waiting of this.#mailbox.drain()) {
-      waiting.answer(err('crashed', `${this.name} ${waiting.name}: ${why}`))
-    }
+  #refuse(
+    message: Message,
+    code: 'busy' | 'cancelled' | 'deadline' | 'crashed' | 'unsupported',
+    detail: string,
+  ): void {
+    message.asker.settle(message, err(code, detail))
+    if (message.came_ms > 0) this.services.observed(message, err(code, detail))
   }
 
   async #release(): Promise<void> {
     try {
-      await this.#behaviour.stop?.(this.#context(never, Number.POSITIVE_INFINITY), this.#state)
+      await this.kind.behaviour.stop?.(new Standing(this), this.#state)
     } catch (error) {
-      this.#log.error('actor could not release what it held', { why: explain(error) })
+      this.log.error('actor could not release what it held', { why: explain(error) })
     }
   }
 
-  #context(signal: AbortSignal, deadline_ms: number): Context<unknown> {
-    const { clock, random, ref } = this.#services
-    return {
-      id: this.id,
-      signal,
-      deadline_ms,
-      deps: this.#deps,
-      clock,
-      random,
-      ref,
-      log: this.#log,
-      after: (delay_ms, name, request) => this.#after(delay_ms, name, request),
-    }
+  async #untilSettled(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#troubles.settled = resolve
+    const cancel = this.services.clock.after(this.kind.behaviour.child.shutdown_ms, resolve)
+    await promise
+    cancel()
+    this.#troubles.settled = null
   }
 
-  #after(delay_ms: number, name: string, request: unknown): () => void {
-    const cancel = this.#services.clock.after(delay_ms, () => {
-      this.#timers.delete(cancel)
-      const lane = this.#behaviour.protocol.messages[name]?.lane ?? 'normal'
-      this.deliver({
-        name,
-        request,
-        deadline_ms: Number.POSITIVE_INFINITY,
-        lane,
-        signal: never,
-        answer: (result) => {
-          if (!result.ok && this.#phase !== 'stopped') {
-            this.#log.warn('message to self failed', { message: name, detail: result.detail })
-          }
-        },
-      })
+  #tellSelf(name: string, request: unknown): void {
+    const row = this.kind.protocol.rows.get(name)
+    if (row === undefined) throw new Error(`${this.name} has no message ${name}`)
+    const what = { row, request, expires_ms: Number.POSITIVE_INFINITY }
+    this.deliver(new Message(this, what, toSelf, 0))
+  }
+
+  #what(message: Message): string {
+    return `${this.name} ${message.row.name}`
+  }
+}
+
+/** Nobody waits for what an actor tells itself; a failure is logged, unless it is being stopped. */
+const toSelf: Asker = {
+  settle: (message, answer) => {
+    if (answer.ok || message.cell.isGone) return
+    message.cell.log.warn('message to self failed', {
+      message: message.row.name,
+      detail: answer.detail,
     })
-    this.#timers.add(cancel)
-    return () => {
-      this.#timers.delete(cancel)
-      cancel()
-    }
-  }
+  },
 }
-
-/** A reply that breaks its row is a bug of the actor. */
-function checkReply(message: string, row: AnyCall, answer: Answer): void {
-  const wrong = answer.ok
-    ? misfit(row.reply, answer.value)
-    : row.errors.includes(answer.error) || isDeliveryFailure(answer.error)
-      ? ''
-      : `undeclared failure ${answer.error}`
-  if (wrong !== '') throw new Error(`reply to ${message}: ${wrong}`)
-}
-
-const never = new AbortController().signal
-const failures: ReadonlySet<string> = new Set<DeliveryFailure>([
-  'busy',
-  'deadline',
-  'cancelled',
-  'unreachable',
-  'crashed',
-  'unsupported',
-  'invalid',
-])
-const isDeliveryFailure = (code: string) => failures.has(code)

@@ -1,11 +1,27 @@
 /** Time as an argument, so that a whole rack can run on time that a test moves. */
 export interface Clock {
-  /** Milliseconds since the Unix epoch. */
+  /** Milliseconds since the Unix epoch. It jumps when somebody sets the machine's clock. */
   readonly now: () => number
+  /**
+   * Milliseconds that only go on, from an arbitrary start: deadlines and ages are counted in these.
+   * It may stand still within one turn of the event loop.
+   */
+  readonly monotonic: () => number
   /** Calls back once after `delay_ms`; the returned function takes it back. */
   readonly after: (delay_ms: number, callback: () => void) => () => void
+  /** An alarm that can be set again and again, cheaply. */
+  readonly alarm: (callback: () => void) => Alarm
+  /** Calls back when timers and sockets have had their turn. */
+  readonly defer: (callback: () => void) => void
   /** Ends after `delay_ms`, or earlier when `signal` is aborted. Never rejects. */
   readonly sleep: (delay_ms: number, signal?: AbortSignal) => Promise<void>
+}
+/** Its callback looks at the clock itself: an alarm may go off early, never late. */
+export interface Alarm {
+  /** Rings at `at_ms` of the monotonic time, or earlier if it was set earlier before. */
+  readonly set: (at_ms: number) => void
+  /** Nothing waits for it any more. */
+  readonly clear: () => void
 }
 
 /** What setTimeout can count; a longer delay is no timer at all. */
@@ -37,10 +53,52 @@ const systemAfter: Clock['after'] = (delay_ms, callback) => {
 /** A moment in RFC 3339, in UTC with milliseconds. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString()
 
+// Asking the kernel for the time may cost more than a message: once a turn of the loop is enough.
+let turn_ms: number | null = null
+const endTurn = () => {
+  turn_ms = null
+}
+function systemMonotonic(): number {
+  if (turn_ms !== null) return turn_ms
+  turn_ms = performance.now()
+  setImmediate(endTurn)
+  return turn_ms
+}
+
+/** A timer that stays armed while nobody waits for it, and then keeps no process alive. */
+function systemAlarm(callback: () => void): Alarm {
+  let timer: NodeJS.Timeout | null = null
+  let due_ms = Number.POSITIVE_INFINITY
+  const ring = () => {
+    timer = null
+    due_ms = Number.POSITIVE_INFINITY
+    callback()
+  }
+  return {
+    set: (at_ms) => {
+      if (timer !== null && due_ms <= at_ms) {
+        timer.ref()
+        return
+      }
+      if (timer !== null) clearTimeout(timer)
+      due_ms = at_ms
+      timer = setTimeout(ring, Math.min(timer_ms_max, Math.max(0, at_ms - systemMonotonic())))
+    },
+    clear: () => {
+      timer?.unref()
+    },
+  }
+}
+
 /** The machine's own time. */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: systemMonotonic,
   after: systemAfter,
+  alarm: systemAlarm,
+  defer: (callback) => {
+    setImmediate(callback)
+  },
   sleep: sleeper(systemAfter),
 }
 
@@ -48,6 +106,8 @@ export const systemClock: Clock = {
 export interface ManualClock extends Clock {
   /** Moves time on; timers fire in order of their time. */
   readonly advance: (ms: number) => Promise<void>
+  /** Sets the wall clock forward or back; the monotonic time goes on as if nothing had happened. */
+  readonly jump: (ms: number) => void
 }
 
 /** Lets everything that the last timer set off come to rest before time moves on. */
@@ -58,6 +118,7 @@ async function settle(): Promise<void> {
 /** A clock for tests, starting at `start_ms`. */
 export function manualClock(start_ms = 1_000_000): ManualClock {
   let now_ms = start_ms
+  let jumped_ms = 0
   let timers: Array<{ readonly at_ms: number; readonly callback: () => void }> = []
   const after: Clock['after'] = (delay_ms, callback) => {
     const timer = { at_ms: now_ms + delay_ms, callback }
@@ -67,9 +128,17 @@ export function manualClock(start_ms = 1_000_000): ManualClock {
     }
   }
   return {
-    now: () => now_ms,
+    now: () => now_ms + jumped_ms,
+    monotonic: () => now_ms,
     after,
+    alarm: (callback) => plainAlarm(after, () => now_ms, callback),
+    defer: (callback) => {
+      queueMicrotask(callback)
+    },
     sleep: sleeper(after),
+    jump: (ms) => {
+      jumped_ms += ms
+    },
     advance: async (ms) => {
       const end_ms = now_ms + ms
       await settle()
@@ -83,6 +152,29 @@ export function manualClock(start_ms = 1_000_000): ManualClock {
         await settle()
       }
       now_ms = end_ms
+    },
+  }
+}
+
+/** An alarm made of timers, for clocks that are not in a hurry. */
+export function plainAlarm(
+  after: Clock['after'],
+  monotonic: () => number,
+  callback: () => void,
+): Alarm {
+  let cancel: (() => void) | null = null
+  const clear = () => {
+    cancel?.()
+    cancel = null
+  }
+  return {
+    clear,
+    set: (at_ms) => {
+      clear()
+      cancel = after(Math.max(0, at_ms - monotonic()), () => {
+        cancel = null
+        callback()
+      })
     },
   }
 }

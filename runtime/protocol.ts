@@ -1,8 +1,14 @@
 /**
  * A protocol is a table: one row per message. The table is the contract between threads, hosts and
- * versions; clients, decoders and the golden file all follow from it.
+ * versions; clients, codecs and the golden file all follow from it.
+ *
+ * A row never changes. What is to change becomes a new row, with `since` naming the version that
+ * brought it; a row that nobody needs any more is `retired`, and its number is never used again. So
+ * peers of different versions agree on every row that both of them have.
  */
 import { Type, type Static, type TSchema } from 'typebox'
+import { codecOf } from './codec/codec.ts'
+import type { Codec } from './codec/compile.ts'
 
 /** Stop-like messages overtake the others and may abort the handler that runs. */
 export type Lane = 'normal' | 'urgent'
@@ -16,14 +22,43 @@ export interface Call<Q extends TSchema, R extends TSchema, E extends string> {
   readonly lane: Lane
   /** Only idempotent rows may be sent again after `unreachable`. */
   readonly idempotent: boolean
+  /** The version of the protocol that brought this row. */
+  readonly since: number
 }
 export type AnyCall = Call<TSchema, TSchema, string>
+
+/** A row as the runtime uses it. The codecs are compiled at their first use. */
+export class Row {
+  readonly protocol: string
+  readonly name: string
+  readonly call: AnyCall
+  #request: Codec | null = null
+  #reply: Codec | null = null
+
+  constructor(kind: string, name: string, made: AnyCall) {
+    this.protocol = kind
+    this.name = name
+    this.call = made
+  }
+
+  get request(): Codec {
+    return (this.#request ??= codecOf(this.call.request))
+  }
+
+  get reply(): Codec {
+    return (this.#reply ??= codecOf(this.call.reply))
+  }
+}
 
 export interface Protocol<T extends Record<string, AnyCall> = Record<string, AnyCall>> {
   /** Also the kind of the actors that speak it: an actor's name is `kind/id`. */
   readonly name: string
   readonly version: number
   readonly messages: T
+  /** Numbers of rows that are gone. */
+  readonly retired: readonly number[]
+  readonly rows: ReadonlyMap<string, Row>
+  readonly ops: ReadonlyMap<number, Row>
 }
 export type Name<P extends Protocol> = keyof P['messages'] & string
 export type Request<P extends Protocol, K extends Name<P>> = Static<P['messages'][K]['request']>
@@ -47,39 +82,50 @@ export const deliveryFailures = [
   'invalid',
 ] as const
 export type DeliveryFailure = (typeof deliveryFailures)[number]
+const deliveryCodes: ReadonlySet<string> = new Set<DeliveryFailure>(deliveryFailures)
+export const isDeliveryFailure = (code: string): code is DeliveryFailure => deliveryCodes.has(code)
 
-interface Row<Q extends TSchema, R extends TSchema, E extends string> {
+interface RowSpec<Q extends TSchema, R extends TSchema, E extends string> {
   readonly request: Q
   readonly reply: R
   /** Required even when empty: an omitted set would be inferred as `string` and check nothing. */
   readonly errors: readonly E[]
   readonly lane?: Lane
   readonly idempotent?: boolean
+  readonly since?: number
 }
 
 /** A row of a protocol table. */
 export function call<Q extends TSchema, R extends TSchema, const E extends string>(
   op: number,
-  row: Row<Q, R, E>,
+  row: RowSpec<Q, R, E>,
 ): Call<Q, R, NoInfer<E>> {
-  return { op, lane: 'normal', idempotent: false, ...row }
+  return { op, lane: 'normal', idempotent: false, since: 1, ...row }
 }
 
-/** A protocol table. Throws when an op number is used twice or is outside 1…65535. */
+/**
+ * A protocol table. Throws when an op number is used twice, is retired, or is outside 1…65535, and
+ * when a row claims a later version than the table's.
+ */
 export function protocol<T extends Record<string, AnyCall>>(
   name: string,
   version: number,
   messages: T,
+  retired: readonly number[] = [],
 ): Protocol<T> {
-  const seen = new Set<number>()
-  for (const [message, { op }] of Object.entries(messages)) {
-    if (!Number.isInteger(op) || op < 1 || op > 0xffff) {
-      throw new Error(`protocol ${name}: ${message} has op ${op}, outside 1…65535`)
-    }
-    if (seen.has(op)) throw new Error(`protocol ${name}: op ${op} is used twice`)
-    seen.add(op)
+  const rows = new Map<string, Row>()
+  const ops = new Map<number, Row>()
+  for (const [message, made] of Object.entries(messages)) {
+    const { op, since } = made
+    const wrong = (what: string) => new Error(`protocol ${name}: ${message}: ${what}`)
+    if (!Number.isInteger(op) || op < 1 || op > 0xffff) throw wrong(`op ${op} is outside 1…65535`)
+    if (ops.has(op) || retired.includes(op)) throw wrong(`op ${op} is used twice`)
+    if (since > version) throw wrong(`it is there since ${since}, the table is ${version}`)
+    const row = new Row(name, message, made)
+    rows.set(message, row)
+    ops.set(op, row)
   }
-  return { name, version, messages }
+  return { name, version, messages, retired, rows, ops }
 }
 
 /** The schema of "no content". */

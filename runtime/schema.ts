@@ -27,3 +27,9 @@ export function misfit(schema: TSchema, value: unknown): string {
   if (first === undefined) return ''
   return `${first.instancePath === '' ? 'value' : first.instancePath}: ${first.message}`
 }
+
+/** What is wrong with a value that a codec refused; its own words when the schema finds nothing. */
+export function explainMisfit(schema: TSchema, value: unknown, error: Error): string {
+  const found = misfit(schema, value)
+  return found === '' ? error.message : found
+}

@@ -2,15 +2,29 @@
  * The actors of one thread and the ways to all others. A ref's call goes to an actor here, to the
  * thread that hosts the kind, or to a host behind a link; to the caller they look the same.
  */
-import type { AnyBehaviour, Behaviour, CallOptions, Ref } from './actor.ts'
-import { Cell, type Answer, type CellInfo, type Services } from './cell.ts'
+import { limits } from '#config/limits.ts'
+import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
+import type { Bound } from './channel/bindings.ts'
+import { Cell, type CellInfo } from './cell.ts'
+import type { Channel, ChannelHost, Incoming } from './channel/channel.ts'
 import type { Clock } from './clock.ts'
-import type { Endpoint, Incoming, Target } from './endpoint.ts'
+import { Misfit } from './codec/cursor.ts'
+import { DeadLetters } from './dead_letters.ts'
+import { Deadlines } from './deadlines.ts'
+import { LocalCall } from './local.ts'
 import type { Log } from './log.ts'
-import type { Protocol } from './protocol.ts'
+import { Message, type Answer, type Asker } from './message.ts'
+import { Observer } from './observer.ts'
+import { isDeliveryFailure, type Protocol, type Row } from './protocol.ts'
 import type { Random } from './random.ts'
+import { ActorRef, type Router } from './ref.ts'
 import { err } from './result.ts'
-import { misfit } from './schema.ts'
+import { explainMisfit } from './schema.ts'
+import { Scheduler } from './scheduler.ts'
+import type { Kind, Services } from './services.ts'
+import { Supervisor, type GroupSpec } from './supervisor.ts'
+import type { Span } from './trace.ts'
+import { kinds as frames } from './wire/frame.ts'
 
 export interface SystemOptions {
   /** This host's name: calls that name it stay here. */
@@ -22,191 +36,400 @@ export interface SystemOptions {
   /** Which thread hosts a kind. A kind that is not listed is hosted here or nowhere. */
   readonly routes: Readonly<Record<string, string>>
   /** The way to another thread; null when there is none. */
-  readonly toThread: (thread: string) => Endpoint | null
+  readonly toThread: (thread: string) => Channel | null
   /** The way to another host; null when no link is up. */
-  readonly toHost: (host: string) => Endpoint | null
+  readonly toHost: (host: string) => Channel | null
   /** An actor used up its restart budget: the next level decides. */
   readonly onExhausted?: (actor: string, why: string) => void
 }
-interface Registered {
-  readonly behaviour: AnyBehaviour
-  readonly deps: unknown
-}
 
-/** Actors made by their first message, per kind: beyond it new ones are refused with `busy`. */
-const activations_max = 100_000
+/** Where a call goes: to a kind of this thread, or over a channel; or why it goes nowhere. */
+type Way = Kind | Channel | string
 
-export class System {
+export class System implements ChannelHost, Router {
+  readonly deadLetters = new DeadLetters()
+  readonly deadlines: Deadlines
+  readonly observer: Observer
   readonly #options: SystemOptions
-  readonly #kinds = new Map<string, Registered>()
-  readonly #cells = new Map<string, Cell>()
-  readonly #services: Services
-  #stopping = false
+  readonly #kinds = new Map<string, Kind>()
+  readonly #root: Supervisor
+  readonly #services: Services & { sweep: number }
+  #made = 0
+  #isStopping = false
+  #stopSweeps: () => void = () => undefined
 
   constructor(options: SystemOptions) {
     this.#options = options
+    const { clock, random, log } = options
+    this.deadlines = new Deadlines(clock)
+    this.observer = new Observer(clock, random)
+    const exhausted = (name: string, why: string) => options.onExhausted?.(name, why)
+    this.#root = new Supervisor(rootGroup, null, clock, exhausted)
     this.#services = {
-      clock: options.clock,
-      random: options.random,
-      log: options.log,
-      ref: (protocol, id, host) => this.ref(protocol, id, host),
+      clock,
+      random,
+      log,
+      sweep: 0,
+      scheduler: new Scheduler(clock),
+      ref: (protocol, id, host, parent) => this.#ref(protocol, id, host, parent),
+      monitor: (target, watcher) => this.monitor(target, watcher),
       ended: (cell) => {
-        if (this.#cells.get(cell.name) === cell) this.#cells.delete(cell.name)
+        if (cell.kind.cells.get(cell.id) !== cell) return
+        cell.kind.cells.delete(cell.id)
+        this.#made -= 1
       },
-      exhausted: (name, why) => options.onExhausted?.(name, why),
+      crashed: (cell, isWithin, why) => {
+        this.#crashed(cell, isWithin, why)
+      },
+      observed: (message, answer) => {
+        this.observer.answered(message, answer)
+      },
     }
   }
 
-  /** Registers a kind of actor. With `activation: 'start'` the actor `id` starts now. */
-  add<P extends Protocol, S, D>(behaviour: Behaviour<P, S, D>, deps: D, id?: string): void {
-    const { name } = behaviour.protocol
-    if (this.#kinds.has(name)) throw new Error(`kind ${name} is registered twice`)
-    const erased = behaviour as unknown as AnyBehaviour
-    this.#kinds.set(name, { behaviour: erased, deps })
-    if (behaviour.child.activation === 'start') {
-      if (id === undefined) throw new Error(`kind ${name} starts with the system: it needs an id`)
-      this.#make({ behaviour: erased, deps }, id)
+  /** A group of actors that fail together; see Supervisor. */
+  group(spec: GroupSpec, parent: Supervisor = this.#root): Supervisor {
+    const { clock } = this.#options
+    return new Supervisor(spec, parent, clock, () => undefined)
+  }
+
+  /**
+   * Registers a kind of actor. With `activation: 'start'` the actor `id` starts now, as the next
+   * member of its group.
+   */
+  add<P extends Protocol, S, D>(
+    behaviour: Behaviour<P, S, D>,
+    deps: D,
+    id?: string,
+    group: Supervisor = this.#root,
+  ): void {
+    const { protocol, child } = behaviour
+    if (this.#kinds.has(protocol.name)) throw new Error(`kind ${protocol.name} is registered twice`)
+    const isStarted = child.activation === 'start'
+    const kind: Kind = {
+      protocol,
+      behaviour: behaviour as unknown as AnyBehaviour,
+      deps,
+      cells: new Map(),
+      supervisor: isStarted ? group : null,
+      crashes: 0,
     }
+    this.#kinds.set(protocol.name, kind)
+    if (child.idle_ms !== undefined) this.#sweepEvery(kind, child.idle_ms)
+    if (!isStarted) return
+    if (id === undefined) {
+      throw new Error(`kind ${protocol.name} starts with the system: it needs an id`)
+    }
+    group.add(this.#make(kind, id))
   }
 
   /** A typed way to an actor, wherever it is. `host` null or missing means this host. */
   ref<P extends Protocol>(protocol: P, id: string, host: string | null = null): Ref<P> {
-    const call = async (name: string, request: unknown, options: CallOptions): Promise<Answer> => {
-      const row = protocol.messages[name]
-      const what = `${protocol.name}/${id} ${name}`
-      if (row === undefined) return err('unsupported', `${what}: no such message`)
-      const wrong = misfit(row.request, request)
-      if (wrong !== '') return err('invalid', `${what}: the request breaks its schema: ${wrong}`)
-      if (options.signal?.aborted === true) return err('cancelled', `${what}: the caller gave up`)
-      const target = { host: host ?? this.#options.host, protocol, id, name }
-      if (target.host !== this.#options.host) {
-        const link = this.#options.toHost(target.host)
-        if (link === null) return err('unreachable', `${what}: no link to ${target.host}`)
-        return await link.call(target, request, options)
-      }
-      const thread = this.#options.routes[protocol.name] ?? this.#options.thread
-      if (thread !== this.#options.thread) {
-        const way = this.#options.toThread(thread)
-        if (way === null) return err('unreachable', `${what}: thread ${thread} is not up`)
-        return await way.call(target, request, options)
-      }
-      return await this.#callHere(target, request, options)
-    }
-    // The table types both ends of `call`; what comes back has been checked against the row.
-    return { call: call as Ref<P>['call'] }
+    return this.#ref(protocol, id, host, null)
   }
 
-  /** Serves a call that came over a channel, or passes it on: to its host, to its kind's thread. */
+  /** The same, on behalf of a piece of work that is traced. */
+  refFor<P extends Protocol>(
+    parent: Span | null,
+    protocol: P,
+    at: { id: string; host: string | null },
+  ): Ref<P> {
+    return this.#ref(protocol, at.id, at.host, parent)
+  }
+
+  /** Watches an actor: told once when it is there no more, at once when it is not there now. */
+  monitor(target: Ref<Protocol>, watcher: (down: Down) => void): () => void {
+    if (!(target instanceof ActorRef)) throw new Error('only what `ref` made can be watched')
+    const way = this.#wayTo(target.host, target.protocol.name)
+    if (typeof way === 'string') {
+      watcher({ reason: 'unreachable', detail: `${target.name}: ${way}` })
+      return () => undefined
+    }
+    return 'cells' in way ? watchHere(way, target.id, watcher) : way.monitor(target, watcher)
+  }
+
+  ask(ref: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
+    const way = this.#wayOf(ref)
+    if (typeof way === 'string') {
+      return Promise.resolve(err('unreachable', `${ref.name} ${row.name}: ${way}`))
+    }
+    if (!('cells' in way)) return way.ask(ref, row, request, options)
+    try {
+      return this.#askHere(way, ref, row, { request: row.request.copy(request), options })
+    } catch (error) {
+      return Promise.resolve(this.#invalid(ref, row, request, error))
+    }
+  }
+
+  tell(ref: ActorRef, row: Row, request: unknown): void {
+    const way = this.#wayOf(ref)
+    if (typeof way === 'string') {
+      this.deadLetters.add(`${ref.name} ${row.name}: ${way}`)
+    } else if ('cells' in way) {
+      this.#tellHere(way, ref, row, request)
+    } else {
+      const failed = way.tell(ref, row, request)
+      if (failed !== null) this.#dead(failed)
+    }
+  }
+
   serve(incoming: Incoming): void {
-    if (incoming.host !== this.#options.host) {
-      this.#passOn(incoming, this.#options.toHost(incoming.host), `no link to ${incoming.host}`)
+    const { bound, header, channel } = incoming
+    if (bound.kind === null) {
+      const way = this.#wayTo(bound.host, bound.protocol)
+      if (typeof way === 'string') {
+        this.#refuse(incoming, err('unreachable', `${bound.protocol}/${bound.actor}: ${way}`))
+        return
+      }
+      if (!('cells' in way)) {
+        way.forward(incoming)
+        return
+      }
+      bound.kind = way
+    }
+    const message = this.#read(incoming, bound.kind)
+    if (!(message instanceof Message)) {
+      this.#refuse(incoming, message)
       return
     }
-    const thread = this.#options.routes[incoming.protocol] ?? this.#options.thread
-    if (thread === this.#options.thread) this.#serveHere(incoming)
-    else this.#passOn(incoming, this.#options.toThread(thread), `thread ${thread} is not up`)
+    if (header.kind === frames.call) channel.serving(header.correlation, message)
+    if (this.observer.isLooking) this.observer.came(message, incoming.span)
+    message.cell.deliver(message)
+  }
+
+  watch(bound: Bound, watcher: (down: Down) => void): () => void {
+    const protocol = this.#kinds.get(bound.protocol)?.protocol
+    const way = this.#wayTo(bound.host, bound.protocol)
+    if (typeof way !== 'string' && 'cells' in way) return watchHere(way, bound.actor, watcher)
+    if (typeof way === 'string') {
+      watcher({ reason: 'unreachable', detail: `${bound.protocol}/${bound.actor}: ${way}` })
+      return () => undefined
+    }
+    const at = { id: bound.actor, host: bound.host }
+    const named = protocol ?? {
+      name: bound.protocol,
+      version: 1,
+      messages: {},
+      retired: [],
+      rows: new Map(),
+      ops: new Map(),
+    }
+    return way.monitor(new ActorRef(this, named, at, null), watcher)
+  }
+
+  late(what: string): void {
+    this.deadLetters.add(what)
   }
 
   /** What runs here, for people. */
   inspect(): readonly CellInfo[] {
-    return [...this.#cells.values()].map((cell) => cell.inspect())
+    return [...this.#kinds.values()].flatMap(({ cells }) =>
+      [...cells.values()].map((cell) => cell.inspect()),
+    )
   }
 
-  /** Ends every actor, the last made first. The world stays as it is. */
-  async stop(): Promise<void> {
-    this.#stopping = true
-    for (const cell of [...this.#cells.values()].toReversed()) await cell.stop()
+  /**
+   * Ends every actor, the last made first; with `drain`, after what waits has been handled. The world
+   * stays as it is.
+   */
+  async stop(drain = false): Promise<void> {
+    this.#isStopping = true
+    this.#stopSweeps()
+    for (const { cells, supervisor } of [...this.#kinds.values()].toReversed()) {
+      for (const cell of [...cells.values()].toReversed()) {
+        if (drain) await cell.drain()
+        if (supervisor === null) await cell.stop('stopped', 'stopped', 'it was stopped')
+      }
+    }
+    await this.#root.stop('stopped', 'it was stopped')
   }
 
-  #passOn(incoming: Incoming, way: Endpoint | null, otherwise: string): void {
-    if (way === null) incoming.answer(err('unreachable', otherwise))
-    else void way.forward(incoming).then(incoming.answer)
+  #ref<P extends Protocol>(
+    protocol: P,
+    id: string,
+    host: string | null,
+    parent: Span | null,
+  ): Ref<P> {
+    const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
+    // The table types both ends of `call`; what comes back has been checked against the row.
+    return new ActorRef(this, protocol, at, parent) as unknown as Ref<P>
   }
 
-  async #callHere(target: Target, request: unknown, options: CallOptions): Promise<Answer> {
-    const { protocol, id, name } = target
-    const lane = protocol.messages[name]?.lane ?? 'normal'
-    const { promise, resolve } = Promise.withResolvers<Answer>()
-    const what = `${protocol.name}/${id} ${name}`
-    const abort = new AbortController()
-    const giveUp = (result: Answer) => {
-      abort.abort(new Error('the caller gave up'))
-      resolve(result)
-    }
-    const { clock } = this.#options
-    const cancelTimer = clock.after(options.timeout_ms, () => {
-      giveUp(err('deadline', `${what}: no answer within ${options.timeout_ms} ms`))
-    })
-    const onAbort = () => {
-      giveUp(err('cancelled', `${what}: the caller gave up`))
-    }
-    options.signal?.addEventListener('abort', onAbort, { once: true })
-    this.#deliver(protocol.name, id, {
-      name,
-      // Actors share no memory, whichever thread they are in.
-      request: structuredClone(request),
-      deadline_ms: clock.now() + options.timeout_ms,
-      lane,
-      signal: abort.signal,
-      answer: resolve,
-    })
-    const answer = await promise
-    cancelTimer()
-    options.signal?.removeEventListener('abort', onAbort)
-    return answer.ok ? { ...answer, value: structuredClone(answer.value) } : answer
+  #wayTo(host: string, kind: string): Way {
+    const { toHost, toThread, routes, thread } = this.#options
+    if (host !== '' && host !== this.#options.host) return toHost(host) ?? `no link to ${host}`
+    const there = routes[kind] ?? thread
+    if (there !== thread) return toThread(there) ?? `thread ${there} is not up`
+    return this.#kinds.get(kind) ?? 'no such kind on this host'
   }
 
-  #serveHere(incoming: Incoming): void {
-    const registered = this.#kinds.get(incoming.protocol)
-    const name = `${incoming.protocol}/${incoming.actor}`
-    if (registered === undefined) {
-      incoming.answer(err('unreachable', `${name}: no such kind on this host`))
-      return
-    }
-    const { messages } = registered.behaviour.protocol
-    const found = Object.entries(messages).find(([, row]) => row.op === incoming.op)
-    if (found === undefined) {
-      incoming.answer(err('unsupported', `${name}: no message with op ${incoming.op}`))
-      return
-    }
-    const [message, row] = found
-    const wrong = misfit(row.request, incoming.request)
-    if (wrong !== '') {
-      incoming.answer(err('invalid', `${name} ${message}: the request breaks its schema: ${wrong}`))
-      return
-    }
-    this.#deliver(incoming.protocol, incoming.actor, {
-      name: message,
-      request: incoming.request,
-      deadline_ms: this.#options.clock.now() + incoming.timeout_ms,
-      lane: row.lane,
-      signal: incoming.signal,
-      answer: incoming.answer,
-    })
+  #wayOf(ref: ActorRef): Way {
+    return ref.cell === null ? this.#wayTo(ref.host, ref.protocol.name) : ref.cell.kind
   }
 
-  #deliver(kind: string, id: string, delivery: Parameters<Cell['deliver']>[0]): void {
-    const name = `${kind}/${id}`
-    const found = this.#cells.get(name)
-    if (found !== undefined) {
-      found.deliver(delivery)
-      return
-    }
-    const registered = this.#kinds.get(kind)
-    if (registered === undefined || registered.behaviour.child.activation !== 'by_id') {
-      delivery.answer(err('unreachable', `there is no actor ${name}`))
-    } else if (this.#stopping) {
-      delivery.answer(err('crashed', `${name}: the thread stops`))
-    } else if (this.#cells.size >= activations_max) {
-      delivery.answer(err('busy', `${name}: ${this.#cells.size} actors are active`))
-    } else {
-      this.#make(registered, id).deliver(delivery)
+  #askHere(
+    kind: Kind,
+    ref: ActorRef,
+    row: Row,
+    what: { readonly request: unknown; readonly options: CallOptions },
+  ): Promise<Answer> {
+    const cell = this.#cellOf(kind, ref)
+    if (!(cell instanceof Cell)) return Promise.resolve(cell)
+    const call = new LocalCall(ref, row, what.options, this.deadlines)
+    const { request } = what
+    const message = new Message(cell, { row, request, expires_ms: call.expires_ms }, call, 0)
+    call.message = message
+    if (this.observer.isLooking) this.observer.came(message, ref.parent)
+    cell.deliver(message)
+    return call.promise
+  }
+
+  #tellHere(kind: Kind, ref: ActorRef, row: Row, what: unknown): void {
+    try {
+      const request = row.request.copy(what)
+      const cell = this.#cellOf(kind, ref)
+      if (!(cell instanceof Cell)) {
+        this.#dead(cell)
+        return
+      }
+      const never = Number.POSITIVE_INFINITY
+      const message = new Message(cell, { row, request, expires_ms: never }, this.#toNobody, 0)
+      if (this.observer.isLooking) this.observer.came(message, ref.parent)
+      cell.deliver(message)
+    } catch (error) {
+      this.#dead(this.#invalid(ref, row, what, error))
     }
   }
 
-  #make({ behaviour, deps }: Registered, id: string): Cell {
-    const cell = new Cell(behaviour, id, deps, this.#services)
-    this.#cells.set(cell.name, cell)
+  #cellOf(kind: Kind, ref: ActorRef): Cell | Answer {
+    if (ref.cell !== null && !ref.cell.isGone) return ref.cell
+    const found = this.#find(kind, ref.id)
+    ref.cell = found instanceof Cell ? found : null
+    return found
+  }
+
+  /** Nobody waits for the answer to a cast; that it was not handled is worth knowing. */
+  readonly #toNobody: Asker = {
+    settle: (_message, answer) => {
+      if (!answer.ok && isDeliveryFailure(answer.error)) this.#dead(answer)
+    },
+  }
+
+  #dead(answer: Answer): void {
+    if (!answer.ok) this.deadLetters.add(answer.detail)
+  }
+
+  #invalid(ref: ActorRef, row: Row, request: unknown, error: unknown): Answer {
+    if (!(error instanceof Misfit)) throw error
+    const why = explainMisfit(row.call.request, request, error)
+    return err('invalid', `${ref.name} ${row.name}: the request breaks its schema: ${why}`)
+  }
+
+  /** The message of a frame, or why there is none. */
+  #read(incoming: Incoming, kind: Kind): Message | Answer {
+    const { bound, header, cursor, channel } = incoming
+    const name = `${bound.protocol}/${bound.actor}`
+    const row = kind.protocol.ops.get(header.op)
+    if (row === undefined) return err('unsupported', `${name}: no message with op ${header.op}`)
+    let request: unknown
+    try {
+      request = row.request.read(cursor)
+    } catch (error) {
+      if (!(error instanceof Misfit)) throw error
+      return err('invalid', `${name} ${row.name}: the request breaks its schema: ${error.message}`)
+    }
+    if (bound.cell === null || bound.cell.isGone) {
+      const found = this.#find(kind, bound.actor)
+      if (!(found instanceof Cell)) return found
+      bound.cell = found
+    }
+    const isCall = header.kind === frames.call
+    const expires_ms = isCall
+      ? this.#options.clock.monotonic() + header.remaining_ms
+      : Number.POSITIVE_INFINITY
+    const what = { row, request, expires_ms }
+    return isCall
+      ? new Message(bound.cell, what, channel, header.correlation)
+      : new Message(bound.cell, what, this.#toNobody, 0)
+  }
+
+  #refuse({ channel, header }: Incoming, answer: Answer): void {
+    if (header.kind === frames.call) channel.refuse(header.correlation, answer)
+    else this.#dead(answer)
+  }
+
+  /** The actor, made if a message may make it; or why there is none. */
+  #find(kind: Kind, id: string): Cell | Answer {
+    const found = kind.cells.get(id)
+    if (found !== undefined) return found
+    const name = `${kind.protocol.name}/${id}`
+    if (kind.behaviour.child.activation === 'start') {
+      return err('unreachable', `there is no actor ${name}`)
+    }
+    if (this.#isStopping) return err('crashed', `${name}: the thread stops`)
+    if (this.#made >= limits.actors_max) {
+      return err('busy', `${name}: ${this.#made} actors are active`)
+    }
+    return this.#make(kind, id)
+  }
+
+  #make(kind: Kind, id: string): Cell {
+    const cell = new Cell(kind, id, this.#services)
+    this.#made += 1
+    kind.cells.set(id, cell)
+    cell.start()
     return cell
   }
+
+  #crashed(cell: Cell, isWithin: boolean, why: string): void {
+    const { supervisor, behaviour } = cell.kind
+    if (supervisor !== null) {
+      supervisor.crashed(cell, isWithin, why)
+    } else if (isWithin) {
+      cell.restart()
+    } else {
+      // An actor that a message made concerns its callers only: it rests, and they are told why.
+      this.#options.onExhausted?.(cell.name, why)
+      this.#services.clock.after(behaviour.child.restarts_period_ms, () => {
+        cell.restart()
+      })
+    }
+  }
+
+  /** Ends actors of a kind that had nothing to do for `idle_ms`, within a quarter of that time. */
+  #sweepEvery(kind: Kind, idle_ms: number): void {
+    const sweeps = 4
+    const before = this.#stopSweeps
+    let stop: () => void = before
+    const again = () => {
+      stop = this.#services.clock.after(idle_ms / sweeps, () => {
+        this.#services.sweep += 1
+        for (const cell of kind.cells.values()) {
+          if (cell.isQuiet && this.#services.sweep - cell.touched > sweeps) {
+            void cell.stop('stopped', 'ended', 'it was idle')
+          }
+        }
+        again()
+      })
+    }
+    again()
+    this.#stopSweeps = () => {
+      before()
+      stop()
+    }
+  }
+}
+
+const rootGroup: GroupSpec = {
+  name: 'root',
+  strategy: 'one_for_one',
+  restarts_max: 0,
+  restarts_period_ms: 1_000,
+}
+
+function watchHere(kind: Kind, id: string, watcher: (down: Down) => void): () => void {
+  const cell = kind.cells.get(id)
+  if (cell !== undefined) return cell.watch(watcher)
+  watcher({ reason: 'absent', detail: `there is no actor ${kind.protocol.name}/${id}` })
+  return () => undefined
 }

@@ -7,8 +7,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as setTimer } from 'node:timers/promises'
-import type { Clock } from './clock.ts'
+import { systemClock, type Clock } from './clock.ts'
 import { err, explain, ok, type Result } from './result.ts'
 
 export interface Terminal {
@@ -37,15 +36,6 @@ export interface Terminal {
   readonly clock: Clock
 }
 
-const clock: Clock = {
-  now: () => Date.now(),
-  after: (delay_ms, callback) => {
-    const timer = setTimeout(callback, delay_ms)
-    return () => clearTimeout(timer)
-  },
-  sleep: async (delay_ms, signal) => await setTimer(delay_ms, undefined, { signal }),
-}
-
 /** This process. */
 export function processTerminal(): Terminal {
   return {
@@ -66,7 +56,7 @@ export function processTerminal(): Terminal {
     readFile,
     writePrivateFile,
     launch,
-    clock,
+    clock: systemClock,
   }
 }
 

@@ -38,6 +38,7 @@ tests    curl                curl
 tests    iputils-ping        ping
 tests    knot-dnsutils       kdig
 tests    openssh-client      ssh
+tests    postgresql          psql
 tests    python3             python3
 tests    tcpdump             tcpdump
 '

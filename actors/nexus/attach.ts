@@ -3,7 +3,7 @@ import { limits } from '#config/limits.ts'
 import { diskNamed, type Disk } from './disks.ts'
 import { invalidRequest } from './errors.ts'
 import type { Instance } from './instances.ts'
-import type { StoreTransaction } from './store/open.ts'
+import type { StoreTransaction } from './store/schema.ts'
 
 /** Attaches a disk; one that is attached already stays so. Inside a transaction, so it is atomic. */
 export async function attachDisk(

@@ -5,7 +5,7 @@
  */
 import type { Actor, Services } from './context.ts'
 import { forbidden } from './errors.ts'
-import { builtIn } from './store/open.ts'
+import { builtIn } from './store/built-in.ts'
 import type { Tables } from './store/schema.ts'
 
 type ResourceType = Tables['role_assignment']['resource_type']

@@ -1,13 +1,15 @@
 /** What a Nexus is started with: a TOML file, checked as a whole before anything is opened. */
 import { Type, type Static } from 'typebox'
 import { wireAddress } from '#config/sled.ts'
+import { explain } from '#runtime/result.ts'
+import { readStoreUrl } from './store/url.ts'
 
 export const nexusConfig = Type.Object({
   id: Type.String(),
   rack_id: Type.String(),
   /** Allows the spoof login and plain HTTP beyond loopback. */
   development: Type.Boolean(),
-  /** The SQLite file. */
+  /** `sqlite:PATH`, or `postgres://…` where several members share it. */
   store: Type.String({ minLength: 1 }),
   external: Type.Object({
     address: Type.String({ minLength: 1 }),
@@ -30,6 +32,11 @@ export type NexusConfig = Static<typeof nexusConfig>
 
 /** Why a configuration may not be used although every field is well-formed; null when it may. */
 export function configProblem(config: NexusConfig): string | null {
+  try {
+    readStoreUrl(config.store)
+  } catch (error) {
+    return `store: ${explain(error)}`
+  }
   if (!config.development && config.authn.schemes.includes('spoof')) {
     return 'authn.schemes: the spoof scheme needs development = true'
   }

@@ -6,7 +6,7 @@ import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
-import type { Store } from './store/open.ts'
+import type { Store } from './store/schema.ts'
 
 export interface Services {
   readonly config: NexusConfig

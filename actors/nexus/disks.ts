@@ -13,8 +13,7 @@ import { demandProject, projectOf } from './lookup.ts'
 import { identityView } from './names.ts'
 import { diskCreateSaga, type DiskPlan } from './sagas/disk-create.ts'
 import { listPage } from './store/page.ts'
-import type { Store, StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type Disk = Selectable<Tables['disk']>
 

@@ -4,7 +4,7 @@ import { dnsZone } from '#config/addressing.ts'
 import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
 import type { Services } from './context.ts'
-import { nextGeneration } from './store/open.ts'
+import { nextGeneration } from './store/transact.ts'
 
 interface Host {
   readonly id: string

@@ -1,4 +1,5 @@
 /** Everything an API caller can be told went wrong, with Omicron's statuses, codes and wording. */
+import { StoreError } from './store/failure.ts'
 
 /** Ends a request. Thrown where it is found, turned into a response in one place, the server. */
 export class ApiError extends Error {
@@ -30,15 +31,30 @@ export const unavailable = (): ApiError =>
 export const internal = (): ApiError => new ApiError(500, 'Internal', 'Internal Server Error')
 export const badRequest = (text: string): ApiError => new ApiError(400, null, text)
 
+/** What a caller is told of any error: of the store only that it is unavailable, of bugs nothing. */
+export function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
+  if (!(error instanceof StoreError)) return internal()
+  switch (error.failure) {
+    case 'away':
+    case 'retry':
+      return unavailable()
+    case 'unstorable':
+      return invalidRequest('text may not contain NUL characters')
+    case 'conflict':
+      return internal()
+  }
+}
+
 /** An error as a saga node records it, and back. */
 export interface RecordedError {
   readonly status: number
   readonly error_code: string | null
   readonly message: string
 }
-export const recordError = (error: unknown): RecordedError =>
-  error instanceof ApiError
-    ? { status: error.status, error_code: error.error_code, message: error.message }
-    : { status: 500, error_code: 'Internal', message: 'Internal Server Error' }
+export function recordError(error: unknown): RecordedError {
+  const { status, error_code, message } = asApiError(error)
+  return { status, error_code, message }
+}
 export const restoreError = (recorded: RecordedError): ApiError =>
   new ApiError(recorded.status, recorded.error_code, recorded.message)

@@ -6,8 +6,7 @@ import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import type { Services } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import type { StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
 type Range = Selectable<Tables['ip_pool_range']>
@@ -105,11 +104,10 @@ async function usableRanges(
   store: StoreTransaction,
   wanted: { readonly project_id: string; readonly pool_name: string | null },
 ): Promise<readonly Range[]> {
-  const pools = await store
-    .selectFrom('ip_pool')
-    .selectAll()
-    .where('time_deleted_ms', 'is', null)
-    .where((is) => is.or([is('project_id', 'is', null), is('project_id', '=', wanted.project_id)]))
+  const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)
+  const pools = await live
+    .where('project_id', 'is', null)
+    .unionAll(live.where('project_id', '=', wanted.project_id))
     .execute()
   const { pool_name } = wanted
   const usable = pool_name === null ? pools : pools.filter(({ name }) => name === pool_name)

@@ -10,8 +10,7 @@ import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import type { Nic } from './nics.ts'
 import { readColumn } from './store/column.ts'
-import type { Store, StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 const named = Type.Object({
   type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),
@@ -132,6 +131,7 @@ async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise
     .innerJoin('network_interface', 'network_interface.instance_id', 'instance.id')
     .select(['instance.id', 'instance.name'])
     .where('network_interface.vpc_id', '=', vpc_id)
+    .where('network_interface.time_deleted_ms', 'is', null)
     .where('instance.time_deleted_ms', 'is', null)
     .execute()
   return {

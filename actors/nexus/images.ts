@@ -16,7 +16,7 @@ import {
   unavailable,
 } from './errors.ts'
 import { identityView } from './names.ts'
-import { isConflict } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 

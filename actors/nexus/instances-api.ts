@@ -18,6 +18,7 @@ import {
 import { demandProject, projectOf } from './lookup.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { listPage } from './store/page.ts'
+import { transact } from './store/transact.ts'
 
 export async function instanceOf(call: UserCall, needed: Power): Promise<Instance> {
   const project = await projectOf(call, needed)
@@ -101,17 +102,13 @@ export const instanceRoutes = [
   implement('instance_disk_attach', async (call) => {
     const row = await instanceOf(call, powers.collaborator)
     return diskView(
-      await call.services.store
-        .transaction()
-        .execute(async (store) => await attachDisk(store, row, call.body.name)),
+      await transact(call.services, async (store) => await attachDisk(store, row, call.body.name)),
     )
   }),
   implement('instance_disk_detach', async (call) => {
     const row = await instanceOf(call, powers.collaborator)
     return diskView(
-      await call.services.store
-        .transaction()
-        .execute(async (store) => await detachDisk(store, row, call.body.name)),
+      await transact(call.services, async (store) => await detachDisk(store, row, call.body.name)),
     )
   }),
 
@@ -171,7 +168,7 @@ async function deleteInstance(services: Services, row: Instance): Promise<void> 
     throw unavailable()
   }
   const time_deleted_ms = services.clock.now()
-  await services.store.transaction().execute(async (store) => {
+  await transact(services, async (store) => {
     const { numUpdatedRows } = await store
       .updateTable('instance')
       .set({ time_deleted_ms, run_state: 'destroyed' })

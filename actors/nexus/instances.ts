@@ -34,7 +34,7 @@ export const nicView = (row: Nic) => ({
   subnet_id: row.subnet_id,
   mac: row.mac.toUpperCase(),
   ip: row.ip,
-  primary: row.is_primary === 1,
+  primary: row.is_primary,
 })
 
 /** Takes a sled's word for an instance's state, unless something newer is known. */
@@ -189,7 +189,7 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
   const vnics: GuestVnic[] = []
   for (const nic of nics) {
-    const primary = nic.is_primary === 1
+    const primary = nic.is_primary
     vnics.push({
       kind: 'guest',
       id: nic.id,

@@ -6,12 +6,13 @@ import { ipAddress } from './api/contract/words.ts'
 import { corruptedToken, pageOf } from './api/pagination.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
-import { newRow, type Services } from './context.ts'
+import { newRow } from './context.ts'
 import { alreadyExists, badRequest, invalidRequest, notFound, notFoundById } from './errors.ts'
 import { identityView, timestamp } from './names.ts'
-import { isConflict } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 type Pool = Selectable<Tables['ip_pool']>
 type Range = Selectable<Tables['ip_pool_range']>
@@ -62,9 +63,10 @@ export const ipPoolRoutes = [
     )
   }),
 
-  implement('ip_pool_create', async ({ services, actor, body }) => {
+  implement('ip_pool_create', async (call) => {
+    const { services, actor, body } = call
     await demandFleet(services, actor, powers.admin)
-    const project_id = await restriction(services, body)
+    const project_id = await restriction(call, body)
     const row = { ...newRow(services, body), project_id, rack_id: null }
     try {
       await services.store.insertInto('ip_pool').values(row).execute()
@@ -112,7 +114,7 @@ export const ipPoolRoutes = [
     const { services, actor } = call
     await demandFleet(services, actor, powers.admin)
     const row = await poolOf(call)
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       const range = await store
         .selectFrom('ip_pool_range')
         .select('id')
@@ -162,7 +164,7 @@ export const ipPoolRoutes = [
       time_created_ms: services.clock.now(),
       time_deleted_ms: null,
     }
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       const overlapping = await store
         .selectFrom('ip_pool_range')
         .select('id')
@@ -185,7 +187,7 @@ export const ipPoolRoutes = [
     checkRange(body)
     await demandFleet(services, actor, powers.admin)
     const pool = await poolOf(call)
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       const row = await store
         .selectFrom('ip_pool_range')
         .select('id')
@@ -220,7 +222,7 @@ export const ipPoolRoutes = [
 
 /** The project a pool is kept for; null for everybody. Both names are given or neither. */
 async function restriction(
-  services: Services,
+  { services, actor }: UserCall,
   given: { readonly organization?: string | null; readonly project?: string | null },
 ): Promise<string | null> {
   const { organization = null, project = null } = given
@@ -232,6 +234,7 @@ async function restriction(
     .selectFrom('project')
     .innerJoin('organization', 'organization.id', 'project.organization_id')
     .select('project.id')
+    .where('organization.silo_id', '=', actor.silo_id)
     .where('organization.name', '=', organization)
     .where('project.name', '=', project)
     .where('organization.time_deleted_ms', 'is', null)

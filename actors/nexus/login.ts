@@ -4,6 +4,7 @@ import { implement, Reply } from './api/route.ts'
 import { cookieName, endSession, hashToken, newToken, sessionToken, startSession } from './authn.ts'
 import type { Services } from './context.ts'
 import { invalidRequest, notFound, unauthenticated } from './errors.ts'
+import { transact } from './store/transact.ts'
 
 const device_s = 300
 /** No vowels, so that no words come out; no letters that look like digits. */
@@ -105,7 +106,7 @@ async function redeem(
   client_id: string,
   device_code: string,
 ): Promise<string | null> {
-  return await services.store.transaction().execute(async (store) => {
+  return await transact(services, async (store) => {
     const found = await store
       .selectFrom('device_auth_request')
       .selectAll()

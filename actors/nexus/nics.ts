@@ -3,8 +3,7 @@ import type { Selectable } from 'kysely'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
 import { newRow, type Services } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import type { StoreTransaction } from './store/open.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
 
@@ -91,7 +90,7 @@ export async function insertNic(
     mac: await chooseMac(services, store, vpc.id),
     ip: await chooseIp(store, subnet, given.ip),
     slot,
-    is_primary: others.length === 0 ? 1 : 0,
+    is_primary: others.length === 0,
   }
   await store.insertInto('network_interface').values(row).execute()
   return row

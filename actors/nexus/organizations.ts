@@ -5,8 +5,9 @@ import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest, notFoundById } from './errors.ts'
 import { organizationOf, type Organization } from './lookup.ts'
 import { identityView } from './names.ts'
-import { isConflict } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
+import { transact } from './store/transact.ts'
 
 const view = (row: Organization) => identityView(row)
 
@@ -75,7 +76,7 @@ export const organizationRoutes = [
   implement('organization_delete', async (call) => {
     const { services } = call
     const row = await organizationOf(call, powers.admin)
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       const project = await store
         .selectFrom('project')
         .select('id')

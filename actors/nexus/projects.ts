@@ -5,9 +5,11 @@ import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
 import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identityView } from './names.ts'
-import { isConflict, type StoreTransaction } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
+import type { StoreTransaction } from './store/schema.ts'
 import { listPage } from './store/page.ts'
 import { deleteVpcs, insertVpc } from './vpc-create.ts'
+import { transact } from './store/transact.ts'
 
 const view = (row: Project) => ({ ...identityView(row), organization_id: row.organization_id })
 
@@ -30,7 +32,7 @@ export const projectRoutes = [
     const organization = await organizationOf(call, powers.collaborator)
     const row = { ...newRow(services, body), organization_id: organization.id }
     try {
-      await services.store.transaction().execute(async (store) => {
+      await transact(services, async (store) => {
         await store.insertInto('project').values(row).execute()
         await insertVpc(services, store, {
           project_id: row.id,
@@ -73,7 +75,7 @@ export const projectRoutes = [
   implement('project_delete', async (call) => {
     const { services } = call
     const row = await projectOf(call, powers.admin)
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       await refuseIfUsed(store, row.id)
       const time_deleted_ms = services.clock.now()
       await deleteVpcs(store, row.id, time_deleted_ms)

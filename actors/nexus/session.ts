@@ -4,7 +4,7 @@ import { implement } from './api/route.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, notFound, unauthenticated } from './errors.ts'
 import { identityView } from './names.ts'
-import { isConflict } from './store/open.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 

@@ -1,6 +1,6 @@
 /** What a VPC is made of: a system router with a default route, a subnet, four firewall rules. */
 import { newRow, type Services } from './context.ts'
-import type { StoreTransaction } from './store/open.ts'
+import type { StoreTransaction } from './store/schema.ts'
 
 /** VNIs below are the system's own. */
 const vni_min = 1024

@@ -16,6 +16,7 @@ import { identityView } from './names.ts'
 import { readColumn } from './store/column.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 type Vpc = Selectable<Tables['vpc']>
 
@@ -142,7 +143,7 @@ export const vpcRoutes = [
     const vpc = await vpcOf(call, powers.collaborator)
     const { services, body } = call
     refuseOddRules(body.rules, vpc.name)
-    await services.store.transaction().execute(async (store) => {
+    await transact(services, async (store) => {
       await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
       for (const rule of body.rules) {
         const filters = {

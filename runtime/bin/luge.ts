@@ -35,6 +35,11 @@ rack
   .option('--external <address:port>', 'where the API is served')
   .option('--outside <netns>', 'path of the network namespace that stands for the outside')
   .option('--config <file>', 'rack profile to use instead of config/profiles/dev.json')
+  .addOption(
+    new Option('--store <url>', 'sqlite, or postgres://USER@HOST/DATABASE; a new rack has sqlite')
+      // A URL with a password is better kept out of the command line, where everybody may read it.
+      .env('LUGE_STORE'),
+  )
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
@@ -44,6 +49,7 @@ rack
       external: options.external ?? null,
       outside: options.outside ?? null,
       config: options.config ?? null,
+      store: options.store ?? null,
       detach: options.detach === true,
       json: options.json === true,
     })
@@ -103,6 +109,7 @@ interface UpFlags {
   readonly external?: string
   readonly outside?: string
   readonly config?: string
+  readonly store?: string
   readonly detach?: boolean
   readonly json?: boolean
 }

@@ -11,7 +11,8 @@ import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
-import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { openStore } from '#actors/nexus/store/open.ts'
+import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -34,8 +35,7 @@ export function readConfig(path: string): NexusConfig {
 }
 
 async function start(config: NexusConfig): Promise<void> {
-  const store = await openStore(config.store, systemClock.now())
-  await plantRack(store, config)
+  const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const { system, links } = makeSystem(config)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
@@ -56,16 +56,19 @@ async function start(config: NexusConfig): Promise<void> {
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')
   const server = makeServer({ services, routes })
-  const { wire } = config
-  await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
-  await listen(server, config)
-  log.info('nexus serves', { external: config.external })
   stopOnSignal(async () => {
     await server.close()
     links.close()
     await system.stop()
     await store.destroy()
   })
+  // Until the store is there, requests are told that the service is unavailable.
+  await listen(server, config)
+  await ready
+  await plantRack(store, config)
+  const { wire } = config
+  await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
+  log.info('nexus serves', { external: config.external })
   await recoverOnce(sagas, links, config)
 }
 
@@ -75,9 +78,8 @@ function makeSystem(config: NexusConfig): { system: System; links: Links } {
     clock: systemClock,
     log,
     exports: [nexusProtocol],
-    onCall: (incoming) => {
-      system.serve(incoming)
-    },
+    serve: () => system,
+    security: null,
   })
   const system: System = new System({
     host: config.id,
@@ -108,6 +110,7 @@ async function listen(server: FastifyInstance, config: NexusConfig): Promise<voi
   await server.listen({ host: address, port })
 }
 
+/** The store is one rack's. Throws when it is another's. */
 async function plantRack(store: Store, config: NexusConfig): Promise<void> {
   const now_ms = systemClock.now()
   await store
@@ -115,6 +118,13 @@ async function plantRack(store: Store, config: NexusConfig): Promise<void> {
     .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
+  const other = await store
+    .selectFrom('rack')
+    .select('id')
+    .where('id', '!=', config.rack_id)
+    .executeTakeFirst()
+  if (other === undefined) return
+  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 /** What a crash cut off goes on as soon as a sled is there to go on with. */

@@ -17,13 +17,15 @@ import { ports } from '#config/ports.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
+import { makePipes } from '#native/pipes.sys.ts'
 import { identify } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { Threads, ThreadLinks } from '#runtime/thread.ts'
+import { ThreadLinks } from '#runtime/thread/links.ts'
+import { Threads } from '#runtime/thread/threads.ts'
 import { connector, Links } from '#runtime/wire/link.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
 import { sledFiles } from './rack/layout.ts'
@@ -57,8 +59,13 @@ class Supervisor {
   constructor(config: SledConfig) {
     this.#config = config
     this.#vmm = makeVmm(config)
-    const threadLinks = new ThreadLinks(systemClock, (incoming) => {
-      this.#system.serve(incoming)
+    const pipes = config.platform === 'linux' ? makePipes() : null
+    const threadLinks = new ThreadLinks({
+      clock: systemClock,
+      pipes,
+      onBroken: (thread) => {
+        void this.#threads.reconnect(thread, 'main')
+      },
     })
     this.#system = new System({
       host: config.sled_id,
@@ -70,11 +77,13 @@ class Supervisor {
       toThread: (thread) => threadLinks.to(thread),
       toHost: (host) => this.#nexus.to(host),
     })
+    threadLinks.host = this.#system
     this.#threads = new Threads({
       entry: new URL('thread.ts', import.meta.url),
       names: threadNames,
       data: config,
       links: threadLinks,
+      pipes,
       log,
       clock: systemClock,
       onExhausted: (thread, why) => fatal(`thread ${thread} cannot be kept up: ${why}`),
@@ -83,7 +92,8 @@ class Supervisor {
       host: config.sled_id,
       clock: systemClock,
       log,
-      onCall: this.#system.serve.bind(this.#system),
+      serve: () => this.#system,
+      security: null,
     }
     this.#nexus = new Links({
       ...common,

@@ -11,6 +11,7 @@ import { vnic } from '#actors/vnic.ts'
 import { zone } from '#actors/zone.ts'
 import type { SledConfig } from '#config/sled.ts'
 import { enterNetns } from '#native/linux/libc.sys.ts'
+import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
@@ -18,7 +19,8 @@ import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { hostThread, type ThreadLinks } from '#runtime/thread.ts'
+import type { ThreadLinks } from '#runtime/thread/links.ts'
+import { hostThread } from '#runtime/thread/threads.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
 import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
@@ -83,18 +85,16 @@ hostThread(async (name, data, links) => {
   const populate = threads[name]
   if (populate === undefined) throw new Error(`there is no thread ${name}`)
   const system = makeSystem(name, config, links)
+  links.host = system
   const close = await populate(system, config)
   return {
-    serve: (incoming) => {
-      system.serve(incoming)
-    },
     inspect: () => system.inspect(),
     stop: async () => {
       await system.stop()
       close()
     },
   }
-})
+}, makePipes)
 
 function makeSystem(thread: string, config: SledConfig, links: ThreadLinks): System {
   return new System({

@@ -1,132 +1,127 @@
 /**
- * One frame for threads and hosts. All numbers are big-endian:
+ * One frame for threads and hosts. A header of six words, little-endian:
  *
- *   u32 length of what follows · u8 kind · u8 flags · u16 op · u32 correlation · u32 remaining ms
- *   · u8 host length · u8 protocol length · u16 actor length · host · protocol · actor
- *   · msgpack payload
+ *   u32 length of the whole frame · u8 kind · u8 flags · u16 op · u32 correlation · u32 target
+ *   · u32 remaining ms · u32 sequence · [u8×24 trace, with flag 2] · payload
  *
- * `host` is whom a call is for; a thread passes on what is for another host. `op` names a row of the protocol; in a reply it is 0 for ok, 1 for a failure. The remaining time
- * is relative, because two hosts' clocks differ.
+ * `op` names a row of the protocol. `target` is a number that a `bind` frame has given to an actor before.
+ * The remaining time is relative, because two hosts' clocks differ. `sequence` counts the frames of
+ * one direction: what was lost, doubled or changed places on the way shows at once, and ends the
+ * channel. The payload is msgpack: a request or reply by its row's schema, or one of the shapes here.
  */
-import { Packr } from 'msgpackr'
+import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
+import { codecOf } from '../codec/codec.ts'
+import type { Cursor } from '../codec/cursor.ts'
+import type { Span } from '../trace.ts'
 
-export const kinds = { call: 1, reply: 2, cancel: 3, hello: 4, ping: 5, pong: 6 } as const
-export type Kind = keyof typeof kinds
-const kindNames = new Map<number, Kind>(
-  Object.entries(kinds).map(([name, number]) => [number, name as Kind]),
-)
-export const flags = { urgent: 1 } as const
+export const kinds = {
+  call: 1,
+  reply: 2,
+  failure: 3,
+  cancel: 4,
+  cast: 5,
+  bind: 6,
+  monitor: 7,
+  demonitor: 8,
+  down: 9,
+  hello: 10,
+  ping: 11,
+  pong: 12,
+} as const
+export const flags = { trace: 2 } as const
 
-export interface Frame {
-  readonly kind: Kind
-  readonly flags: number
-  readonly op: number
-  readonly correlation: number
-  readonly remaining_ms: number
-  readonly host: string
-  readonly protocol: string
-  readonly actor: string
-  readonly payload: unknown
+/** A header; one object serves for all frames of a channel. */
+export interface Header {
+  kind: number
+  flags: number
+  op: number
+  correlation: number
+  target: number
+  remaining_ms: number
+  sequence: number
 }
+export const emptyHeader = (): Header => ({
+  kind: 0,
+  flags: 0,
+  op: 0,
+  correlation: 0,
+  target: 0,
+  remaining_ms: 0,
+  sequence: 0,
+})
 
-const header_bytes = 20
+export const header_bytes = 24
+const trace_bytes = 24
 /** What a frame may say at most; a longer one ends the connection. */
 export const frame_bytes_max = limits.frame_bytes_max
+/** Longer than any call waits; what a frame says for "no limit". */
+export const remaining_ms_max = 0xffff_ffff
 
-/** A frame that cannot be read: the connection it came on is over. */
+/** A frame that cannot be: the channel that it came on is over. */
 export class FrameError extends Error {}
 
-const empty = Buffer.alloc(0)
-// Plain maps, no records: a frame must be readable without any that came before it.
-const packr = new Packr({ useRecords: false, int64AsType: 'number' })
+/** `bind`: the actor that a number stands for from now on. */
+export const bindCodec = codecOf(
+  Type.Tuple([
+    Type.String({ maxLength: 128 }),
+    Type.String({ minLength: 1, maxLength: 64 }),
+    Type.String({ minLength: 1, maxLength: 512 }),
+  ]),
+)
+const detail_chars_max = 4_096
+/** `failure` and `down`: a code and a sentence. */
+export const failureCodec = codecOf(
+  Type.Tuple([
+    Type.String({ minLength: 1, maxLength: 64 }),
+    Type.String({ maxLength: detail_chars_max }),
+  ]),
+)
+export const shorten = (detail: string): string => detail.slice(0, detail_chars_max / 2)
 
-/** The whole frame, length included. Throws FrameError when it would exceed the limit. */
-export function encodeFrame(frame: Frame): Buffer {
-  const names = [frame.host, frame.protocol, frame.actor].map((name) => Buffer.from(name))
-  const [host = empty, protocol = empty, actor = empty] = names
-  const payload = packr.pack(frame.payload)
-  const total = header_bytes + host.length + protocol.length + actor.length + payload.length
-  if (total - 4 > frame_bytes_max) {
-    throw new FrameError(`a frame of ${total} bytes exceeds ${frame_bytes_max}`)
-  }
-  const out = Buffer.allocUnsafe(total)
-  out.writeUInt32BE(total - 4, 0)
-  out.writeUInt8(kinds[frame.kind], 4)
-  out.writeUInt8(frame.flags, 5)
-  out.writeUInt16BE(frame.op, 6)
-  out.writeUInt32BE(frame.correlation, 8)
-  out.writeUInt32BE(Math.min(0xffff_ffff, Math.max(0, Math.ceil(frame.remaining_ms))), 12)
-  out.writeUInt8(host.length, 16)
-  out.writeUInt8(protocol.length, 17)
-  out.writeUInt16BE(actor.length, 18)
-  let at = header_bytes
-  for (const part of [...names, payload]) at += part.copy(out, at)
-  return out
+/** Writes a header over the frame that begins at `start` and ends at the cursor. */
+export function writeHeader(cursor: Cursor, start: number, header: Header): void {
+  const { view } = cursor
+  view.setUint32(start, cursor.at - start, true)
+  view.setUint32(start + 4, header.kind | (header.flags << 8) | (header.op << 16), true)
+  view.setUint32(start + 8, header.correlation, true)
+  view.setUint32(start + 12, header.target, true)
+  view.setUint32(start + 16, header.remaining_ms, true)
+  view.setUint32(start + 20, header.sequence, true)
 }
 
-/** Reads one whole frame (length included). Throws FrameError when it makes no sense. */
-export function decodeFrame(bytes: Uint8Array): Frame {
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (view.length < header_bytes) throw new FrameError('a frame shorter than its header')
-  const kind = kindNames.get(view.readUInt8(4))
-  if (kind === undefined) throw new FrameError(`unknown frame kind ${view.readUInt8(4)}`)
-  const hostEnd = header_bytes + view.readUInt8(16)
-  const protocolEnd = hostEnd + view.readUInt8(17)
-  const actorEnd = protocolEnd + view.readUInt16BE(18)
-  if (actorEnd > view.length) throw new FrameError('names reach past the end of the frame')
-  let payload: unknown
-  try {
-    payload = detach(packr.unpack(view.subarray(actorEnd)))
-  } catch (cause) {
-    throw new FrameError('the payload is not msgpack', { cause })
-  }
-  return {
-    kind,
-    flags: view.readUInt8(5),
-    op: view.readUInt16BE(6),
-    correlation: view.readUInt32BE(8),
-    remaining_ms: view.readUInt32BE(12),
-    host: view.toString('utf8', header_bytes, hostEnd),
-    protocol: view.toString('utf8', hostEnd, protocolEnd),
-    actor: view.toString('utf8', protocolEnd, actorEnd),
-    payload,
-  }
+/** Reads the header at the cursor and moves past it. */
+export function readHeader(cursor: Cursor, header: Header): void {
+  const { view, at } = cursor
+  const word = view.getUint32(at + 4, true)
+  header.kind = word & 0xff
+  header.flags = (word >>> 8) & 0xff
+  header.op = word >>> 16
+  header.correlation = view.getUint32(at + 8, true)
+  header.target = view.getUint32(at + 12, true)
+  header.remaining_ms = view.getUint32(at + 16, true)
+  header.sequence = view.getUint32(at + 20, true)
+  cursor.at = at + header_bytes
 }
 
-/** msgpackr hands out views of its input; what outlives the frame must be a copy. */
-function detach(value: unknown): unknown {
-  if (value instanceof Uint8Array) return new Uint8Array(value)
-  if (Array.isArray(value)) return value.map(detach)
-  if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, detach(inner)]))
-  }
-  return value
+/** The trace that a frame carries behind its header. */
+export function writeSpan(cursor: Cursor, span: Span): void {
+  cursor.buffer.write(span.trace_id + span.span_id, cursor.at, 'hex')
+  cursor.at += trace_bytes
+}
+export function readSpan(cursor: Cursor): Span {
+  const end = cursor.at + trace_bytes
+  if (end > cursor.limit) throw new FrameError('a frame is shorter than its trace')
+  const text = cursor.buffer.toString('hex', cursor.at, end)
+  cursor.at = end
+  return { trace_id: text.slice(0, 32), span_id: text.slice(32) }
 }
 
-/** Cuts a byte stream into frames. A frame that announces too much ends the stream. */
-export class FrameReader {
-  #chunks: Buffer[] = []
-  #held = 0
-
-  /** Adds what arrived and returns the whole frames in it. Throws FrameError. */
-  push(chunk: Buffer): readonly Frame[] {
-    this.#chunks.push(chunk)
-    this.#held += chunk.length
-    if (this.#held < 4) return []
-    let buffer = Buffer.concat(this.#chunks)
-    const frames: Frame[] = []
-    while (buffer.length >= 4) {
-      const length = buffer.readUInt32BE(0)
-      if (length > frame_bytes_max || length < header_bytes - 4) {
-        throw new FrameError(`a frame announces ${length} bytes`)
-      }
-      if (buffer.length < length + 4) break
-      frames.push(decodeFrame(buffer.subarray(0, length + 4)))
-      buffer = buffer.subarray(length + 4)
-    }
-    this.#chunks = buffer.length > 0 ? [buffer] : []
-    this.#held = buffer.length
-    return frames
+/** The length of the frame that begins at `at`. Throws FrameError when it makes no sense. */
+export function frameLength(view: DataView, at: number): number {
+  const length = view.getUint32(at, true)
+  if (length < header_bytes || length > frame_bytes_max) {
+    throw new FrameError(`a frame announces ${length} bytes`)
   }
+  return length
 }

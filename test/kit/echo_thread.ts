@@ -1,5 +1,6 @@
 /** A worker thread for tests: it hosts one kind, named after itself, that answers and can be killed. */
 import { Type } from 'typebox'
+import { makePipes } from '#native/pipes.sys.ts'
 import { behaviour } from '#runtime/actor.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
@@ -7,7 +8,7 @@ import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { hostThread } from '#runtime/thread.ts'
+import { hostThread } from '#runtime/thread/threads.ts'
 
 export const threadNames = ['left', 'right'] as const
 export const routes = { left: 'left', right: 'right' } as const
@@ -68,15 +69,13 @@ if (!isMainThread) {
       toThread: (other) => links.to(other),
       toHost: () => null,
     })
+    links.host = system
     system.add(talker(name === 'left' ? 'left' : 'right'), null)
     return {
-      serve: (incoming) => {
-        system.serve(incoming)
-      },
       inspect: () => system.inspect(),
       stop: async () => {
         await system.stop()
       },
     }
-  })
+  }, makePipes)
 }

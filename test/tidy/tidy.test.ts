@@ -17,6 +17,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^(test|bench|tools)\//, /./],
   [/^runtime\/bin\//, /./],
   [/^runtime\/result\.ts$/, /^node:util$/],
+  [/^runtime\/cluster\//, /^#runtime\/|^#config\/|^node:|^(kysely|pg)$/],
   [
     /^runtime\//,
     /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet)$/,
@@ -29,13 +30,13 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   ],
   [
     /^actors\/nexus\//,
-    /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path|url)$|^(fastify|@fastify\/.*|kysely|better-sqlite3|smol-toml|undici|ws|typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
+    /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path|url)$|^(fastify|@fastify\/.*|kysely|better-sqlite3|pg|smol-toml|undici|ws|typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],
   [
     /^actors\//,
     /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path)$|^(typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],
-  [/^native\/.*\.sys\.ts$/, /^koffi$|^#native\/|^#runtime\/result\.ts$|^node:/],
+  [/^native\/.*\.sys\.ts$/, /^koffi$|^#native\/|^#runtime\/(result|thread\/bell)\.ts$|^node:/],
   [/^native\/platform\//, /^#runtime\/|^#actors\/.*\.protocol\.ts$/],
   [
     /^native\//,

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import type { Services } from '../context.ts'
-import { ApiError, badRequest, internal } from '../errors.ts'
+import { ApiError, asApiError, badRequest, internal } from '../errors.ts'
 import type { Operation } from './contract/operation.ts'
 import { Reply } from './route.ts'
 
@@ -54,8 +54,7 @@ function bodyOf({ error_code, message }: ApiError, request_id: string): string {
 
 /** Errors of the HTTP library are the client's; anything else unknown is ours. */
 function toApiError(error: unknown, request: FastifyRequest): ApiError {
-  if (error instanceof ApiError) return error
-  if (!(error instanceof Error) || !('code' in error)) return internal()
+  if (!(error instanceof Error) || !('code' in error)) return asApiError(error)
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return badRequest(`request body exceeded maximum size of ${limits.http_body_bytes_max} bytes`)

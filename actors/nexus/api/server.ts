@@ -52,6 +52,8 @@ export function makeServer(options: ServerOptions): FastifyInstance {
     routerOptions: { maxParamLength: limits.http_headers_bytes_max },
     forceCloseConnections: true,
   })
+  // A client that has said all it wants to may close its side and still gets its answer.
+  Object.assign(server.server, { httpAllowHalfOpen: true })
   void server.register(websocket, {
     options: { maxPayload: limits.serial_write_bytes_max },
   })

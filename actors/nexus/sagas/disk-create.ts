@@ -7,7 +7,7 @@ import type { Services } from '../context.ts'
 import { alreadyExists, internal, invalidRequest, unavailable } from '../errors.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
-import { isConflict } from '../store/open.ts'
+import { isConflict } from '../store/failure.ts'
 import type { Tables } from '../store/schema.ts'
 
 /** What a disk will be made of, once its request has passed all checks. */

@@ -7,8 +7,9 @@ import { allocateIp } from '../external-ips.ts'
 import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
 import { insertNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
-import { isConflict } from '../store/open.ts'
+import { isConflict } from '../store/failure.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
+import { transact } from '../store/transact.ts'
 
 export interface InstanceCreateParams {
   /** The record as it will be inserted. */
@@ -68,9 +69,10 @@ function nicNode(_nic: NicGiven, index: number): Node {
     action: async ({ services, params }) => {
       const { id, project_id } = params.instance
       const owner = { instance_id: id, project_id }
-      const nic = await services.store
-        .transaction()
-        .execute(async (store) => await insertNic(services, store, owner, at(params.nics, index)))
+      const nic = await transact(
+        services,
+        async (store) => await insertNic(services, store, owner, at(params.nics, index)),
+      )
       return nic.id
     },
     undo: async ({ services, params }) => {
@@ -112,12 +114,10 @@ async function takeIp(
   },
 ): Promise<string> {
   const { id, project_id } = params.instance
-  const row = await services.store
-    .transaction()
-    .execute(
-      async (store) =>
-        await allocateIp(services, store, { ...wanted, instance_id: id, project_id }),
-    )
+  const row = await transact(
+    services,
+    async (store) => await allocateIp(services, store, { ...wanted, instance_id: id, project_id }),
+  )
   return row.ip
 }
 
@@ -129,11 +129,10 @@ function attachNode(_name: string, index: number): Node {
   return {
     name: `attach_disk${index}`,
     action: async ({ services, params }) => {
-      const disk = await services.store
-        .transaction()
-        .execute(
-          async (store) => await attachDisk(store, params.instance, at(params.attach_disks, index)),
-        )
+      const disk = await transact(
+        services,
+        async (store) => await attachDisk(store, params.instance, at(params.attach_disks, index)),
+      )
       return disk.id
     },
     undo: async ({ services, params }) => {

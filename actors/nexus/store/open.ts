@@ -1,114 +1,110 @@
-/** Opens the store, brings it to this program's version, and plants the built-in rows. */
-import Database from 'better-sqlite3'
-import { Kysely, sql, SqliteDialect, type Transaction } from 'kysely'
-import { wellKnown } from '#config/addressing.ts'
+/** Opens the store, waits for its database, brings it to this program's version. */
+import { Kysely, sql, type Dialect } from 'kysely'
+import { limits } from '#config/limits.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
 import { explain } from '#runtime/result.ts'
+import { plant } from './built-in.ts'
+import { StoreError } from './failure.ts'
+import { migrate } from './migrate.ts'
 import { migrations } from './migrations.ts'
-import type { Tables } from './schema.ts'
+import { guide } from './migrations/0001-guide.ts'
+import { openPostgres, postgresDialect } from './postgres.ts'
+import type { Store, Tables } from './schema.ts'
+import { openSqlite, sqliteDialect } from './sqlite.ts'
+import { takeOver } from './take-over.ts'
+import { readStoreUrl, shownUrl, type StoreUrl } from './url.ts'
 
-/** The store, or a transaction of it: everything that reads and writes takes either. */
-export type Store = Kysely<Tables>
-export type StoreTransaction = Transaction<Tables>
+export interface StoreOptions {
+  /** `sqlite:PATH`, `sqlite::memory:`, `postgres://…`. */
+  readonly url: string
+  readonly clock: Clock
+  readonly log: Log
+}
 
-export const builtIn = {
-  fleet: '001de000-1334-4000-8000-000000000000',
-  default_silo: '001de000-5110-4000-8000-000000000000',
-} as const
+export interface OpenedStore {
+  /** May be used at once; until it is ready every statement throws `StoreError` with `away`. */
+  readonly store: Store
+  /**
+   * Ends when the database was reached and is of this program's version. Waits, and says so in the log,
+   * while it cannot be reached. Throws, naming the store, when it is another program's, of a later
+   * version, or damaged.
+   */
+  readonly ready: Promise<void>
+}
 
-/** Marks the file as ours ("nexu"), so that another program's database is not taken over. */
-const application_id = 0x6e657875
+/** Opens the store. Throws a sentence when its URL cannot be read, or its file not opened. */
+export function openStore(options: StoreOptions): OpenedStore {
+  const url = readStoreUrl(options.url)
+  const database = open(url, options.log)
+  let isReady = false
+  const store = new Kysely<Tables>({ dialect: database.dialect(() => isReady) })
+  const prepare = async () => {
+    const unprepared = new Kysely<unknown>({ dialect: database.dialect(() => true) })
+    await reach(unprepared, url, options)
+    if (url.dialect === 'sqlite') await takeOver(unprepared, guide, options.clock.now())
+    await migrate(unprepared, migrations, options.clock)
+    isReady = true
+    await plant(store, options.clock.now())
+  }
+  const ready = prepare().catch(async (cause: unknown) => {
+    await database.close()
+    throw cannotBeUsed(url, cause)
+  })
+  // Whoever waits for it is told; that nobody waits yet must not end the process.
+  ready.catch(() => undefined)
+  return { store, ready }
+}
 
-/**
- * Opens `path` (or `:memory:`). Throws, naming the file, when it belongs to another program, comes
- * from a later version, or is damaged.
- */
-export async function openStore(path: string, now_ms: number): Promise<Store> {
+const cannotBeUsed = (url: StoreUrl, cause: unknown) =>
+  new Error(`store ${shownUrl(url)} cannot be used`, { cause })
+
+interface Database {
+  readonly dialect: (isReady: () => boolean) => Dialect
+  readonly close: () => Promise<void>
+}
+
+function open(url: StoreUrl, log: Log): Database {
+  if (url.dialect === 'postgres') {
+    const pool = openPostgres(url.url, log)
+    return {
+      dialect: (isReady) => postgresDialect(pool, isReady),
+      close: async () => {
+        await pool.end()
+      },
+    }
+  }
   try {
-    const file = new Database(path)
-    const isEmpty = file.pragma('page_count', { simple: true }) === 0
-    const id = file.pragma('application_id', { simple: true })
-    if (!isEmpty && id !== application_id) throw new Error('it belongs to another program')
-    file.pragma('journal_mode = WAL')
-    file.pragma('synchronous = FULL')
-    file.pragma('foreign_keys = ON')
-    migrate(file)
-    const store = new Kysely<Tables>({ dialect: new SqliteDialect({ database: file }) })
-    await plant(store, now_ms)
-    return store
+    const file = openSqlite(url.path)
+    return {
+      dialect: (isReady) => sqliteDialect(file, isReady),
+      close: async () => {
+        file.close()
+      },
+    }
   } catch (cause) {
-    throw new Error(`store ${path} cannot be used: ${explain(cause)}`, { cause })
+    throw cannotBeUsed(url, cause)
   }
 }
 
-function migrate(file: Database.Database): void {
-  const version = Number(file.pragma('user_version', { simple: true }))
-  if (version > migrations.length) {
-    throw new Error(`it is of version ${version}, this program knows ${migrations.length}`)
-  }
-  file.pragma(`application_id = ${application_id}`)
-  for (const [index, statements] of migrations.entries()) {
-    if (index < version) continue
-    file.transaction(() => {
-      for (const statement of statements) file.prepare(statement).run()
-      file.pragma(`user_version = ${index + 1}`)
-    })()
-  }
-}
-
-async function plant(store: Store, now_ms: number): Promise<void> {
-  const moment = { time_created_ms: now_ms, time_modified_ms: now_ms, time_deleted_ms: null }
-  const silo_id = builtIn.default_silo
-  await store
-    .insertInto('silo')
-    .values({
-      id: silo_id,
-      name: 'default-silo',
-      description: 'default silo',
-      ...moment,
-      discoverable: 0,
-      identity_mode: 'local_only',
-    })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  for (const [external_id, id] of [
-    ['privileged', wellKnown.user_privileged],
-    ['unprivileged', wellKnown.user_unprivileged],
-  ] as const) {
-    await store
-      .insertInto('silo_user')
-      .values({ id, silo_id, external_id, time_created_ms: now_ms, time_deleted_ms: null })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
-  }
-  for (const [resource_type, resource_id] of [
-    ['fleet', builtIn.fleet],
-    ['silo', builtIn.default_silo],
-  ] as const) {
-    const identity_id = wellKnown.user_privileged
-    await store
-      .insertInto('role_assignment')
-      .values({ resource_type, resource_id, role_name: 'admin', identity_id })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
+/** Waits until the database answers, and sees that it sorts text as every store does: by its bytes. */
+async function reach(
+  db: Kysely<unknown>,
+  url: StoreUrl,
+  { clock, log }: StoreOptions,
+): Promise<void> {
+  for (;;) {
+    try {
+      const { rows } = await sql<{ bytewise: number }>`select
+        case when 'a-b' < 'aa' and 'B' < 'a' then 1 else 0 end as bytewise`.execute(db)
+      if (rows[0]?.bytewise === 1) return
+      throw new Error(
+        "it does not sort text by its bytes: make the database with TEMPLATE template0 LC_COLLATE 'C'",
+      )
+    } catch (error) {
+      if (!(error instanceof StoreError && error.failure === 'away')) throw error
+      log.warn('the store is waited for', { store: shownUrl(url), why: explain(error.cause) })
+    }
+    await clock.sleep(limits.store_wait_ms)
   }
 }
-
-/** The next generation of something that is sent out, durable before it is used. */
-export async function nextGeneration(store: Store, what: string): Promise<number> {
-  const { generation } = await store
-    .insertInto('published')
-    .values({ what, generation: 1 })
-    .onConflict((conflict) =>
-      conflict.column('what').doUpdateSet({ generation: sql`published.generation + 1` }),
-    )
-    .returning('generation')
-    .executeTakeFirstOrThrow()
-  return generation
-}
-
-/** Whether a write failed because a unique index already has the row. */
-export const isConflict = (error: unknown): boolean =>
-  error instanceof Error &&
-  'code' in error &&
-  typeof error.code === 'string' &&
-  error.code.startsWith('SQLITE_CONSTRAINT_')

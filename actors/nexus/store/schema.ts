@@ -1,7 +1,12 @@
 /**
- * The store's tables as kysely sees them. Times are milliseconds since the epoch, booleans 0 or 1,
- * documents JSON text: what SQLite, PostgreSQL and CockroachDB can all hold.
+ * The store's tables as kysely sees them. Times are milliseconds since the epoch, documents JSON
+ * text, numbers whole up to 2^53: what SQLite, PostgreSQL and CockroachDB can all hold.
  */
+import type { Kysely, Transaction } from 'kysely'
+
+/** The store, or a transaction of it: what only reads or writes once takes either. */
+export type Store = Kysely<Tables>
+export type StoreTransaction = Transaction<Tables>
 import type { Static } from 'typebox'
 import type { diskState } from '../api/contract/disks.ts'
 import type { instanceState } from '../api/contract/instances.ts'
@@ -23,7 +28,7 @@ interface Named {
 }
 
 export interface Tables {
-  silo: Named & { discoverable: number; identity_mode: string }
+  silo: Named & { discoverable: boolean; identity_mode: string }
   silo_user: {
     id: string
     silo_id: string
@@ -151,7 +156,7 @@ export interface Tables {
     mac: string
     ip: string
     slot: number
-    is_primary: number
+    is_primary: boolean
   }
   rack: { id: string; time_created_ms: number; time_modified_ms: number }
   sled: {

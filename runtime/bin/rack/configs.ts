@@ -2,6 +2,7 @@
 import { join, relative } from 'node:path'
 import { stringify } from 'smol-toml'
 import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
+import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
@@ -50,7 +51,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     id: nexus.id,
     rack_id: plan.rack_id,
     development: profile.development,
-    store: join(directory, 'nexus.sqlite'),
+    store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: { ...profile.external },
     wire: wireOf(state, plan),
     internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),
@@ -104,8 +105,16 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       { source: home, destination: zoneHome, read_only: true },
       { source: process.execPath, destination: zoneNode, read_only: true },
       { source: directory, destination: zoneNexus, read_only: false },
+      ...storeMounts(plan),
     ],
     listen,
     log,
   }
+}
+
+/** A database on a unix socket is seen in the zone where the host has it; others are on the underlay. */
+function storeMounts(plan: RackPlan): ServiceZone['mounts'] {
+  const url = plan.store === undefined || plan.store === null ? null : readStoreUrl(plan.store)
+  const directory = url?.dialect === 'postgres' ? url.socket : null
+  return directory === null ? [] : [{ source: directory, destination: directory, read_only: false }]
 }

@@ -27,17 +27,18 @@ export async function withSled<T, E extends string>(
   const log = stderrLog('luge', 'error')
   const host = `luge-${randomUUID()}`
   const up = Promise.withResolvers<boolean>()
-  const links = new Links({
+  const links: Links = new Links({
     host,
     clock: systemClock,
     log,
     exports: [],
-    onCall: () => undefined,
+    serve: () => system,
+    security: null,
     onPeer: (_peer, isUp) => {
       up.resolve(isUp)
     },
   })
-  const system = new System({
+  const system: System = new System({
     host,
     thread: 'main',
     clock: systemClock,

@@ -21,6 +21,8 @@ export const rackPlan = Type.Object({
   /** Six hex characters of the state directory's path: the mark on every kernel object. */
   tag: Type.String(),
   profile: rackProfile,
+  /** `postgres://…`; null or absent: SQLite in Nexus' directory. */
+  store: Type.Optional(Type.Union([Type.String(), Type.Null()])),
   /** Where internal DNS listens: 53 on the underlay, a port that was free on sim. */
   dns_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
   sleds: Type.Array(Type.Object({ id: Type.String(), number: Type.Integer() })),
@@ -65,7 +67,7 @@ export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'>
 /** Decides a new rack's identities and writes them down. */
 export async function makePlan(
   state: string,
-  given: Pick<RackPlan, 'platform' | 'profile'>,
+  given: Pick<RackPlan, 'platform' | 'profile' | 'store'>,
 ): Promise<Result<RackPlan, 'state_unusable'>> {
   const plan: RackPlan = {
     version: 1,
@@ -73,10 +75,16 @@ export async function makePlan(
     platform: given.platform,
     tag: createHash('sha256').update(state).digest('hex').slice(0, 6),
     profile: given.profile,
+    store: given.store ?? null,
     dns_port: given.platform === 'sim' ? await freePort() : ports.dns,
     sleds: [{ id: randomUUID(), number: 1 }],
     nexus: [{ id: randomUUID() }],
   }
+  return writePlan(state, plan)
+}
+
+/** Writes a plan down; gives it back. */
+export function writePlan(state: string, plan: RackPlan): Result<RackPlan, 'state_unusable'> {
   try {
     mkdirSync(state, { recursive: true, mode: 0o700 })
     writeFileAtomically(planPath(state), JSON.stringify(plan, null, 2))

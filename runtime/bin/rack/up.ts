@@ -5,11 +5,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { wellKnown } from '#config/addressing.ts'
+import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { rackDown } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
-import { home, makePlan, readJson, readPlan, writeFileAtomically, type RackPlan } from './plan.ts'
+import {
+  home,
+  makePlan,
+  readJson,
+  readPlan,
+  writeFileAtomically,
+  writePlan,
+  type RackPlan,
+} from './plan.ts'
 import { nexusConfigText, sledConfigOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
@@ -24,6 +33,8 @@ export interface UpOptions {
   readonly outside: string | null
   /** Path of a rack profile; null: development's. */
   readonly config: string | null
+  /** `sqlite` or `postgres://…`; null: what the rack has, SQLite when it is new. */
+  readonly store: string | null
   readonly detach: boolean
   readonly json: boolean
 }
@@ -31,6 +42,8 @@ type Refused = Result<null, string>
 
 /** Brings the rack up, prints how to reach it, and unless detached stays until told to stop. */
 export async function rackUp(options: UpOptions): Promise<Refused> {
+  // The command line may hold the store's password; ps shows the title instead.
+  process.title = 'luge rack up'
   const found = readPlan(options.state)
   if (!found.ok) return found
   const planned = found.value === null ? await newPlan(options) : samePlan(found.value, options)
@@ -62,11 +75,28 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!read.ok) return read
   const profile = withOverrides(read.value, options)
   if (!profile.ok) return profile
+  const store = storeOf(options.store)
+  if (!store.ok) return store
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
-  return await makePlan(options.state, { platform: choice.value.platform, profile: profile.value })
+  const { platform } = choice.value
+  return await makePlan(options.state, { platform, profile: profile.value, store: store.value })
 }
+
+/** The URL of a store that is not SQLite's file; null for that. */
+function storeOf(given: string | null): Result<string | null, 'invalid_option'> {
+  if (given === null || given === 'sqlite') return ok(null)
+  try {
+    if (readStoreUrl(given).dialect === 'postgres') return ok(given)
+    return err('invalid_option', '--store: SQLite is always in the state directory: say sqlite')
+  } catch (error) {
+    return err('invalid_option', `--store: ${explain(error)}`)
+  }
+}
+
+const shownStore = (store: string | null) =>
+  store === null ? 'sqlite' : shownUrl(readStoreUrl(store))
 
 /** A rack is what it was planned to be; asking for something else is refused by name. */
 function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
@@ -82,7 +112,15 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
   if (options.external !== null && options.external !== hostPort(address, port)) {
     return refuse('external address', hostPort(address, port))
   }
-  return ok(plan)
+  if (options.store === null) return ok(plan)
+  const store = storeOf(options.store)
+  if (!store.ok) return store
+  const known = plan.store ?? null
+  if (shownStore(store.value) !== shownStore(known)) return refuse('store', shownStore(known))
+  // The same database; its password may be a new one.
+  return store.value === known
+    ? ok(plan)
+    : writePlan(options.state, { ...plan, store: store.value })
 }
 
 function withOverrides(profile: RackProfile, options: UpOptions): Result<RackProfile, string> {

@@ -39,7 +39,7 @@ before(async () => {
   nexus = await TestNexus.start()
   await nexus.guide()
   const scope = '/organizations/myorg/projects/myproj'
-  for (const url of [`${scope}`, `${scope}/vpcs/default`, '/session/me', '/system/images/alpine']) {
+  for (const url of [scope, `${scope}/vpcs/default`, '/session/me', '/system/images/alpine']) {
     ids.push((await nexus.ok('GET', url)).id)
   }
 })
@@ -119,17 +119,26 @@ function valid(given: Json): unknown {
   }
 }
 
-function validText({ format, pattern = '' }: Json): string {
-  if (format === 'uuid') return random.next() < 0.7 ? pick(ids) : random.uuid()
-  if (format === 'date-time') return '2022-11-11T00:00:00Z'
-  if (format === 'ip' || format === 'ipv4') return `172.30.0.${below(256)}`
-  if (format === 'ipv6') return `fd00::${below(9)}`
-  if (format === 'byte') return 'aGVsbG8='
-  if (pattern.includes('[fF][dD]')) return pick(['fd12:3456:789a::/48', 'fd00::/64'])
-  if (pattern.includes('25[0-5]')) return `10.${below(256)}.0.0/16`
-  if (pattern.includes('[0-9]{1,5}')) return pick(['22', '80-90'])
-  if (pattern.startsWith('^(?!')) return random.next() < 0.6 ? pick(names) : `n-${below(1_000)}`
-  return pick(['x', 'text with spaces', 'a'.repeat(60)])
+/** What texts of a format look like, and what those of a pattern do that contains this. */
+const formats: Readonly<Record<string, () => string>> = {
+  uuid: () => (random.next() < 0.7 ? pick(ids) : random.uuid()),
+  'date-time': () => '2022-11-11T00:00:00Z',
+  ip: () => `172.30.0.${below(256)}`,
+  ipv4: () => `172.30.0.${below(256)}`,
+  ipv6: () => `fd00::${below(9)}`,
+  byte: () => 'aGVsbG8=',
+}
+const patterns: readonly (readonly [string, () => string])[] = [
+  ['[fF][dD]', () => pick(['fd12:3456:789a::/48', 'fd00::/64'])],
+  ['25[0-5]', () => `10.${below(256)}.0.0/16`],
+  ['[0-9]{1,5}', () => pick(['22', '80-90'])],
+  ['^(?!', () => (random.next() < 0.6 ? pick(names) : `n-${below(1_000)}`)],
+]
+const anyText = () => pick(['x', 'text with spaces', 'a'.repeat(60)])
+
+function validText({ format = '', pattern = '' }: Json): string {
+  const known = patterns.find(([part]) => String(pattern).includes(part))
+  return (formats[format] ?? known?.[1] ?? anyText)()
 }
 
 /** The same value with something odd in one place. */
@@ -145,28 +154,25 @@ function broken(value: unknown): unknown {
 }
 
 function makeRequest(url: string, entry: Json, isBroken: boolean) {
-  let path = url
-  const query = new URLSearchParams()
-  for (const { in: where, name, schema } of entry['parameters'] ?? []) {
-    const value = String(valid(schema))
-    const spoiled = isBroken && random.next() < 0.2
-    if (where === 'path') path = path.replace(`{${name}}`, spoiled ? pick(oddText.slice(1)) : value)
-    else if (random.next() < 0.3)
-      query.set(name, spoiled ? decodeURIComponent(pick(oddText)) : value)
-  }
-  const [type, content] = Object.entries<Json>(entry['requestBody']?.content ?? {})[0] ?? [
-    null,
-    null,
-  ]
-  const text = query.toString()
-  const whole = text === '' ? path : `${path}?${text}`
-  if (type === null) return { url: whole, headers: {}, payload: '' }
-  const body = valid(content['schema'])
-  return {
-    url: whole,
-    headers: { 'content-type': type },
-    payload: written(type, isBroken ? broken(body) : body),
-  }
+  const spoil = (text: string, odds: readonly string[]) =>
+    isBroken && random.next() < 0.2 ? pick(odds) : text
+  const parameters: readonly Json[] = entry['parameters'] ?? []
+  const path = parameters
+    .filter((parameter) => parameter['in'] === 'path')
+    .reduce(
+      (whole, { name, schema }) =>
+        whole.replace(`{${name}}`, spoil(String(valid(schema)), oddText.slice(1))),
+      url,
+    )
+  const query = parameters
+    .filter((parameter) => parameter['in'] === 'query' && random.next() < 0.3)
+    .map(({ name, schema }) => `${name}=${spoil(String(valid(schema)), oddText)}`)
+  const whole = query.length === 0 ? path : `${path}?${query.join('&')}`
+  const [content] = Object.entries<Json>(entry['requestBody']?.content ?? {})
+  if (content === undefined) return { url: whole, headers: {}, payload: '' }
+  const [type, { schema }] = content
+  const body = isBroken ? broken(valid(schema)) : valid(schema)
+  return { url: whole, headers: { 'content-type': type }, payload: written(type, body) }
 }
 
 function written(type: string, body: unknown): string {
@@ -180,26 +186,26 @@ function written(type: string, body: unknown): string {
   ).toString()
 }
 
-/** Whether an answer is one that the document has. */
-function checkAnswer(
-  operation: Operation,
-  answer: Awaited<ReturnType<TestNexus['raw']>>,
-): string | null {
-  assert.match(String(answer.headers['x-request-id']), /^[0-9a-f-]{36}$/)
-  if (answer.status >= 400) {
-    // The device flow has errors of its own form (RFC 6749 §5.2).
-    if (operation.reply === 'free' && typeof answer.json?.error === 'string') return null
-    const problem = problemOf(errorBody, answer.json)
-    if (problem !== null) return `the error body is none: ${problem.words}`
-    return answer.text.includes('\n  "') ? null : 'the error body is not pretty-printed'
-  }
-  if (operation.reply === 'free' || operation.reply === 'websocket') return null
-  if (answer.status !== operation.status) return `status ${answer.status} is not of the document`
-  if (operation.reply === 'nothing') return answer.text === '' ? null : 'a body where none belongs'
-  if (operation.reply === 'redirect')
-    return answer.headers['location'] === undefined ? 'no location' : null
-  const problem = problemOf(operation.reply, answer.json)
+type Answer = Awaited<ReturnType<TestNexus['raw']>>
+
+/** Why an answer is none that the document has; null when it is. */
+function answerProblem(operation: Operation, answer: Answer): string | null {
+  if (answer.status >= 400) return errorProblem(operation, answer)
+  const { reply, status } = operation
+  if (reply === 'free' || reply === 'websocket') return null
+  if (answer.status !== status) return `status ${answer.status} is not of the document`
+  if (reply === 'nothing') return answer.text === '' ? null : 'a body where none belongs'
+  if (reply === 'redirect') return answer.headers['location'] === undefined ? 'no location' : null
+  const problem = problemOf(reply, answer.json)
   return problem === null ? null : `${problem.pointer}: ${problem.words}`
+}
+
+function errorProblem({ reply }: Operation, answer: Answer): string | null {
+  // The device flow has errors of its own form (RFC 6749 §5.2).
+  if (reply === 'free' && typeof answer.json?.error === 'string') return null
+  const problem = problemOf(errorBody, answer.json)
+  if (problem !== null) return `the error body is none: ${problem.words}`
+  return answer.text.includes('\n  "') ? null : 'the error body is not pretty-printed'
 }
 
 test(`answers to generated requests are what the document promises (seed ${seed})`, async (context) => {
@@ -220,7 +226,8 @@ test(`answers to generated requests are what the document promises (seed ${seed}
         (answer.status === 500 && unimplemented.has(id)) ||
         (answer.status === 503 && unavailable.has(id))
       assert.ok(answer.status < 500 || isByDesign, `${what}: ${answer.status} ${answer.text}`)
-      const problem = checkAnswer(operation, answer)
+      assert.match(String(answer.headers['x-request-id']), /^[0-9a-f-]{36}$/)
+      const problem = answerProblem(operation, answer)
       assert.equal(problem, null, `${what}: ${answer.status} ${answer.text.slice(0, 2_000)}`)
     }
   }

@@ -196,7 +196,8 @@ test('instances are checked in words, and a refused one leaves nothing', async (
 test('the instance of the guide runs, with its addresses', async () => {
   const made = await nexus.call('POST', `${project}/instances`, instanceBody())
   assert.equal(made.status, 201)
-  assert.equal(made.json.run_state, 'starting')
+  // A quick sled has it running before the answer is written.
+  assert.match(made.json.run_state, /^(starting|running)$/)
   await waitState('running')
   const [nic] = (await nexus.ok('GET', `${project}/instances/myinst/network-interfaces`)).items
   assert.equal(nic.ip, '172.30.0.5')

@@ -14,7 +14,8 @@ import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
-import { openStore, type Store } from '#actors/nexus/store/open.ts'
+import { openStore } from '#actors/nexus/store/open.ts'
+import type { Store } from '#actors/nexus/store/schema.ts'
 import { vnic } from '#actors/vnic.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
@@ -23,6 +24,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { World } from '#test/kit/world.ts'
+import { newStore, statements } from './stores.ts'
 
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
@@ -33,7 +35,7 @@ const config: NexusConfig = {
   id: '99999999-9999-4999-8999-999999999999',
   rack_id: '88888888-8888-4888-8888-888888888888',
   development: true,
-  store: ':memory:',
+  store: 'sqlite::memory:',
   external: { address: '127.0.0.1', port: 0 },
   wire: { path: 'unused' },
   internal_address: 'fd00:1122:3344:101::4',
@@ -73,8 +75,18 @@ export class TestNexus {
     this.server = makeServer({ services: this.services, routes })
   }
 
-  static async start(crash: CrashPoint = () => undefined): Promise<TestNexus> {
-    return new TestNexus(await openStore(':memory:', systemClock.now()), crash)
+  /** On a store of its own unless `url` names one. */
+  static async start(
+    crash: CrashPoint = () => undefined,
+    url: string | null = null,
+  ): Promise<TestNexus> {
+    const { store, ready } = openStore({
+      url: url ?? (await newStore()),
+      clock: systemClock,
+      log: memoryLog(),
+    })
+    await ready
+    return new TestNexus(store, crash)
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
@@ -85,7 +97,7 @@ export class TestNexus {
     sagas.register(instanceCreateSaga)
     const services: Services = {
       config,
-      store: this.store,
+      store: this.store.withPlugin(statements.plugin),
       clock: systemClock,
       random: systemRandom,
       log,

@@ -54,16 +54,16 @@ function parse(text: string): readonly Seen[] {
   const seen: Seen[] = []
   let rest = text
   while (rest !== '') {
-    const [headers = '', ...bodies] = rest.split('\r\n\r\n')
+    const [headers = '', ...others] = rest.split('\r\n\r\n')
     const length = Number(/content-length: (\d+)/i.exec(headers)?.[1] ?? 0)
-    const after = bodies.join('\r\n\r\n')
-    const body = after.slice(0, length)
+    const following = others.join('\r\n\r\n')
+    const body = following.slice(0, length)
     seen.push({
       status: Number(headers.split(' ')[1]),
       headers,
       body: body === '' ? null : JSON.parse(body),
     })
-    rest = after.slice(length)
+    rest = following.slice(length)
   }
   return seen
 }

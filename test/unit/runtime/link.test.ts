@@ -7,6 +7,9 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
+import { Channel } from '#runtime/channel/channel.ts'
+import { cursorOver } from '#runtime/codec/cursor.ts'
+import type { Outlet } from '#runtime/channel/outlet.ts'
 import { behaviour } from '#runtime/actor.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
@@ -14,7 +17,10 @@ import { call, protocol } from '#runtime/protocol.ts'
 import { seededRandom, systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { decodeFrame, encodeFrame, FrameError, FrameReader } from '#runtime/wire/frame.ts'
+import { FrameError, kinds } from '#runtime/wire/frame.ts'
+import { FrameCutter } from '#runtime/wire/socket.ts'
+import { codecOf } from '#runtime/codec/codec.ts'
+import { bindFrame, frame, helloFrame } from '#test/kit/frames.ts'
 import { connector, Links } from '#runtime/wire/link.ts'
 import { until } from '#test/kit/rack.ts'
 
@@ -80,9 +86,8 @@ function host(name: string) {
     clock: systemClock,
     log: memoryLog(lines),
     exports: [echoProtocol],
-    onCall: (incoming) => {
-      system.serve(incoming)
-    },
+    serve: () => system,
+    security: null,
   })
   const system: System = new System({
     host: name,
@@ -183,28 +188,37 @@ test('a call ends at its deadline, and a cancelled one at once', async () => {
   assert.equal(client.links.to('server')?.inflight, 0)
 })
 
+const textCodec = codecOf(text)
+const callFrame = (sequence: number, correlation: number, payload: unknown = { text: 'x' }) =>
+  frame(
+    { kind: kinds.call, op: 1, correlation, target: 0, remaining_ms: 1_000, sequence },
+    textCodec,
+    payload,
+  )
+
 test('garbage ends its own connection only, whatever it is', async () => {
   const { client, server, path } = await pair()
-  const good = encodeFrame({
-    kind: 'call',
-    flags: 0,
-    op: 1,
-    correlation: 1,
-    remaining_ms: 1_000,
-    host: 'server',
-    protocol: 'echo',
-    actor: 'a',
-    payload: { text: 'x' },
-  })
+  const greet = helloFrame('stranger')
+  const bind = bindFrame(2, 0, ['', 'echo', 'a'])
   const length = Buffer.alloc(4)
-  length.writeUInt32BE(limits.frame_bytes_max + 1)
-  const flipped = Buffer.from(good)
+  length.writeUInt32LE(limits.frame_bytes_max + 1)
+  const flipped = Buffer.from(callFrame(3, 1))
   flipped.writeUInt8(0xff, 4)
+  const inFlight = frame(
+    { kind: kinds.call, op: 2, correlation: 1, remaining_ms: 1_000, sequence: 3 },
+    textCodec,
+    { text: 'x' },
+  )
   for (const [what, bytes] of [
     ['text', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
     ['an announced monster', length],
-    ['a call before the greeting', good],
-    ['an unknown kind', flipped],
+    ['a call before the greeting', callFrame(1, 1)],
+    ['an unknown kind', Buffer.concat([greet, bind, flipped])],
+    ['a number that stands for nobody', Buffer.concat([greet, callFrame(2, 1)])],
+    ['a replayed frame', Buffer.concat([greet, bind, callFrame(3, 1), callFrame(3, 1)])],
+    ['a lost frame', Buffer.concat([greet, callFrame(3, 1)])],
+    ['a correlation that is taken', Buffer.concat([greet, bind, inFlight, callFrame(4, 1)])],
+    ['a second greeting', Buffer.concat([greet, helloFrame('stranger')])],
     ['zeros', Buffer.alloc(64)],
   ] as const) {
     const socket = createConnection({ path })
@@ -222,25 +236,24 @@ test('garbage ends its own connection only, whatever it is', async () => {
   assert.ok(server.lines.some(({ message }) => message === 'a peer broke the protocol'))
 })
 
+test('a connection that never says who it is ends after a while', async () => {
+  const { path } = await pair()
+  const socket = createConnection({ path })
+  const ended = Promise.withResolvers<boolean>()
+  socket.once('close', () => {
+    ended.resolve(true)
+  })
+  socket.on('error', () => undefined)
+  socket.resume()
+  assert.ok(await ended.promise)
+})
+
 test('a peer that never reads costs its callers a busy, and nobody else anything', async () => {
   const { client, server, path } = await pair()
   const deaf: Socket = createConnection({ path })
   deaf.on('error', () => undefined)
   deaf.pause()
-  const hello = { host: 'deaf', protocols: {} }
-  deaf.write(
-    encodeFrame({
-      kind: 'hello',
-      flags: 0,
-      op: 0,
-      correlation: 0,
-      remaining_ms: 0,
-      host: '',
-      protocol: '',
-      actor: '',
-      payload: hello,
-    }),
-  )
+  deaf.write(helloFrame('deaf', { echo: 1 }))
   await until('the deaf peer is known', 2_000, () =>
     server.links.to('deaf') === null ? null : true,
   )
@@ -259,45 +272,30 @@ test('a peer that never reads costs its callers a busy, and nobody else anything
   deaf.destroy()
 })
 
-test('a frame is read back as it was written, bytes as bytes of their own', () => {
-  const frame = {
-    kind: 'reply',
-    flags: 1,
-    op: 513,
-    correlation: 0xffff_fffe,
-    remaining_ms: 60_000,
-    host: 'sled-1',
-    protocol: 'disk',
-    actor: 'ü/ö',
-    payload: { data: new Uint8Array([1, 2, 3]), list: [null, 2 ** 40, 'text'] },
-  } as const
-  const bytes = encodeFrame(frame)
-  const read = decodeFrame(bytes)
-  assert.deepEqual(read, { ...frame, payload: { ...frame.payload } })
-  bytes.fill(0)
-  assert.deepEqual((read.payload as { data: Uint8Array }).data, new Uint8Array([1, 2, 3]))
-})
-
-test('no bytes make the reader do anything but read or refuse', () => {
+test('no bytes make the reader do anything but read or refuse', async () => {
+  const { server } = await pair()
   const random = seededRandom(7)
-  const good = encodeFrame({
-    kind: 'call',
-    flags: 0,
-    op: 1,
-    correlation: 1,
-    remaining_ms: 1_000,
-    host: 'h',
-    protocol: 'p',
-    actor: 'a',
-    payload: { text: 'x'.repeat(40), list: [1, 2, { a: null }] },
-  })
+  const good = Buffer.concat([
+    helloFrame('h', { echo: 1 }),
+    bindFrame(2, 0, ['', 'echo', 'a']),
+    callFrame(3, 1),
+    callFrame(4, 2),
+  ])
   let refused = 0
   for (let turn = 0; turn < 20_000; turn += 1) {
     const bytes = turn % 2 === 0 ? Buffer.from(good) : Buffer.from(random.bytes(60))
     bytes.writeUInt8(Math.floor(random.next() * 256), Math.floor(random.next() * bytes.length))
-    if (turn % 4 === 0) bytes.writeUInt32BE(bytes.length - 4, 0)
+    const channel = new Channel({
+      host: server.system,
+      outlet: deafOutlet(),
+      guard: null,
+      versionOf: null,
+    })
     try {
-      new FrameReader().push(bytes.subarray(0, Math.floor(random.next() * bytes.length) + 1))
+      new FrameCutter().push(bytes, (cursor) => {
+        if (cursor.view.getUint8(cursor.at + 4) === kinds.hello) channel.counted(1)
+        else channel.receive(cursor)
+      })
     } catch (error) {
       assert.ok(error instanceof FrameError, String(error))
       refused += 1
@@ -306,30 +304,47 @@ test('no bytes make the reader do anything but read or refuse', () => {
   assert.ok(refused > 1_000)
 })
 
+/** Takes everything and sends it nowhere. */
+const deafOutlet = (): Outlet => {
+  const cursor = cursorOver(Buffer.alloc(64 * 1024))
+  return {
+    cursor,
+    begin: () => {
+      cursor.at = 0
+      return true
+    },
+    end: () => undefined,
+    large: () => true,
+    onRoom: () => undefined,
+  }
+}
+
 test('frames arrive whole however the stream is cut', () => {
   const frames = Array.from({ length: 50 }, (_, at) =>
-    encodeFrame({
-      kind: 'reply',
-      flags: 0,
-      op: 0,
-      correlation: at,
-      remaining_ms: 0,
-      host: '',
-      protocol: '',
-      actor: '',
-      payload: 'x'.repeat(at * 7),
-    }),
+    frame({ kind: kinds.reply, correlation: at }, textCodec, { text: 'x'.repeat(at * 7) }),
   )
   const stream = Buffer.concat(frames)
   for (const size of [1, 3, 19, 64, 1_000]) {
-    const reader = new FrameReader()
+    const cutter = new FrameCutter()
     const seen: number[] = []
     for (let at = 0; at < stream.length; at += size) {
-      for (const frame of reader.push(stream.subarray(at, at + size))) seen.push(frame.correlation)
+      cutter.push(stream.subarray(at, at + size), (cursor) => {
+        seen.push(cursor.view.getUint32(cursor.at + 8, true))
+      })
     }
     assert.deepEqual(
       seen,
       frames.map((_, at) => at),
     )
   }
+})
+
+test('a request or reply of megabytes comes through as a whole', async () => {
+  const { client } = await pair()
+  const ref = client.system.ref(echoProtocol, 'a', 'server')
+  const large = { text: 'ü'.repeat(1_000_000) }
+  assert.deepEqual(await ref.call('echo', large, soon), ok(large))
+  const tooLarge = await ref.call('echo', { text: 'x'.repeat(limits.frame_bytes_max) }, soon)
+  assert.equal(code(tooLarge), 'invalid')
+  assert.deepEqual(await ref.call('echo', { text: 'small' }, soon), ok({ text: 'small' }))
 })

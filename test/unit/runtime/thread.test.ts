@@ -1,18 +1,24 @@
 /** Actors on worker threads: direct calls, a thread's death, its return, and an orderly stop. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { ThreadLinks, Threads } from '#runtime/thread.ts'
+import { ThreadLinks } from '#runtime/thread/links.ts'
+import { Threads } from '#runtime/thread/threads.ts'
 import { routes, talkProtocol, threadNames } from '#test/kit/echo_thread.ts'
 import { until } from '#test/kit/rack.ts'
 
 const exhausted: string[] = []
-const links = new ThreadLinks(systemClock, (incoming) => {
-  system.serve(incoming)
+const pipes = makePipes()
+const broken: string[] = []
+const links = new ThreadLinks({
+  clock: systemClock,
+  pipes,
+  onBroken: (thread) => broken.push(thread),
 })
 const system: System = new System({
   host: 'here',
@@ -29,11 +35,13 @@ const threads = new Threads({
   names: threadNames,
   data: null,
   links,
+  pipes,
   log: memoryLog(),
   clock: systemClock,
   onExhausted: (thread) => exhausted.push(thread),
 })
 before(async () => {
+  links.host = system
   await threads.start()
 })
 after(async () => {

@@ -1,73 +1,27 @@
 /**
- * Actors on worker threads. Messages go from any thread to any other over a port of their own;
+ * Actors on worker threads. Messages go from any thread to any other over rings of their own;
  * comlink carries the low-rate control surface between main and a thread: start, stop, inspect.
  * A thread's death is the death of its actors: calls to them fail with `crashed`, and the thread is
  * started again within its budget.
  */
-import {
-  MessageChannel,
-  parentPort,
-  Worker,
-  workerData,
-  type MessagePort,
-} from 'node:worker_threads'
+import { parentPort, Worker, workerData, type MessagePort } from 'node:worker_threads'
 import { expose, transfer, wrap, type Remote } from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
-import type { CellInfo } from './cell.ts'
-import { systemClock, type Clock } from './clock.ts'
-import { Endpoint, type Incoming } from './endpoint.ts'
-import type { Log } from './log.ts'
-import { err, explain } from './result.ts'
-import { decodeFrame } from './wire/frame.ts'
+import type { CellInfo } from '../cell.ts'
+import { systemClock, type Clock } from '../clock.ts'
+import type { Log } from '../log.ts'
+import { explain } from '../result.ts'
+import { makeBell, type BellMemory, type Pipes } from './bell.ts'
+import { ThreadLinks, type WayEnd } from './links.ts'
+import { makeRing } from './ring.ts'
 
 /** What main may ask of a thread. */
 export interface ThreadControl {
   /** Gives the thread its way to another one; replaces an earlier way. */
-  readonly connect: (thread: string, port: MessagePort) => void
+  readonly connect: (thread: string, end: WayEnd) => void
   readonly start: () => Promise<void>
   readonly stop: () => Promise<void>
   readonly inspect: () => readonly CellInfo[]
-}
-
-/** This thread's ways to the others. */
-export class ThreadLinks {
-  readonly #endpoints = new Map<string, Endpoint>()
-  readonly #clock: Clock
-  readonly #onCall: (incoming: Incoming) => void
-
-  constructor(clock: Clock, onCall: (incoming: Incoming) => void) {
-    this.#clock = clock
-    this.#onCall = onCall
-  }
-
-  /** The way to a thread; null while it is not up. */
-  to(thread: string): Endpoint | null {
-    return this.#endpoints.get(thread) ?? null
-  }
-
-  connect(thread: string, port: MessagePort): void {
-    this.disconnect(thread, `thread ${thread} was started again`)
-    const endpoint = new Endpoint({
-      clock: this.#clock,
-      onCall: this.#onCall,
-      send: (bytes) => {
-        port.postMessage(bytes)
-        return true
-      },
-    })
-    port.on('message', (bytes: Uint8Array) => {
-      endpoint.receive(decodeFrame(bytes))
-    })
-    port.once('close', () => {
-      endpoint.close('crashed', `thread ${thread} ended`)
-    })
-    this.#endpoints.set(thread, endpoint)
-  }
-
-  disconnect(thread: string, why: string): void {
-    this.#endpoints.get(thread)?.close('crashed', why)
-    this.#endpoints.delete(thread)
-  }
 }
 
 export interface ThreadsOptions {
@@ -78,6 +32,8 @@ export interface ThreadsOptions {
   readonly data: unknown
   /** Main's own ways to the threads. */
   readonly links: ThreadLinks
+  /** How bells sound; null where the platform has no pipes. */
+  readonly pipes: Pipes | null
   readonly log: Log
   readonly clock: Clock
   /** A thread used up its restarts: nothing here can mend that. */
@@ -100,6 +56,8 @@ export class Threads {
   readonly #options: ThreadsOptions
   readonly #running = new Map<string, Running>()
   readonly #deaths = new Map<string, number[]>()
+  /** A thread that is started again keeps its bell: the others hold on to it. */
+  readonly #bells = new Map<string, BellMemory>()
   #stopping = false
 
   constructor(options: ThreadsOptions) {
@@ -136,11 +94,14 @@ export class Threads {
   #spawn(name: string): Spawned {
     const worker = new Worker(this.#options.entry, {
       name,
-      workerData: { name, data: this.#options.data },
+      workerData: { name, data: this.#options.data, bell: this.#bellOf(name) },
       // Descriptors that system calls have made are closed by whoever made them.
       trackUnmanagedFds: false,
     })
     const control = wrap<ThreadControl>(nodeEndpoint(worker))
+    worker.on('message', (message: unknown) => {
+      if (isComplaint(message)) void this.reconnect(name, message.broken)
+    })
     worker.on('error', (error) => {
       this.#options.log.error('a thread threw', { name, why: explain(error) })
     })
@@ -162,17 +123,40 @@ export class Threads {
     await Promise.race([up(), died])
   }
 
-  /** A port between this thread and main, and one to each that already runs. */
+  /** A way between this thread and main, and one to each that already runs. */
   async #connect(name: string, control: Remote<ThreadControl>): Promise<void> {
-    const toMain = new MessageChannel()
-    this.#options.links.connect(name, toMain.port1)
-    await control.connect('main', transfer(toMain.port2, [toMain.port2]))
-    for (const [other, { control: otherControl }] of this.#running) {
-      if (other === name) continue
-      const pair = new MessageChannel()
-      await control.connect(other, transfer(pair.port1, [pair.port1]))
-      await otherControl.connect(name, transfer(pair.port2, [pair.port2]))
+    await this.#pair(name, control, 'main')
+    for (const other of this.#running.keys()) {
+      if (other !== name) await this.#pair(name, control, other)
     }
+  }
+
+  /** New rings between a thread and another one, or main. */
+  async #pair(name: string, control: Remote<ThreadControl>, other: string): Promise<void> {
+    const to = makeRing()
+    const back = makeRing()
+    const mine = { write: to.writer, read: back.reader, bell: this.#bellOf(other) }
+    const theirs = { write: back.writer, read: to.reader, bell: this.#bellOf(name) }
+    await control.connect(other, transfer(mine, portsOf(mine)))
+    if (other === 'main') this.#options.links.connect(name, theirs)
+    else await this.#running.get(other)?.control.connect(name, transfer(theirs, portsOf(theirs)))
+  }
+
+  /** The memory between two threads was overwritten: they begin again with new memory. */
+  async reconnect(name: string, other: string): Promise<void> {
+    const running = this.#running.get(name)
+    if (running === undefined || this.#stopping) return
+    this.#options.log.error('two threads get a new way to each other', { name, other })
+    await this.#pair(name, running.control, other)
+  }
+
+  #bellOf(name: string): BellMemory {
+    if (name === 'main') return this.#options.links.bell
+    const found = this.#bells.get(name)
+    if (found !== undefined) return found
+    const made = makeBell(this.#options.pipes)
+    this.#bells.set(name, made)
+    return made
   }
 
   #onDeath(name: string, worker: Worker): void {
@@ -193,39 +177,55 @@ export class Threads {
   }
 }
 
+/** What a thread says when the memory that it shares with another one is broken. */
+interface Complaint {
+  readonly broken: string
+}
+const isComplaint = (message: unknown): message is Complaint =>
+  typeof message === 'object' && message !== null && 'broken' in message
+
+const portsOf = ({ write, read }: WayEnd): MessagePort[] => [write.port, read.port]
+
 /** What a thread's composition root gives back. */
 export interface Hosted {
-  readonly serve: (incoming: Incoming) => void
   readonly stop: () => Promise<void>
   readonly inspect: () => readonly CellInfo[]
 }
 
 /**
  * The thread's side: called once by the thread's entry module. `compose` builds the actors when
- * main says so; by then the ways to main and to the threads before this one exist.
+ * main says so; by then the ways to main and to the threads before this one exist. `makePipes` gives the
+ * platform's pipes; it is called where main uses them.
  */
 export function hostThread(
   compose: (name: string, data: unknown, links: ThreadLinks) => Promise<Hosted>,
+  makePipes: () => Pipes,
 ): void {
-  if (parentPort === null) throw new Error('this module runs as a worker thread')
+  const port = parentPort
+  if (port === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
-  const { name, data } = workerData as { name: string; data: unknown }
+  const { name, data, bell } = workerData as { name: string; data: unknown; bell: BellMemory }
   let hosted: Hosted | null = null
-  const links = new ThreadLinks(systemClock, (incoming) => {
-    if (hosted === null) incoming.answer(err('unreachable', `thread ${name} is still starting`))
-    else hosted.serve(incoming)
+  const links = new ThreadLinks({
+    clock: systemClock,
+    pipes: bell.pipe === null ? null : makePipes(),
+    bell,
+    onBroken: (broken) => {
+      port.postMessage({ broken } satisfies Complaint)
+    },
   })
   const control: ThreadControl = {
-    connect: (thread, port) => {
-      links.connect(thread, port)
+    connect: (thread, end) => {
+      links.connect(thread, end)
     },
     start: async () => {
       hosted = await compose(name, data, links)
     },
     stop: async () => {
       await hosted?.stop()
+      links.close()
     },
     inspect: () => hosted?.inspect() ?? [],
   }
-  expose(control, nodeEndpoint(parentPort))
+  expose(control, nodeEndpoint(port))
 }

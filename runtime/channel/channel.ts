@@ -1,0 +1,423 @@
+/**
+ * One end of a channel to another thread or host: calls that wait for a reply from there, and calls
+ * that are served for it. What is in flight is bounded on both sides; the peer that breaks a bound, or
+ * sends what makes no sense, loses its channel and nothing else happens.
+ *
+ * Actors are called by number: the first call of an actor binds a number to its name. Calls are told
+ * apart by a correlation, the index of a free slot and how often that slot was used.
+ */
+import { limits } from '#config/limits.ts'
+import type { CallOptions, Down } from '../actor.ts'
+import { Bindings, type Bound } from './bindings.ts'
+import type { Codec } from '../codec/compile.ts'
+import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
+import type { Deadlines } from '../deadlines.ts'
+import type { Answer, Asker, Message } from '../message.ts'
+import { readPair, RemoteCall, Relay, type Pending, type Served } from './calls.ts'
+import type { Outlet } from './outlet.ts'
+import { FrameWriter, rawCodec } from './writer.ts'
+import type { Row } from '../protocol.ts'
+import type { ActorRef } from '../ref.ts'
+import { err } from '../result.ts'
+import { explainMisfit } from '../schema.ts'
+import { Slots } from './slots.ts'
+import type { Span } from '../trace.ts'
+import * as frame from '../wire/frame.ts'
+import { flags, FrameError, kinds, type Header } from '../wire/frame.ts'
+
+/** What a channel asks of the system behind it. */
+export interface ChannelHost {
+  readonly deadlines: Deadlines
+  /** A call or cast has come; its payload is at the cursor, which is only good during this call. */
+  readonly serve: (incoming: Incoming) => void
+  /** Watches an actor for the other end. */
+  readonly watch: (bound: Bound, watcher: (down: Down) => void) => () => void
+  /** An answer came to nobody. */
+  readonly late: (what: string) => void
+}
+/** One object serves for all calls of a channel. */
+export interface Incoming {
+  readonly channel: Channel
+  readonly header: Header
+  readonly cursor: Cursor
+  bound: Bound
+  span: Span | null
+}
+export interface ChannelOptions {
+  readonly host: ChannelHost
+  readonly outlet: Outlet
+  /** What the other end may call, and of which host; null for everything. */
+  readonly guard: ((host: string, protocol: string) => Answer | null) | null
+  /** The version of a protocol that the other end has; null when it is this very program. */
+  readonly versionOf: ((protocol: string) => number) | null
+}
+export class Channel implements Asker {
+  readonly #options: ChannelOptions
+  readonly #writer: FrameWriter
+  readonly #incoming: Incoming
+  readonly #pending = new Slots<Pending>(limits.link_inflight_max)
+  readonly #serving: (Served | null)[] = []
+  readonly #servingAs: number[] = []
+  readonly #bindings: Bindings
+  readonly #watches = new Map<number, (down: Down) => void>()
+  readonly #watched = new Map<number, () => void>()
+  #received = 0
+  #nextWatch = 1
+  #closed: string | null = null
+
+  constructor(options: ChannelOptions) {
+    this.#options = options
+    this.#writer = new FrameWriter(options.outlet)
+    this.#bindings = new Bindings(options.guard)
+    this.#incoming = {
+      channel: this,
+      header: frame.emptyHeader(),
+      cursor: cursorOver(new Uint8Array(0)),
+      bound: this.#bindings.nobody,
+      span: null,
+    }
+  }
+
+  get inflight(): number {
+    return this.#pending.used
+  }
+  get isClosed(): boolean {
+    return this.#closed !== null
+  }
+
+  /** Sends a call and waits for its reply, its deadline, or the end of the channel. */
+  ask(ref: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
+    const refusal = this.#refusal(ref, row)
+    if (refusal !== null) return Promise.resolve(refusal)
+    const call = new RemoteCall(ref, row, options, this.#options.host.deadlines)
+    call.channel = this
+    const correlation = this.#pending.take(call)
+    call.correlation = correlation
+    const failed = this.#sendCall(kinds.call, ref, row, { request, correlation, options })
+    if (failed !== null) {
+      this.#pending.free(correlation)
+      call.finish(failed)
+    }
+    return call.promise
+  }
+
+  /** Nobody waits for a call any more. */
+  abandon(correlation: number): void {
+    if (this.#pending.free(correlation) === null) return
+    this.#must(this.#writer.head(kinds.cancel, correlation), rawCodec, nothing)
+  }
+
+  /** Sends a message that nobody answers; a failure when it cannot be sent. */
+  tell(ref: ActorRef, row: Row, request: unknown): Answer | null {
+    const refusal = this.#refusal(ref, row)
+    if (refusal !== null) return refusal
+    return this.#sendCall(kinds.cast, ref, row, { request, correlation: 0, options: null })
+  }
+
+  /** Passes a call on that came over another channel, as the bytes it came as. */
+  forward(incoming: Incoming): void {
+    const { channel, header, cursor, bound, span } = incoming
+    const isCast = header.kind === kinds.cast
+    const what = `${bound.protocol}/${bound.actor} op ${header.op}`
+    const refuse = (code: 'busy' | 'unreachable', why: string) => {
+      if (isCast) this.#options.host.late(`${what}: ${why}`)
+      else channel.refuse(header.correlation, err(code, `${what}: ${why}`))
+    }
+    if (this.#closed !== null) {
+      refuse('unreachable', this.#closed)
+      return
+    }
+    const number = this.#bind(bound.host, bound.protocol, bound.actor)
+    if (number === null || this.#pending.isFull) {
+      refuse('busy', 'too much is in flight')
+      return
+    }
+    const relay = new Relay(channel, header.correlation, this)
+    const correlation = isCast ? 0 : this.#pending.take(relay)
+    relay.correlation = correlation
+    const out = this.#writer.head(header.kind, correlation, number)
+    out.op = header.op
+    out.remaining_ms = header.remaining_ms
+    const payload = cursor.buffer.subarray(cursor.at, cursor.limit)
+    if (!this.#writer.send(rawCodec, payload, span)) {
+      this.#pending.free(correlation)
+      refuse('busy', 'the channel can take no more now')
+    } else if (!isCast) {
+      channel.serving(header.correlation, relay)
+    }
+  }
+
+  /** Watches an actor at the other end; returns a function that ends the watch. */
+  monitor(ref: ActorRef, watcher: (down: Down) => void): () => void {
+    const gone = (detail: string) => {
+      watcher({ reason: 'unreachable', detail: `${ref.name}: ${detail}` })
+      return () => undefined
+    }
+    if (this.#closed !== null) return gone(this.#closed)
+    if (this.#watches.size >= limits.link_watches_max) return gone('too much is watched already')
+    const number = this.#bind(ref.host, ref.protocol.name, ref.id)
+    if (number === null) return gone('the channel can take no more now')
+    const watch = this.#nextWatch
+    this.#nextWatch = watch === 0xffff_ffff ? 1 : watch + 1
+    this.#watches.set(watch, watcher)
+    this.#must(this.#writer.head(kinds.monitor, watch, number), rawCodec, nothing)
+    return () => {
+      if (!this.#watches.delete(watch)) return
+      this.#must(this.#writer.head(kinds.demonitor, watch), rawCodec, nothing)
+    }
+  }
+
+  /** Takes the frame at the cursor. Throws FrameError on what may not come here. */
+  receive(from: Cursor): void {
+    const { cursor, header } = this.#incoming
+    cursor.buffer = from.buffer
+    cursor.view = from.view
+    cursor.at = from.at
+    cursor.limit = from.limit
+    frame.readHeader(cursor, header)
+    this.#received = (this.#received + 1) >>> 0
+    if (header.sequence !== this.#received) {
+      throw new FrameError(`frame ${header.sequence} came where ${this.#received} was due`)
+    }
+    this.#incoming.span = (header.flags & flags.trace) === 0 ? null : frame.readSpan(cursor)
+    switch (header.kind) {
+      case kinds.call:
+      case kinds.cast:
+        this.#serve()
+        return
+      case kinds.reply:
+      case kinds.failure:
+        this.#finish()
+        return
+      default:
+        this.#takeOther()
+    }
+  }
+
+  #takeOther(): void {
+    const { cursor, header } = this.#incoming
+    switch (header.kind) {
+      case kinds.cancel:
+        this.#cancelServed('the caller gave up')
+        return
+      case kinds.bind:
+        this.#bindings.take(header.target, cursor)
+        return
+      case kinds.monitor:
+        this.#watchFor(header.correlation, this.#bindings.at(header.target))
+        return
+      case kinds.demonitor:
+        this.#watched.get(header.correlation)?.()
+        this.#watched.delete(header.correlation)
+        return
+      case kinds.down:
+        this.#takeDown()
+        return
+      default:
+        throw new FrameError(`a frame of kind ${header.kind} out of place`)
+    }
+  }
+
+  /** Sends a frame of the channel's owner (greeting, ping, pong). False when it cannot be sent now. */
+  control(kind: number, codec: Codec, value: unknown): boolean {
+    this.#writer.head(kind, 0)
+    return this.#writer.send(codec, value, null)
+  }
+  /** Counts a frame that the channel's owner took itself. */
+  counted(sequence: number): void {
+    this.#received = (this.#received + 1) >>> 0
+    if (sequence !== this.#received) throw new FrameError('a frame came out of order')
+  }
+
+  /** Remembers who serves a call, for the case that its caller gives up. */
+  serving(correlation: number, served: Served): void {
+    const index = this.#pending.indexOf(correlation)
+    this.#serving[index] = served
+    this.#servingAs[index] = correlation
+  }
+
+  /** The answer to a message of this channel. Throws Misfit when it breaks its row. */
+  settle(message: Message, answer: Answer): void {
+    const { correlation, row } = message
+    const index = this.#pending.indexOf(correlation)
+    if (this.#serving[index] !== message) {
+      if (this.#closed === null) {
+        this.#options.host.late(`${message.cell.name} ${row.name}: nobody waits`)
+      }
+      return
+    }
+    if (answer.ok) {
+      this.#must(this.#writer.head(kinds.reply, correlation), row.reply, answer.value)
+      this.#serving[index] = null
+    } else {
+      this.#serving[index] = null
+      this.refuse(correlation, answer)
+    }
+  }
+
+  /** Answers a call with a failure. */
+  refuse(correlation: number, answer: Answer): void {
+    if (answer.ok) return
+    const value = [answer.error, frame.shorten(answer.detail)]
+    this.#must(this.#writer.head(kinds.failure, correlation), frame.failureCodec, value)
+  }
+
+  /** Answers a call that was passed on with the bytes of the answer. */
+  relay(kind: number, correlation: number, payload: Buffer): void {
+    const index = this.#pending.indexOf(correlation)
+    if (this.#servingAs[index] !== correlation || this.#serving[index] === null) return
+    this.#serving[index] = null
+    this.#must(this.#writer.head(kind, correlation), rawCodec, payload)
+  }
+
+  /** The channel is gone: every waiting call fails, everything being served is cancelled. */
+  close(code: 'unreachable' | 'crashed', why: string): void {
+    if (this.#closed !== null) return
+    this.#closed = why
+    this.#writer.close()
+    for (const pending of this.#pending.drain()) pending.finish(err(code, why))
+    for (const served of this.#serving) served?.cancel(why)
+    this.#serving.length = 0
+    for (const stop of this.#watched.values()) stop()
+    this.#watched.clear()
+    const watchers = [...this.#watches.values()]
+    this.#watches.clear()
+    for (const watcher of watchers) watcher({ reason: code, detail: why })
+  }
+
+  #refusal(ref: ActorRef, row: Row): Answer | null {
+    const refuse = (code: 'unreachable' | 'busy' | 'unsupported', why: string) =>
+      err(code, `${ref.name} ${row.name}: ${why}`)
+    if (this.#closed !== null) return refuse('unreachable', this.#closed)
+    if (this.#pending.isFull) return refuse('busy', `${this.#pending.used} calls are in flight`)
+    const version = this.#options.versionOf?.(row.protocol) ?? row.call.since
+    if (version >= row.call.since) return null
+    return refuse('unsupported', `the other end has version ${version} of ${row.protocol}`)
+  }
+
+  #sendCall(
+    kind: number,
+    ref: ActorRef,
+    row: Row,
+    what: {
+      readonly request: unknown
+      readonly correlation: number
+      readonly options: CallOptions | null
+    },
+  ): Answer | null {
+    const { request, correlation, options } = what
+    const number = this.#bindings.isBound(ref) ? ref.number : this.#bindRef(ref)
+    const header = this.#writer.head(kind, correlation, number ?? 0)
+    header.op = row.call.op
+    header.remaining_ms = Math.min(
+      frame.remaining_ms_max,
+      Math.ceil(options?.timeout_ms ?? frame.remaining_ms_max),
+    )
+    try {
+      if (number !== null && this.#writer.send(row.request, request, ref.parent)) return null
+    } catch (error) {
+      if (!(error instanceof Misfit) && !(error instanceof FrameError)) throw error
+      const why = explainMisfit(row.call.request, request, error)
+      return err('invalid', `${ref.name} ${row.name}: the request breaks its schema: ${why}`)
+    }
+    return err('busy', `${ref.name} ${row.name}: the channel can take no more now`)
+  }
+
+  #bindRef(ref: ActorRef): number | null {
+    const number = this.#bind(ref.host, ref.protocol.name, ref.id)
+    if (number !== null) this.#bindings.remember(ref, number)
+    return number
+  }
+
+  /** The number of an actor at the other end; null when it cannot be told now. */
+  #bind(host: string, protocol: string, actor: string): number | null {
+    const { number, isNew } = this.#bindings.numberOf(host, protocol, actor)
+    if (!isNew) return number
+    this.#writer.head(kinds.bind, 0, number)
+    if (this.#writer.send(frame.bindCodec, [host, protocol, actor], null)) return number
+    this.#bindings.forget(number)
+    return null
+  }
+
+  /** Sends what the other end waits for. Throws Misfit. */
+  #must(header: Header, codec: Codec, value: unknown): void {
+    if (this.#closed !== null) return
+    if (header.kind === kinds.reply && this.#writer.isOverfull) {
+      this.refuse(header.correlation, err('busy', 'too many replies wait to be read'))
+      return
+    }
+    try {
+      this.#writer.must(codec, value)
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+      this.refuse(header.correlation, err('invalid', `the reply cannot be sent: ${error.message}`))
+    }
+  }
+
+  #serve(): void {
+    const { header } = this.#incoming
+    const isCall = header.kind === kinds.call
+    const index = this.#pending.indexOf(header.correlation)
+    if (isCall && (index >= limits.link_inflight_max || (this.#serving[index] ?? null) !== null)) {
+      throw new FrameError(`correlation ${header.correlation} is taken`)
+    }
+    const bound = this.#bindings.at(header.target)
+    this.#incoming.bound = bound
+    if (bound.refusal === null) this.#options.host.serve(this.#incoming)
+    else if (isCall) this.refuse(header.correlation, bound.refusal)
+  }
+
+  #finish(): void {
+    const { header, cursor } = this.#incoming
+    const pending = this.#pending.free(header.correlation)
+    if (pending === null) this.#options.host.late('a reply came to a call that was over')
+    else pending.take(header.kind, cursor)
+  }
+
+  #cancelServed(why: string): void {
+    const { correlation } = this.#incoming.header
+    const index = this.#pending.indexOf(correlation)
+    if (this.#servingAs[index] !== correlation) return
+    this.#serving[index]?.cancel(why)
+    this.#serving[index] = null
+  }
+
+  #watchFor(watch: number, bound: Bound): void {
+    if (this.#watched.has(watch) || this.#watched.size >= limits.link_watches_max) {
+      throw new FrameError(`watch ${watch} is one too many`)
+    }
+    const tell = (down: Down) => {
+      this.#watched.delete(watch)
+      const value = [down.reason, frame.shorten(down.detail)]
+      this.#must(this.#writer.head(kinds.down, watch), frame.failureCodec, value)
+    }
+    const refusal = bound.refusal
+    this.#watched.set(watch, () => undefined)
+    if (refusal !== null && !refusal.ok) {
+      tell({ reason: 'absent', detail: refusal.detail })
+      return
+    }
+    const stop = this.#options.host.watch(bound, tell)
+    // It may have told at once.
+    if (this.#watched.has(watch)) this.#watched.set(watch, stop)
+  }
+
+  #takeDown(): void {
+    const { header, cursor } = this.#incoming
+    const [reason, detail] = readPair(cursor)
+    const watcher = this.#watches.get(header.correlation)
+    this.#watches.delete(header.correlation)
+    watcher?.({ reason: downReason(reason), detail })
+  }
+}
+
+const nothing = new Uint8Array(0)
+const reasons: ReadonlySet<string> = new Set([
+  'absent',
+  'ended',
+  'stopped',
+  'crashed',
+  'unreachable',
+])
+const isReason = (text: string): text is Down['reason'] => reasons.has(text)
+const downReason = (text: string): Down['reason'] => (isReason(text) ? text : 'crashed')

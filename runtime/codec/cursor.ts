@@ -1,0 +1,309 @@
+/**
+ * Reading and writing msgpack in place. A cursor is a window into memory that somebody else owns (a
+ * ring, a socket's chunk); what is read out of it is always a copy.
+ *
+ * Source of the formats: the msgpack specification, github.com/msgpack/msgpack/blob/master/spec.md.
+ */
+import { shortText } from './text.ts'
+
+declare global {
+  // Node has had these from its first versions; its types leave them out.
+  interface Buffer {
+    utf8Slice(start: number, end: number): string
+    utf8Write(text: string, at: number, bytes_max: number): number
+  }
+}
+
+/** Where bytes are read or written: `buffer` and `view` show the same memory. */
+export interface Cursor {
+  buffer: Buffer
+  view: DataView
+  /** The next byte. */
+  at: number
+  /** The first byte that is out of bounds. */
+  limit: number
+}
+
+/** A cursor over a piece of memory. */
+export function cursorOver(bytes: Uint8Array): Cursor {
+  const { buffer, byteOffset, byteLength } = bytes
+  return {
+    buffer: Buffer.from(buffer, byteOffset, byteLength),
+    view: new DataView(buffer, byteOffset, byteLength),
+    at: 0,
+    limit: byteLength,
+  }
+}
+
+/** A value that breaks its schema, or bytes that are none of ours. */
+export class Misfit extends Error {}
+/** There is no room for a value here: it must be written where there is more. */
+export class Overflow extends Error {}
+
+const overflow = new Overflow('no room')
+const bad = (what: string): never => {
+  throw new Misfit(what)
+}
+
+/** Makes sure of room for `bytes`; throws Overflow. */
+export function room(cursor: Cursor, bytes: number): void {
+  if (cursor.at + bytes > cursor.limit) throw overflow
+}
+function need(cursor: Cursor, bytes: number): void {
+  if (cursor.at + bytes > cursor.limit) bad('it ends too early')
+}
+
+/** The head of a list of `count` items. */
+export function writeListHead(cursor: Cursor, count: number): void {
+  room(cursor, 5)
+  const { buffer, view, at } = cursor
+  if (count < 16) {
+    buffer[at] = 0x90 | count
+    cursor.at = at + 1
+  } else {
+    buffer[at] = 0xdd
+    view.setUint32(at + 1, count)
+    cursor.at = at + 5
+  }
+}
+
+/** The head of a map of `count` pairs. */
+export function writeMapHead(cursor: Cursor, count: number): void {
+  room(cursor, 5)
+  const { buffer, view, at } = cursor
+  buffer[at] = 0xdf
+  view.setUint32(at + 1, count)
+  cursor.at = at + 5
+}
+
+/** One byte that stands for itself: nil, a boolean, a small number. */
+export function writeToken(cursor: Cursor, token: number): void {
+  room(cursor, 1)
+  cursor.buffer[cursor.at++] = token
+}
+
+/** A number; whole ones of 32 bits as integers, all others as doubles. */
+export function writeNumber(cursor: Cursor, value: number): void {
+  room(cursor, 9)
+  const { buffer, view, at } = cursor
+  if ((value | 0) !== value) {
+    buffer[at] = 0xcb
+    view.setFloat64(at + 1, value)
+    cursor.at = at + 9
+  } else if (value >= -32 && value < 128) {
+    buffer[at] = value
+    cursor.at = at + 1
+  } else {
+    buffer[at] = 0xd2
+    view.setInt32(at + 1, value)
+    cursor.at = at + 5
+  }
+}
+
+/** Longer strings are written by the engine. */
+const loop_chars_max = 63
+
+/** Text as UTF-8. Short ASCII, nearly all there is, is written here. */
+export function writeString(cursor: Cursor, text: string): void {
+  const { length } = text
+  if (length > loop_chars_max) {
+    writeLongString(cursor, text)
+    return
+  }
+  room(cursor, length + 2)
+  const { buffer, at } = cursor
+  let to = at
+  if (length < 32) {
+    buffer[to++] = 0xa0 | length
+  } else {
+    buffer[to++] = 0xd9
+    buffer[to++] = length
+  }
+  for (let index = 0; index < length; index += 1) {
+    const code = text.charCodeAt(index)
+    if (code > 127) {
+      writeLongString(cursor, text)
+      return
+    }
+    buffer[to++] = code
+  }
+  cursor.at = to
+}
+
+function writeLongString(cursor: Cursor, text: string): void {
+  // UTF-8 takes at most three bytes for a UTF-16 unit.
+  room(cursor, text.length * 3 + 5)
+  const { buffer, view, at } = cursor
+  const written = buffer.utf8Write(text, at + 5, text.length * 3)
+  buffer[at] = 0xdb
+  view.setUint32(at + 1, written)
+  cursor.at = at + 5 + written
+}
+
+// Into shared memory the engine's own `set` is ten times slower than this.
+const { copy } = Buffer.prototype
+
+/** Raw bytes. */
+export function writeBytes(cursor: Cursor, bytes: Uint8Array): void {
+  const { length } = bytes
+  room(cursor, length + 5)
+  const { buffer, view, at } = cursor
+  buffer[at] = 0xc6
+  view.setUint32(at + 1, length)
+  copy.call(bytes, buffer, at + 5)
+  cursor.at = at + 5 + length
+}
+
+/** The next byte, without taking it. */
+export function peek(cursor: Cursor): number {
+  need(cursor, 1)
+  return cursor.view.getUint8(cursor.at)
+}
+
+/** The length of a list. */
+export function readListHead(cursor: Cursor): number {
+  const token = peek(cursor)
+  if (token >> 4 === 0x9) {
+    cursor.at += 1
+    return token & 0x0f
+  }
+  return readLength(cursor, token, 0xdc, 'a list')
+}
+
+/** The number of pairs of a map. */
+export function readMapHead(cursor: Cursor): number {
+  const token = peek(cursor)
+  if (token >> 4 === 0x8) {
+    cursor.at += 1
+    return token & 0x0f
+  }
+  return readLength(cursor, token, 0xde, 'a map')
+}
+
+/** A 16 or 32 bit length, by two tokens that follow each other. */
+function readLength(cursor: Cursor, token: number, short: number, what: string): number {
+  const { view, at } = cursor
+  if (token === short) {
+    need(cursor, 3)
+    cursor.at = at + 3
+    return view.getUint16(at + 1)
+  }
+  if (token !== short + 1) bad(`it is not ${what}`)
+  need(cursor, 5)
+  cursor.at = at + 5
+  return view.getUint32(at + 1)
+}
+
+/** A number of any of msgpack's kinds. */
+export function readNumber(cursor: Cursor): number {
+  const token = peek(cursor)
+  const { view, at } = cursor
+  if (token < 0x80) {
+    cursor.at = at + 1
+    return token
+  }
+  if (token === 0xd2) {
+    need(cursor, 5)
+    cursor.at = at + 5
+    return view.getInt32(at + 1)
+  }
+  if (token === 0xcb) {
+    need(cursor, 9)
+    cursor.at = at + 9
+    return view.getFloat64(at + 1)
+  }
+  if (token >= 0xe0) {
+    cursor.at = at + 1
+    return token - 0x100
+  }
+  return readOtherNumber(cursor, token)
+}
+
+/** What other writers of msgpack choose for numbers: bytes after the token, and how to read them. */
+const otherNumbers: ReadonlyMap<number, readonly [number, (view: DataView, at: number) => number]> =
+  new Map([
+    [0xca, [4, (view, at) => view.getFloat32(at)]],
+    [0xcc, [1, (view, at) => view.getUint8(at)]],
+    [0xcd, [2, (view, at) => view.getUint16(at)]],
+    [0xce, [4, (view, at) => view.getUint32(at)]],
+    [0xcf, [8, (view, at) => Number(view.getBigUint64(at))]],
+    [0xd0, [1, (view, at) => view.getInt8(at)]],
+    [0xd1, [2, (view, at) => view.getInt16(at)]],
+    [0xd3, [8, (view, at) => Number(view.getBigInt64(at))]],
+  ])
+
+function readOtherNumber(cursor: Cursor, token: number): number {
+  const found = otherNumbers.get(token)
+  if (found === undefined) return bad('it is not a number')
+  const [bytes, read] = found
+  need(cursor, 1 + bytes)
+  const value = read(cursor.view, cursor.at + 1)
+  cursor.at += 1 + bytes
+  return value
+}
+
+/** Text. */
+export function readString(cursor: Cursor): string {
+  const token = peek(cursor)
+  const { view, at } = cursor
+  if (token >> 5 === 0x5) return take(cursor, at + 1, token & 0x1f)
+  if (token === 0xd9) {
+    need(cursor, 2)
+    return take(cursor, at + 2, view.getUint8(at + 1))
+  }
+  const length = readLength(cursor, token, 0xda, 'text')
+  return take(cursor, cursor.at, length)
+}
+
+function take(cursor: Cursor, from: number, length: number): string {
+  const end = from + length
+  if (end > cursor.limit) bad('text reaches past the end')
+  cursor.at = end
+  return shortText(cursor.buffer, from, length) ?? cursor.buffer.utf8Slice(from, end)
+}
+
+/**
+ * Small blobs are cut from a slab, because memory of its own costs far more than the copy. A blob
+ * that is kept keeps its slab.
+ */
+const slab_bytes = 64 * 1024
+const slabbed_bytes_max = 8 * 1024
+let slab = Buffer.allocUnsafeSlow(slab_bytes).buffer
+let slabUsed = 0
+
+function blob(length: number): Uint8Array {
+  if (length > slabbed_bytes_max) return new Uint8Array(length)
+  if (slabUsed + length > slab_bytes) {
+    slab = Buffer.allocUnsafeSlow(slab_bytes).buffer
+    slabUsed = 0
+  }
+  const made = new Uint8Array(slab, slabUsed, length)
+  slabUsed += (length + 7) & ~7
+  return made
+}
+
+/** A copy of raw bytes. */
+export function readBytes(cursor: Cursor): Uint8Array {
+  const token = peek(cursor)
+  let length: number
+  if (token === 0xc4) {
+    need(cursor, 2)
+    length = cursor.view.getUint8(cursor.at + 1)
+    cursor.at += 2
+  } else {
+    length = readLength(cursor, token, 0xc5, 'bytes')
+  }
+  const from = cursor.at
+  if (from + length > cursor.limit) bad('bytes reach past the end')
+  cursor.at = from + length
+  const made = blob(length)
+  made.set(cursor.buffer.subarray(from, from + length))
+  return made
+}
+
+/** A copy of bytes that a caller keeps. */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  const made = blob(bytes.length)
+  made.set(bytes)
+  return made
+}

@@ -1,0 +1,95 @@
+/**
+ * Deadlines of calls. Nearly all calls of a program share a handful of time limits, and calls with the
+ * same limit expire in the order in which they were made: a list for each limit, and one alarm for
+ * each list, set for its first entry. Adding and removing touch two neighbours and no timer.
+ */
+import type { Alarm, Clock } from './clock.ts'
+
+/** Something that may expire. It is in one list at most. */
+export interface Expiring {
+  expires_ms: number
+  before: Expiring | null
+  behind: Expiring | null
+  list: List | null
+  /** Called once, when the time has come; it has been removed by then. */
+  expire(): void
+}
+
+class List {
+  readonly alarm: Alarm
+  readonly #clock: Clock
+  first: Expiring | null = null
+  last: Expiring | null = null
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.alarm = clock.alarm(() => {
+      this.#ring()
+    })
+  }
+
+  #ring(): void {
+    const now_ms = this.#clock.monotonic()
+    for (let entry = this.first; entry !== null; entry = this.first) {
+      if (entry.expires_ms > now_ms) {
+        this.alarm.set(entry.expires_ms)
+        return
+      }
+      remove(this, entry)
+      entry.expire()
+    }
+  }
+}
+
+function remove(list: List, entry: Expiring): void {
+  const { before, behind } = entry
+  if (before === null) list.first = behind
+  else before.behind = behind
+  if (behind === null) list.last = before
+  else behind.before = before
+  entry.before = null
+  entry.behind = null
+  entry.list = null
+  if (list.first === null) list.alarm.clear()
+}
+
+/** Beyond this many different limits, lists that are empty are dropped. */
+const lists_max = 64
+
+export class Deadlines {
+  readonly #clock: Clock
+  readonly #lists = new Map<number, List>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** Lets an entry expire after `timeout_ms`. */
+  add(entry: Expiring, timeout_ms: number): void {
+    const list = this.#lists.get(timeout_ms) ?? this.#make(timeout_ms)
+    entry.expires_ms = this.#clock.monotonic() + timeout_ms
+    entry.list = list
+    entry.before = list.last
+    if (list.last === null) {
+      list.first = entry
+      list.alarm.set(entry.expires_ms)
+    } else {
+      list.last.behind = entry
+    }
+    list.last = entry
+  }
+
+  /** Takes an entry out, if it is still in. */
+  remove(entry: Expiring): void {
+    if (entry.list !== null) remove(entry.list, entry)
+  }
+
+  #make(timeout_ms: number): List {
+    if (this.#lists.size >= lists_max) {
+      for (const [limit, list] of this.#lists) if (list.first === null) this.#lists.delete(limit)
+    }
+    const made = new List(this.#clock)
+    this.#lists.set(timeout_ms, made)
+    return made
+  }
+}

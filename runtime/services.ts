@@ -1,0 +1,45 @@
+/** What a system gives to the actors that it runs, and what it knows of each kind of them. */
+import type { AnyBehaviour, Down, Ref } from './actor.ts'
+import type { Cell } from './cell.ts'
+import type { Clock } from './clock.ts'
+import type { Log } from './log.ts'
+import type { Answer, Message } from './message.ts'
+import type { Protocol } from './protocol.ts'
+import type { Random } from './random.ts'
+import type { Scheduler } from './scheduler.ts'
+import type { Supervisor } from './supervisor.ts'
+import type { Span } from './trace.ts'
+
+/** All actors of one protocol in this thread. */
+export interface Kind {
+  readonly protocol: Protocol
+  readonly behaviour: AnyBehaviour
+  readonly deps: unknown
+  readonly cells: Map<string, Cell>
+  /** Who decides when its actor crashes; null for actors that a message makes. */
+  readonly supervisor: Supervisor | null
+  crashes: number
+}
+
+export interface Services {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly scheduler: Scheduler
+  /** A counter that every sweep for idle actors raises. */
+  readonly sweep: number
+  readonly ref: <P extends Protocol>(
+    protocol: P,
+    id: string,
+    host: string | null,
+    parent: Span | null,
+  ) => Ref<P>
+  /** Watches an actor anywhere; returns a function that ends the watch. */
+  readonly monitor: (target: Ref<Protocol>, watcher: (down: Down) => void) => () => void
+  /** An actor is gone and may be forgotten. */
+  readonly ended: (cell: Cell) => void
+  /** An actor is down after a crash; `isWithin` its own restart budget or not. */
+  readonly crashed: (cell: Cell, isWithin: boolean, why: string) => void
+  /** A message that was measured or traced has been answered. */
+  readonly observed: (message: Message, answer: Answer) => void
+}
