@@ -11,19 +11,40 @@ export interface Comparison {
   /** Each does its work and gives back its measurement. The first is ours. */
   readonly candidates: Readonly<Record<string, (round: number) => number | Promise<number>>>
 }
+/** What we want to reach: a ratio to a peer, or a value where `peer` is null. Nothing asserts it. */
+export interface Bar {
+  readonly peer: string | null
+  readonly at: 'least' | 'most'
+  readonly value: number
+}
+export interface Metric {
+  readonly name: string
+  readonly unit: string
+  readonly bars: readonly Bar[]
+}
+/** Several measurements of the same work, by their metrics' names. */
+export type Values = Readonly<Record<string, number>>
+export interface Comparisons {
+  readonly metrics: readonly Metric[]
+  readonly rounds: number
+  /** Which candidate is ours; null while we have none, so that peers are measured alone. */
+  readonly own: string | null
+  readonly candidates: Readonly<Record<string, (round: number) => Promise<Values>>>
+}
 export interface Result {
   readonly name: string
   readonly unit: string
-  /** The median. */
-  readonly value: number
-  readonly min: number
-  readonly max: number
+  /** The median; null where only peers were measured. */
+  readonly value: number | null
+  readonly min: number | null
+  readonly max: number | null
   /** Given where there are at least 100 values. */
   readonly p99: number | null
   /** Our measurement over each peer's, the median of the rounds. */
   readonly ratios: Readonly<Record<string, number>>
   /** The peers' own medians. */
   readonly peers: Readonly<Record<string, number>>
+  readonly bars: readonly Bar[]
 }
 
 export class Harness {
@@ -38,32 +59,51 @@ export class Harness {
 
   /** Runs all candidates once unmeasured, then in turns. */
   async compare(name: string, comparison: Comparison): Promise<void> {
-    this.#say(name)
     const { unit, rounds } = comparison
-    const candidates = Object.entries(comparison.candidates)
-    const values = new Map<string, number[]>(candidates.map(([key]) => [key, []]))
+    const candidates = Object.entries(comparison.candidates).map(
+      ([key, measure]) =>
+        [key, async (round: number) => ({ [name]: await measure(round) })] as const,
+    )
+    await this.compareAll(name, {
+      metrics: [{ name, unit, bars: [] }],
+      rounds,
+      own: candidates[0]?.[0] ?? null,
+      candidates: Object.fromEntries(candidates),
+    })
+  }
+
+  /** The same where one piece of work has several measurements. */
+  async compareAll(name: string, comparisons: Comparisons): Promise<void> {
+    this.#say(name)
+    const { metrics, rounds, own } = comparisons
+    const candidates = Object.entries(comparisons.candidates)
+    const measured = new Map<string, Values[]>(candidates.map(([key]) => [key, []]))
     for (let round = 0; round <= rounds; round += 1) {
       for (const [key, measure] of candidates) {
-        const value = await measure(round)
-        if (round > 0) values.get(key)?.push(value)
+        const values = await measure(round)
+        if (round > 0) measured.get(key)?.push(values)
       }
     }
-    const [first, ...peers] = candidates
-    const own = values.get(first?.[0] ?? '') ?? []
-    const ratios: Record<string, number> = {}
-    const medians: Record<string, number> = {}
-    for (const [peer] of peers) {
-      const theirs = values.get(peer) ?? []
-      ratios[peer] = median(own.map((value, round) => value / (theirs[round] ?? Number.NaN)))
-      medians[peer] = median(theirs)
+    for (const metric of metrics) {
+      const of = (key: string) =>
+        (measured.get(key) ?? []).map((values) => values[metric.name] ?? Number.NaN)
+      const ours = own === null ? [] : of(own)
+      const ratios: Record<string, number> = {}
+      const peers: Record<string, number> = {}
+      for (const [peer] of candidates.filter(([key]) => key !== own)) {
+        const theirs = of(peer)
+        peers[peer] = median(theirs)
+        if (own === null) continue
+        ratios[peer] = median(ours.map((value, round) => value / (theirs[round] ?? Number.NaN)))
+      }
+      this.#add(metric, ours, { ratios, peers })
     }
-    this.#add(name, unit, own, { ratios, peers: medians })
   }
 
   /** Takes measurements that have no peer. */
   record(name: string, unit: string, values: readonly number[]): void {
     this.#say(name)
-    this.#add(name, unit, values, { ratios: {}, peers: {} })
+    this.#add({ name, unit, bars: [] }, values, { ratios: {}, peers: {} })
   }
 
   /** Says what could not be measured here, and why. */
@@ -71,18 +111,13 @@ export class Harness {
     this.skipped.push({ name, why })
   }
 
-  #add(
-    name: string,
-    unit: string,
-    values: readonly number[],
-    against: Pick<Result, 'ratios' | 'peers'>,
-  ): void {
+  #add(metric: Metric, values: readonly number[], against: Pick<Result, 'ratios' | 'peers'>): void {
     const sorted = values.toSorted((a, b) => a - b)
     const at = (share: number) =>
-      sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+      sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? null
     const p99 = sorted.length >= 100 ? at(0.99) : null
-    const value = median(sorted)
-    this.results.push({ name, unit, value, min: at(0), max: at(1), p99, ...against })
+    const value = sorted.length === 0 ? null : median(sorted)
+    this.results.push({ ...metric, value, min: at(0), max: at(1), p99, ...against })
   }
 }
 

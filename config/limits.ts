@@ -28,6 +28,13 @@ export const limits = {
   /** How long a member must have made no progress before others end its session. */
   cluster_silence_ms_min: 6_000,
   cluster_name_bytes_max: 512,
+  // TLS between hosts.
+  tls_handshake_ms_max: 3_000,
+  tls_waiting_max: 64,
+  tls_file_bytes_max: 256 * 1024,
+  /** Between two looks at the files of certificates. */
+  tls_reload_ms: 5_000,
+  tls_refusals_log_ms: 1_000,
 
   // HTTP.
   http_body_bytes_max: 1_048_576,
@@ -43,6 +50,8 @@ export const limits = {
   size_step_bytes: 1024 ** 3,
 
   // Work on the sled.
+  /** What must be free on the disk of a rack's state for its supervisor to be started. */
+  state_free_bytes_min: 32 * 1024 ** 2,
   image_fetch_ms_max: 120_000,
   image_probe_ms_max: 5_000,
   disk_ensure_ms_max: 180_000,

@@ -1,5 +1,6 @@
 /** What a supervisor is started with: one JSON file, written by `luge rack up`. */
 import { Type, type Static } from 'typebox'
+import { tlsFiles } from './tls.ts'
 
 const text = Type.String({ minLength: 1, maxLength: 4096 })
 const port = Type.Integer({ minimum: 0, maximum: 65_535 })
@@ -44,6 +45,8 @@ export const sledConfig = Type.Object({
   dns: Type.Object({ address: text, port }),
   guest_image: text,
   nexus: Type.Array(Type.Object({ host: text, wire: wireAddress })),
+  /** What the supervisor proves itself to Nexus with. */
+  tls: tlsFiles,
   zones: Type.Array(serviceZone),
   log: text,
 })

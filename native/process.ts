@@ -20,7 +20,8 @@ export function identify(pid: number): ProcessIdentity | null {
     // The command name may hold spaces and parentheses: fields count from behind the last one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     const [state = '', ...rest] = fields
-    if (state === 'Z' || state === 'X') return null
+    // A zombie whose threads still end holds its sockets and files: it is not gone yet.
+    if (state === 'X' || (state === 'Z' && Number(rest[16]) <= 1)) return null
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     return { pid, started: `${rest[18] ?? ''}@${boot}` }
   } catch {

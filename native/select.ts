@@ -37,7 +37,8 @@ export function linuxObstacles(): readonly string[] {
     return [`this is ${process.platform}: real guests need Linux (or illumos, when its time comes)`]
   }
   const obstacles: string[] = []
-  if (process.getuid?.() !== 0) obstacles.push('not root: run it with sudo')
+  const isRoot = process.getuid?.() === 0
+  if (!isRoot) obstacles.push('not root: run it with sudo')
   else if (!hasCapabilities()) {
     obstacles.push('root without CAP_SYS_ADMIN and CAP_NET_ADMIN: use a machine, not a container')
   }
@@ -48,9 +49,8 @@ export function linuxObstacles(): readonly string[] {
   if (missing.length > 0) {
     obstacles.push(`${missing.join(', ')} missing: run tools/install_prerequisites.sh`)
   }
-  try {
-    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
-  } catch {
+  // Only root's word counts: to others it may be closed although it is there.
+  if (isRoot && !isOpen('/dev/net/tun')) {
     obstacles.push('/dev/net/tun cannot be opened: load the kernel module tun')
   }
   return obstacles
@@ -74,6 +74,15 @@ export function choosePlatform(asked: string): Result<Choice, 'unsupported'> {
       : ok({ platform: 'sim', reason: `no real guests here: ${obstacles.join('; ')}` })
   }
   return err('unsupported', `unknown platform "${asked}": one of auto, linux, sim`)
+}
+
+function isOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function hasCapabilities(): boolean {

@@ -26,6 +26,7 @@ product  nftables            nft
 product  libnftables1        -
 product  iproute2            ip
 product  ca-certificates     -
+product  openssl             openssl
 image    busybox-static      busybox
 image    mtools              mcopy
 image    syslinux            syslinux

@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox'
 import { wireAddress } from '#config/sled.ts'
 import { explain } from '#runtime/result.ts'
 import { readStoreUrl } from './store/url.ts'
+import { tlsFiles } from '#config/tls.ts'
 
 export const nexusConfig = Type.Object({
   id: Type.String(),
@@ -17,6 +18,8 @@ export const nexusConfig = Type.Object({
   }),
   /** Where sleds dial in. */
   wire: wireAddress,
+  /** What Nexus proves itself to sleds with. */
+  tls: tlsFiles,
   /** The underlay address that DNS names this Nexus by. */
   internal_address: Type.String(),
   /** Sleds of the rack, and where their DNS is. */

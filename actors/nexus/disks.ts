@@ -174,13 +174,22 @@ export const diskRoutes = [
   }),
 ]
 
-/** The volume goes first: a crash in between leaves a disk that can be deleted again. */
+/**
+ * Deletes a disk that no instance has. It is marked first, so that none can take it while its volume
+ * goes; a crash in between leaves a disk that can only be deleted again.
+ */
 async function deleteDisk(services: Services, disk: Disk): Promise<void> {
-  if (
-    disk.attach_instance_id !== null ||
-    !['detached', 'faulted', 'creating'].includes(disk.state)
-  ) {
-    throw invalidRequest(`disk cannot be deleted in state "${disk.state}"`)
+  const { numUpdatedRows } = await services.store
+    .updateTable('disk')
+    .set({ state: 'destroyed' })
+    .where('id', '=', disk.id)
+    .where('time_deleted_ms', 'is', null)
+    .where('attach_instance_id', 'is', null)
+    .where('state', 'in', ['detached', 'faulted', 'creating', 'destroyed'])
+    .executeTakeFirst()
+  if (numUpdatedRows === 0n) {
+    const { state } = await diskNamed(services.store, disk.project_id, disk.name)
+    throw invalidRequest(`disk cannot be deleted in state "${state}"`)
   }
   const destroyed = await services.sleds
     .disk(disk.sled_id, disk.id)
@@ -192,11 +201,10 @@ async function deleteDisk(services: Services, disk: Disk): Promise<void> {
     })
     throw unavailable()
   }
-  const { numUpdatedRows } = await services.store
+  await services.store
     .updateTable('disk')
-    .set({ time_deleted_ms: services.clock.now(), state: 'destroyed' })
+    .set({ time_deleted_ms: services.clock.now() })
     .where('id', '=', disk.id)
-    .where('attach_instance_id', 'is', null)
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) throw invalidRequest('disk is attached')
+    .where('time_deleted_ms', 'is', null)
+    .execute()
 }

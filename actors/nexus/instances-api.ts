@@ -1,13 +1,12 @@
 /** The operations on instances. */
-import { limits } from '#config/limits.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { attachDisk, detachDisk } from './attach.ts'
 import { powers, type Power } from './authz.ts'
-import type { Services } from './context.ts'
 import { diskView } from './disks.ts'
-import { invalidRequest, notFound, notFoundById, unavailable } from './errors.ts'
+import { invalidRequest, notFound, notFoundById } from './errors.ts'
 import { planInstance } from './instance-create.ts'
 import {
+  deleteInstance,
   instanceById,
   instanceView,
   nicView,
@@ -151,46 +150,3 @@ export const instanceRoutes = [
     return { items, next_page: null }
   }),
 ]
-
-/** The sled forgets the guest first: a crash in between leaves an instance to delete again. */
-async function deleteInstance(services: Services, row: Instance): Promise<void> {
-  if (!['stopped', 'failed'].includes(row.run_state)) {
-    throw invalidRequest(`instance cannot be deleted in state "${row.run_state}"`)
-  }
-  const destroyed = await services.sleds
-    .instance(row.sled_id, row.id)
-    .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
-  if (!destroyed.ok) {
-    services.log.error('a guest could not be destroyed', {
-      instance: row.id,
-      detail: destroyed.detail,
-    })
-    throw unavailable()
-  }
-  const time_deleted_ms = services.clock.now()
-  await transact(services, async (store) => {
-    const { numUpdatedRows } = await store
-      .updateTable('instance')
-      .set({ time_deleted_ms, run_state: 'destroyed' })
-      .where('id', '=', row.id)
-      .where('run_state', 'in', ['stopped', 'failed'])
-      .executeTakeFirst()
-    if (numUpdatedRows === 0n) {
-      throw invalidRequest('instance cannot be deleted: its state has just changed')
-    }
-    await store
-      .updateTable('disk')
-      .set({ state: 'detached', attach_instance_id: null, slot: null })
-      .where('attach_instance_id', '=', row.id)
-      .execute()
-    for (const table of ['network_interface', 'external_ip'] as const) {
-      await store
-        .updateTable(table)
-        .set({ time_deleted_ms })
-        .where('instance_id', '=', row.id)
-        .where('time_deleted_ms', 'is', null)
-        .execute()
-    }
-  })
-  await refreshNeighbours(services, row.id)
-}

@@ -8,10 +8,11 @@ import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/inst
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
-import { internal, invalidRequest, unavailable } from './errors.ts'
+import { internal, invalidRequest, notFound, unavailable } from './errors.ts'
 import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import type { Nic } from './nics.ts'
+import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
 import type { Tables } from './store/schema.ts'
 
@@ -45,11 +46,15 @@ export async function applyRuntime(
 ): Promise<boolean> {
   const row = await services.store
     .selectFrom('instance')
-    .select(['gen', 'run_state'])
+    .select(['id', 'sled_id', 'time_deleted_ms'])
     .where('id', '=', instance_id)
-    .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) return false
+  if (row.time_deleted_ms !== null) {
+    // A request older than the deletion came after it. The sled waits for us: we don't for it.
+    void destroyGuest(services, row)
+    return false
+  }
   await services.store
     .updateTable('instance')
     .set({
@@ -71,17 +76,25 @@ export async function instanceById(services: Services, id: string): Promise<Inst
     .executeTakeFirstOrThrow()
 }
 
-/** Asks an instance's sled for a target state. What was asked is durable until the sled has it. */
+/**
+ * Asks an instance's sled for a target state. What was asked is durable until the sled has it.
+ * Throws 400 for an instance that is being deleted.
+ */
 export async function requestState(
   services: Services,
   instance: Instance,
   target: InstanceTarget,
 ): Promise<Instance> {
-  await services.store
+  const { numUpdatedRows } = await services.store
     .updateTable('instance')
     .set({ pending_target: target })
     .where('id', '=', instance.id)
-    .execute()
+    .where('time_deleted_ms', 'is', null)
+    .where((is) => is.or([is('pending_target', 'is', null), is('pending_target', '!=', deleting)]))
+    .executeTakeFirst()
+  if (numUpdatedRows === 0n) {
+    throw invalidRequest('instance state cannot be changed from state "destroyed"')
+  }
   const answered = await sendTarget(services, instance, target)
   if (!answered.ok && answered.error === 'invalid_transition') {
     await clearPending(services, instance.id)
@@ -98,7 +111,8 @@ export async function requestState(
     if (isHeard) await clearPending(services, instance.id)
     throw isHeard ? internal() : unavailable()
   }
-  await applyRuntime(services, instance.id, answered.value)
+  const isThere = await applyRuntime(services, instance.id, answered.value)
+  if (!isThere) throw notFound('instance', instance.name)
   await clearPending(services, instance.id)
   return await instanceById(services, instance.id)
 }
@@ -108,7 +122,85 @@ async function clearPending(services: Services, id: string): Promise<void> {
     .updateTable('instance')
     .set({ pending_target: null })
     .where('id', '=', id)
+    .where('pending_target', '!=', deleting)
     .execute()
+}
+
+/** The pending target that nothing else may replace: the instance is on its way out. */
+const deleting: InstanceTarget = 'destroyed'
+/** As whose state an instance counts that has not reached its pending target yet. */
+const onTheWay: Readonly<Record<string, string>> = {
+  running: 'starting',
+  stopped: 'stopping',
+  reboot: 'rebooting',
+}
+
+/**
+ * Deletes an instance that is at rest. It is marked first, so that no start can slip in between the
+ * sled's part and the records, and so that a crash on the way is made up for by `reconcileSled`.
+ */
+export async function deleteInstance(services: Services, row: Instance): Promise<void> {
+  const { numUpdatedRows } = await services.store
+    .updateTable('instance')
+    .set({ pending_target: deleting })
+    .where('id', '=', row.id)
+    .where('time_deleted_ms', 'is', null)
+    .where('run_state', 'in', ['stopped', 'failed'])
+    .where((is) => is.or([is('pending_target', 'is', null), is('pending_target', '=', deleting)]))
+    .executeTakeFirst()
+  if (numUpdatedRows === 0n) {
+    const now = await instanceById(services, row.id)
+    if (now.time_deleted_ms !== null) throw notFound('instance', row.name)
+    const state = onTheWay[now.pending_target ?? ''] ?? now.run_state
+    throw invalidRequest(`instance cannot be deleted in state "${state}"`)
+  }
+  await finishDelete(services, row)
+}
+
+/** The sled's part, then the records. */
+async function finishDelete(services: Services, row: Instance): Promise<void> {
+  const destroyed = await destroyGuest(services, row)
+  if (!destroyed) throw unavailable()
+  const time_deleted_ms = services.clock.now()
+  await transact(services, async (store) => {
+    await store
+      .updateTable('instance')
+      .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
+      .where('id', '=', row.id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    await store
+      .updateTable('disk')
+      .set({ state: 'detached', attach_instance_id: null, slot: null })
+      .where('attach_instance_id', '=', row.id)
+      .execute()
+    for (const table of ['network_interface', 'external_ip'] as const) {
+      await store
+        .updateTable(table)
+        .set({ time_deleted_ms })
+        .where('instance_id', '=', row.id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
+    }
+  })
+  await refreshNeighbours(services, row.id)
+}
+
+/** Whether the sled has let go of the guest. */
+async function destroyGuest(
+  services: Services,
+  { id, sled_id }: Pick<Instance, 'id' | 'sled_id'>,
+): Promise<boolean> {
+  const destroyed = await services.sleds
+    .instance(sled_id, id)
+    .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
+  if (!destroyed.ok) {
+    services.log.error('a guest could not be destroyed', {
+      instance: id,
+      detail: destroyed.detail,
+    })
+  }
+  return destroyed.ok
 }
 
 async function sendTarget(services: Services, instance: Instance, target: InstanceTarget) {
@@ -253,7 +345,8 @@ export async function reconcileSled(services: Services, sled_id: string): Promis
     const target = pendingTarget(row, seen.value !== null)
     if (target === null) continue
     try {
-      await requestState(services, row, target)
+      if (target === deleting) await finishDelete(services, row)
+      else await requestState(services, row, target)
     } catch (error) {
       services.log.warn('an instance did not take its pending state', { instance: row.id, error })
     }

@@ -63,9 +63,10 @@ export const nexus = behaviour({
     },
 
     // Looking at every instance of a sled takes a while; reports go on meanwhile.
-    reconcile: (context, state, { sled_id }) => ({
-      state,
-      result: reconcileSled(context.deps.services, sled_id).then(() => ok(null)),
-    }),
+    reconcile: (context, state, { sled_id }) => {
+      const { services } = context.deps
+      const both = [reconcileSled(services, sled_id), services.sagas.recover()]
+      return { state, result: Promise.all(both).then(() => ok(null)) }
+    },
   },
 })

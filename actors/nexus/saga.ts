@@ -12,6 +12,7 @@
  */
 import type { Insertable } from 'kysely'
 import type { Log } from '#runtime/log.ts'
+import { explain } from '#runtime/result.ts'
 import type { Services } from './context.ts'
 import { recordError, restoreError } from './errors.ts'
 import type { Tables } from './store/schema.ts'
@@ -43,16 +44,22 @@ interface Progress {
   readonly outputs: Map<string, unknown>
 }
 
-/** Where tests cut a saga off, as a crash would; in production nothing happens here. */
+/**
+ * Where tests cut a saga off: `SagaCrash` stops it as a crash would, anything else thrown before a
+ * node is that node's failure. In production nothing happens here.
+ */
 export type CrashPoint = (node: string, when: 'before' | 'after') => void
 
+const unfinishedStates = ['running', 'unwinding'] as const
 const undo_retry_ms = 500
-const undo_tries_max = 20
+const undo_tries_max = 6
 
 export class Sagas {
   readonly #known = new Map<string, AnySaga>()
   readonly #log: Log
   readonly #crash: CrashPoint
+  /** What this process works on now. */
+  readonly #running = new Set<string>()
   #services: Services | null = null
 
   constructor(log: Log, crash: CrashPoint = () => undefined) {
@@ -90,46 +97,70 @@ export class Sagas {
     const definition = this.#known.get(saga.name)
     if (definition === undefined) throw new Error(`saga ${saga.name} is not registered`)
     const progress = { id, definition, params, outputs: new Map<string, unknown>() }
-    return await this.#forward(progress, 0)
+    return await this.#alone(id, async () => await this.#forward(progress, 0))
   }
 
-  /** Goes on with what an earlier process left: to be called once, before requests are served. */
+  /**
+   * Goes on with what an earlier process left, and with what this one gave up while a sled was away:
+   * to be called whenever a sled comes up.
+   */
   async recover(): Promise<void> {
-    const { store } = this.#joined()
-    const unfinished = await store
-      .selectFrom('saga')
-      .selectAll()
-      .where('state', 'in', ['running', 'unwinding'])
+    const unfinished = await this.#joined()
+      .store.selectFrom('saga')
+      .select('id')
+      .where('state', 'in', unfinishedStates)
       .orderBy('time_created_ms')
       .execute()
-    for (const row of unfinished) {
-      const definition = this.#known.get(row.name)
-      if (definition === undefined) {
-        this.#log.error('a saga of an unknown kind is left alone', { saga: row.id, name: row.name })
-        continue
-      }
-      const nodes = await store
-        .selectFrom('saga_node')
-        .selectAll()
-        .where('saga_id', '=', row.id)
-        .orderBy('position')
-        .execute()
-      const done = nodes.filter(({ state }) => state === 'done')
-      const outputs = new Map<string, unknown>(
-        done.map(({ name, output }) => [name, JSON.parse(output ?? 'null') as unknown]),
-      )
-      const params: unknown = JSON.parse(row.params)
-      const progress = { id: row.id, definition, params, outputs }
-      this.#log.info('a saga goes on', { saga: row.id, name: row.name, state: row.state })
-      try {
-        if (row.state === 'running') await this.#forward(progress, done.length)
-        else await this.#backward(progress, highest(nodes))
-      } catch (error) {
-        this.#log.info('a recovered saga failed and is undone', {
-          saga: row.id,
-          why: recordError(error).message,
-        })
-      }
+    for (const { id } of unfinished) {
+      if (this.#running.has(id)) continue
+      await this.#alone(id, async () => {
+        await this.#goOn(id)
+      })
+    }
+  }
+
+  /** Nothing runs a saga twice at a time. */
+  async #alone<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#running.add(id)
+    try {
+      return await work()
+    } finally {
+      this.#running.delete(id)
+    }
+  }
+
+  async #goOn(id: string): Promise<void> {
+    const { store } = this.#joined()
+    const row = await store
+      .selectFrom('saga')
+      .selectAll()
+      .where('id', '=', id)
+      .where('state', 'in', unfinishedStates)
+      .executeTakeFirst()
+    if (row === undefined) return
+    const definition = this.#known.get(row.name)
+    if (definition === undefined) {
+      this.#log.error('a saga of an unknown kind is left alone', { saga: id, name: row.name })
+      return
+    }
+    const nodes = await store
+      .selectFrom('saga_node')
+      .selectAll()
+      .where('saga_id', '=', id)
+      .orderBy('position')
+      .execute()
+    const done = nodes.filter(({ state }) => state === 'done')
+    const outputs = new Map<string, unknown>(
+      done.map(({ name, output }) => [name, JSON.parse(output ?? 'null') as unknown]),
+    )
+    const params: unknown = JSON.parse(row.params)
+    const progress = { id, definition, params, outputs }
+    this.#log.info('a saga goes on', { saga: id, name: row.name, state: row.state })
+    try {
+      if (row.state === 'running') await this.#forward(progress, done.length)
+      else await this.#backward(progress, highest(nodes))
+    } catch (error) {
+      this.#log.warn('a recovered saga did not succeed', { saga: id, why: explain(error) })
     }
   }
 
@@ -140,15 +171,19 @@ export class Sagas {
       if (position < from) continue
       const at = { saga_id: progress.id, position, name: node.name }
       await this.#record({ ...at, state: 'started', output: null })
-      this.#crash(node.name, 'before')
       let output: unknown
       try {
+        this.#crash(node.name, 'before')
         output = await node.action(this.#runOf(progress))
       } catch (error) {
         if (error instanceof SagaCrash) throw error
         const recorded = recordError(error)
         if (recorded.status >= 500) {
-          this.#log.error('a saga node failed', { saga: progress.id, node: node.name, error })
+          this.#log.error('a saga node failed', {
+            saga: progress.id,
+            node: node.name,
+            why: explain(error),
+          })
         }
         await store
           .updateTable('saga')
@@ -159,7 +194,13 @@ export class Sagas {
           })
           .where('id', '=', progress.id)
           .execute()
-        await this.#backward(progress, position)
+        try {
+          await this.#backward(progress, position)
+        } catch (why) {
+          if (why instanceof SagaCrash) throw why
+          // The caller need not wait for a sled that is away: the rest is undone when it is back.
+          this.#log.error('a saga is not undone yet', { saga: progress.id, why: explain(why) })
+        }
         throw restoreError(recorded)
       }
       this.#crash(node.name, 'after')
@@ -201,7 +242,11 @@ export class Sagas {
         return
       } catch (error) {
         if (error instanceof SagaCrash || tries >= undo_tries_max) throw error
-        this.#log.warn('an undo is tried again', { saga: progress.id, node: node.name, error })
+        this.#log.warn('an undo is tried again', {
+          saga: progress.id,
+          node: node.name,
+          why: explain(error),
+        })
         await clock.sleep(undo_retry_ms)
       }
     }

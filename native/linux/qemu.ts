@@ -20,7 +20,7 @@ export function qemuArguments(
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-machine', `q35,accel=${accelerator.kind}`, '-cpu', accelerator.cpu],
     ...['-smp', String(spec.ncpus), '-m', String(Math.floor(spec.memory_bytes / mib_bytes))],
-    ...['-uuid', spec.instance_id, '-name', `guest=${spec.hostname}`],
+    ...['-uuid', spec.instance_id, '-name', `guest=${quote(spec.hostname)}`],
     ...['-smbios', `type=1,manufacturer=Oxide,product=OxVM,serial=${spec.instance_id}`],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0'],
@@ -33,6 +33,9 @@ export function qemuArguments(
     ]),
   ]
 }
+
+/** QEMU's option syntax doubles a comma inside a value; a host name may be any text. */
+const quote = (text: string) => text.replaceAll(',', ',,')
 
 /** The console is written to a file by QEMU itself, so that nothing is lost while we are away. */
 function serialArguments(): readonly string[] {

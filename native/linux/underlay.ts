@@ -111,7 +111,8 @@ function refuseConflicts(outside: Rtnetlink, uplink: string, spec: UnderlaySpec)
   const nameOf = (index: number | null): string =>
     outside.links().find((link) => link.index === index)?.name ?? 'a link that is gone'
   const where = spec.uplink.outside_netns ?? "the host's network"
-  const advice = 'choose another gateway and address for the uplink'
+  const advice =
+    'take that away, or give the uplink another gateway and address in a profile of your own (--config)'
   const holder = outside
     .addresses()
     .find(({ link, bytes }) => link !== ours && bytes.equals(gateway.bytes))

@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { documentOf } from '#actors/nexus/api/openapi.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
+import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
 import { rackStatus } from './rack/status.ts'
@@ -73,6 +74,26 @@ rack
   .option('--keep-state', 'keep volumes, journal and store, so that the next up goes on with them')
   .action(async (options: { state: string; keepState?: boolean }) => {
     const result = await rackDown(resolve(options.state), options.keepState === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('certificates')
+  .description('who has a certificate of the rack, until when, and which were revoked')
+  .addOption(stateOption())
+  .option('--json', 'print one line of JSON')
+  .action(async (options: { state: string; json?: boolean }) => {
+    const result = await listCertificates(resolve(options.state), options.json === true)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+rack
+  .command('revoke')
+  .description('revoke the certificates of a host; one of the rack gets a new key')
+  .argument('<host>', 'an id that `luge rack certificates` shows')
+  .addOption(stateOption())
+  .action(async (host: string, options: { state: string }) => {
+    const result = await revokeHost(resolve(options.state), host)
     if (!result.ok) throw new Refusal(result.detail)
   })
 

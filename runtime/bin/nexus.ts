@@ -69,7 +69,6 @@ async function start(config: NexusConfig): Promise<void> {
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
-  await recoverOnce(sagas, links, config)
 }
 
 function makeSystem(config: NexusConfig): { system: System; links: Links } {
@@ -125,12 +124,6 @@ async function plantRack(store: Store, config: NexusConfig): Promise<void> {
     .executeTakeFirst()
   if (other === undefined) return
   throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
-}
-
-/** What a crash cut off goes on as soon as a sled is there to go on with. */
-async function recoverOnce(sagas: Sagas, links: Links, config: NexusConfig): Promise<void> {
-  while (!links.peers.some((host) => config.sleds.includes(host))) await systemClock.sleep(50)
-  await sagas.recover()
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

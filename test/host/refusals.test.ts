@@ -1,28 +1,52 @@
 /** What an operator reads when a machine cannot do what was asked, and that nothing is left of it. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { attempt, freePort, repository, TestRack } from '#test/kit/rack.ts'
+import {
+  attempt,
+  containers,
+  freePort,
+  leftovers,
+  repository,
+  tagOf,
+  TestRack,
+  until,
+} from '#test/kit/rack.ts'
 
 const luge = join(repository, 'runtime/bin/luge.ts')
+const nobody = 65_534
+/** Runs a program as nobody, who may read the repository wherever it is and nothing more. */
+const asNobody = [
+  ...['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'],
+  ...['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search'],
+]
 interface How {
   readonly env?: NodeJS.ProcessEnv
-  readonly uid?: number
+  /** Words before the command. */
+  readonly as?: readonly string[]
 }
 
 function rackUp(state: string, words: readonly string[], how: How = {}) {
   const args = ['rack', 'up', '--detach', '--json', '--state', state, ...words]
-  const ran = spawnSync(process.execPath, [luge, ...args], {
+  const [program = '', ...rest] = [...(how.as ?? []), process.execPath, luge, ...args]
+  const ran = spawnSync(program, rest, {
     encoding: 'utf8',
     timeout: 120_000,
     env: how.env ?? process.env,
-    ...(how.uid === undefined ? {} : { uid: how.uid, gid: how.uid }),
   })
-  return { code: ran.status, said: ran.stderr }
+  return { code: ran.status, said: ran.stderr, printed: ran.stdout }
 }
 
 function inState(use: (state: string) => void): void {
@@ -55,6 +79,7 @@ test('a port that another program has is named, on linux and on sim', async () =
           const { code, said } = rackUp(state, [...words, '--outside', `/run/netns/${outside}`])
           assert.equal(code, 1)
           assert.match(said, new RegExp(`127\\.0\\.0\\.1 port ${port}.*--external`))
+          assert.deepEqual(leftovers(tagOf(state), state), [])
         })
       } finally {
         attempt('ip', ['netns', 'del', outside])
@@ -63,7 +88,6 @@ test('a port that another program has is named, on linux and on sim', async () =
   } finally {
     server.close()
   }
-  assert.equal(attempt('ip', ['netns', 'list']).stdout.includes('_gz'), false)
 })
 
 test('a gateway address that is taken outside is named, and nothing is left', async () => {
@@ -87,7 +111,45 @@ test('a gateway address that is taken outside is named, and nothing is left', as
   }
 })
 
-test('without root, or without the tools, linux is refused with what to do, and auto takes sim', () => {
+test('without root linux is refused with what to do, and auto brings up sim', async () => {
+  const port = await freePort()
+  inState((state) => {
+    chownSync(dirname(state), nobody, nobody)
+    const words = ['--external', `127.0.0.1:${port}`]
+    const refused = rackUp(state, ['--platform', 'linux', ...words], { as: asNobody })
+    assert.equal(refused.code, 1)
+    assert.match(
+      refused.said,
+      /^luge: platform linux cannot run here: not root: run it with sudo\n$/,
+    )
+    assert.equal(existsSync(state), false)
+    const up = rackUp(state, words, { as: asNobody })
+    assert.equal(up.code, 0, up.said)
+    assert.match(up.said, /^luge: platform sim: no real guests here: not root: run it with sudo\n$/)
+    assert.match(up.printed, /"platform":"sim"/)
+    // A state directory that is closed to the caller is not taken for an empty one.
+    const other = [
+      ...asNobody.slice(0, 4),
+      process.execPath,
+      luge,
+      'rack',
+      'down',
+      '--state',
+      state,
+    ]
+    other[1] = '--reuid=65533'
+    const down = attempt(other[0] ?? '', other.slice(1))
+    assert.equal(down.status, 1, down.stderr)
+    assert.match(
+      down.stderr,
+      /plan cannot be read: EACCES.*act as the user who brought the rack up/,
+    )
+    const [program = '', ...rest] = [...asNobody, process.execPath, luge, 'rack', 'down']
+    assert.equal(attempt(program, [...rest, '--state', state]).status, 0)
+  })
+})
+
+test('without the tools linux is refused with what to do, and auto takes sim', () => {
   inState((state) => {
     const { code, said } = rackUp(state, ['--platform', 'linux'], { env: { PATH: '/nonexistent' } })
     assert.equal(code, 1)
@@ -160,5 +222,82 @@ test('a full disk refuses the volume and leaves none of it', async () => {
     attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', rack.state])
     assert.equal(attempt('umount', [rack.state]).stderr, '')
     await rack.destroy()
+  }
+})
+
+test('on a full disk no rack begins, and one that had begun keeps its guests until there is room', async () => {
+  const rack = new TestRack('linux')
+  const small = ['-t', 'tmpfs', '-o', 'size=90m', 'tmpfs', rack.state]
+  assert.equal(attempt('mount', small).status, 0)
+  const filler = join(rack.state, 'filler')
+  const fill = () => {
+    writeFileSync(filler, Buffer.alloc(70 * 1024 ** 2))
+  }
+  const refused =
+    /the disk of .*sled1 is full: a rack needs 33554432 bytes, \d+ are free: make room/
+  try {
+    fill()
+    await assert.rejects(rack.up(), refused)
+    assert.deepEqual(readdirSync(rack.state), ['filler'])
+    rmSync(filler)
+    await rack.up()
+    const project = await rack.prepare()
+    await rack.api(`${project}/instances`, 'POST', {
+      name: 'lasting',
+      description: 'x',
+      hostname: 'lasting',
+      memory: 1024 ** 3,
+      ncpus: 1,
+    })
+    const runs = async () => {
+      const { run_state } = await rack.api<{ run_state: string }>(`${project}/instances/lasting`)
+      return run_state === 'running' ? true : null
+    }
+    await until('it runs', 30_000, runs)
+    const guests = () =>
+      [
+        ...containers(join(rack.state, 'sled1/crun')).matchAll(
+          /^oxz_propolis\S+\s+\d+\s+running/gm,
+        ),
+      ].flat()
+    const before = guests()
+    assert.equal(before.length, 1)
+    process.kill(rack.supervisorPid, 'SIGKILL')
+    fill()
+    await assert.rejects(rack.up(), refused)
+    assert.deepEqual(guests(), before)
+    rmSync(filler)
+    await rack.up()
+    assert.equal(await runs(), true)
+    assert.deepEqual(guests(), before)
+    await rack.down()
+    assert.deepEqual(readdirSync(rack.state), [])
+  } finally {
+    attempt(join(repository, 'tools/luge'), ['rack', 'down', '--state', rack.state])
+    assert.equal(attempt('umount', [rack.state]).stderr, '')
+    await rack.destroy()
+  }
+})
+
+test('a library that is missing is named with its package, and nothing is left', () => {
+  const found = /=> (\S*libnftables\.so\.1)$/m.exec(attempt('ldconfig', ['-p']).stdout)?.[1]
+  assert.ok(found !== undefined)
+  const outside = `lugerefused${process.pid}`
+  assert.equal(attempt('ip', ['netns', 'add', outside]).status, 0)
+  try {
+    inState((state) => {
+      // Seen by this rack alone: the mount is in a namespace of its own.
+      const without = ['unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null "$0"; exec "$@"']
+      const { code, said } = rackUp(
+        state,
+        ['--platform', 'linux', '--outside', `/run/netns/${outside}`],
+        { as: [...without, realpathSync(found)] },
+      )
+      assert.equal(code, 1)
+      assert.match(said, /libnftables\.so\.1 cannot be loaded: install the package libnftables1/)
+      assert.deepEqual(leftovers(tagOf(state), state), [])
+    })
+  } finally {
+    attempt('ip', ['netns', 'del', outside])
   }
 })

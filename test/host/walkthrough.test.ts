@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import WebSocket from 'ws'
-import { attempt, containers, leftovers, sh, TestRack, until } from '#test/kit/rack.ts'
+import { attempt, containers, leftovers, repository, sh, TestRack, until } from '#test/kit/rack.ts'
+import { onTerminal } from '#test/kit/terminal.ts'
 
 const project = '/organizations/myorg/projects/myproj'
 const rack = new TestRack('linux')
@@ -51,6 +52,11 @@ const waitState = async (name: string, wanted: string, within_ms: number) => {
     (await runState(name)) === wanted ? true : null,
   )
 }
+/** What the guide types: `oxide api PATH --method POST --input -`, with the body on stdin. */
+const post = async <T>(path: string, body: unknown) =>
+  JSON.parse(
+    await rack.oxideWith(JSON.stringify(body), 'api', path, '--method', 'POST', '--input', '-'),
+  ) as T
 const serial = async (name: string) =>
   await rack.oxide(
     ...['instance', 'serial', '-o', 'myorg', '-p', 'myproj', '--byte-offset=0', '-m', '1048576'],
@@ -114,13 +120,13 @@ test('oxide alone takes the guide from an organization to a login prompt', async
   )
   await sh('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(keys, 'id')])
   const public_key = (await sh('cat', [join(keys, 'id.pub')])).trim()
-  await rack.api('/session/me/sshkeys', 'POST', { name: 'k', description: 'a key', public_key })
-  await rack.api('/system/ip-pools', 'POST', { name: 'mypool', description: 'an IP pool' })
-  await rack.api('/system/ip-pools/mypool/ranges/add', 'POST', {
+  await post('/session/me/sshkeys', { name: 'k', description: 'a key', public_key })
+  await post('/system/ip-pools', { name: 'mypool', description: 'an IP pool' })
+  await post('/system/ip-pools/mypool/ranges/add', {
     first: '172.20.15.227',
     last: '172.20.15.239',
   })
-  const image = await rack.api<Named & { size: number }>('/system/images', 'POST', {
+  const image = await post<Named & { size: number }>('/system/images', {
     name: 'alpine',
     description: 'boot from propolis zone blob!',
     block_size: 512,
@@ -128,7 +134,7 @@ test('oxide alone takes the guide from an organization to a login prompt', async
     source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
   })
   assert.equal(image.size, 104_857_600)
-  const disk = await rack.api<Named & { state: { state: string } }>(`${project}/disks/`, 'POST', {
+  const disk = await post<Named & { state: { state: string } }>(`${project}/disks/`, {
     name: 'alpine',
     description: 'alpine.iso blob',
     block_size: 512,
@@ -136,7 +142,7 @@ test('oxide alone takes the guide from an organization to a login prompt', async
     disk_source: { type: 'global_image', image_id: image.id },
   })
   assert.equal(disk.state.state, 'creating')
-  const instance = await rack.api<Instance>(`${project}/instances`, 'POST', {
+  const instance = await post<Instance>(`${project}/instances`, {
     name: 'myinst',
     description: 'my inst',
     hostname: 'myinst',
@@ -154,6 +160,26 @@ test('oxide alone takes the guide from an organization to a login prompt', async
   assert.equal(items[0]?.name, 'net0')
   assert.equal(items[0]?.ip, '172.30.0.5')
   assert.equal(await externalIp('myinst'), '172.20.15.228')
+})
+
+test('the interactive console gives a prompt for Enter, takes root without a password, and ends by Ctrl-C', async () => {
+  const words = ['instance', 'serial', '--interactive', '-o', 'myorg', '-p', 'myproj', 'myinst']
+  const played = await onTerminal(
+    [join(repository, 'tools/oxide'), ...words],
+    [
+      { mode: 'raw' },
+      { send: '\r' },
+      { expect: 'myinst login: ' },
+      { send: 'root\r' },
+      { expect: '# ' },
+      { send: 'exit\r' },
+      { expect: 'myinst login: ' },
+      { send: '\x03' },
+    ],
+    { ...process.env, ...rack.env },
+  )
+  assert.equal(played.code, 0)
+  assert.ok(played.restored, 'the terminal is as it was')
 })
 
 test('the guest and Nexus live in containers that crun knows by their zone names', () => {
@@ -311,7 +337,13 @@ test('a guest survives kill -9 of the supervisor, which then adopts it', async (
       answered() >= atKill + 5 ? true : null,
     )
     await rack.up()
-    await waitState('myinst', 'running', 5_000)
+    await until('the API shows it running, and its sled answers for it', 5_000, async () =>
+      (await rack.status()).nexus_connected &&
+      (await runState('myinst')) === 'running' &&
+      /login: /.test(await serial('myinst'))
+        ? true
+        : null,
+    )
   } finally {
     ping.kill('SIGINT')
   }
@@ -332,4 +364,6 @@ test('rack down leaves nothing, also when everything was killed with -9 first', 
   process.kill(Number(nexus[1]), 'SIGKILL')
   await rack.down()
   assert.deepEqual(leftovers(tag, rack.state), [])
+  const outside = rack.outsideRun('ip', '-o', 'link').stdout.trim().split('\n')
+  assert.equal(outside.length, 1, `only the loopback is left outside: ${outside.join('; ')}`)
 })

@@ -1,10 +1,11 @@
 /** A real rack for a test: its own state directory, port and outside namespace, all removed after. */
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
@@ -18,9 +19,6 @@ export interface Ready {
   readonly token: string
   readonly dns: string
   readonly sleds: ReadonlyArray<{ readonly id: string; readonly address: string }>
-}
-interface Plan {
-  readonly tag: string
 }
 
 /** Runs a program; its failure is an error that shows what it said. */
@@ -114,8 +112,16 @@ export class TestRack {
     rmSync(this.state, { recursive: true, force: true })
   }
 
+  async status(): Promise<{ readonly nexus_connected: boolean }> {
+    const words = ['rack', 'status', '--json', '--state', this.state]
+    const { stdout } = await run(join(repository, 'tools/luge'), words).catch(() => ({
+      stdout: '{"nexus_connected":false}',
+    }))
+    return JSON.parse(stdout) as { nexus_connected: boolean }
+  }
+
   get tag(): string {
-    return (JSON.parse(readFileSync(join(this.state, 'rack.json'), 'utf8')) as Plan).tag
+    return tagOf(this.state)
   }
 
   get supervisorPid(): number {
@@ -138,6 +144,16 @@ export class TestRack {
     return await sh(join(repository, 'tools/oxide'), args, this.env)
   }
 
+  /** The same with `input` on stdin. */
+  async oxideWith(input: string, ...args: readonly string[]): Promise<string> {
+    const asked = run(join(repository, 'tools/oxide'), [...args], {
+      env: { ...process.env, ...this.env },
+      timeout: 180_000,
+    })
+    asked.child.stdin?.end(input)
+    return (await asked).stdout
+  }
+
   async api<T>(path: string, method = 'GET', body?: unknown): Promise<T> {
     assert.ok(this.ready !== null, 'the rack is up')
     const response = await fetch(`${this.ready.external}${path}`, {
@@ -153,15 +169,59 @@ export class TestRack {
     return (text === '' ? null : JSON.parse(text)) as T
   }
 
+  /** The guide's organization, project, pool and image; answers the project's path. */
+  async prepare(): Promise<string> {
+    const text = { description: 'x' }
+    await this.api('/organizations', 'POST', { name: 'myorg', ...text })
+    await this.api('/organizations/myorg/projects', 'POST', { name: 'myproj', ...text })
+    await this.api('/system/ip-pools', 'POST', { name: 'mypool', ...text })
+    await this.api('/system/ip-pools/mypool/ranges/add', 'POST', {
+      first: '172.20.15.227',
+      last: '172.20.15.239',
+    })
+    await this.api('/system/images', 'POST', {
+      name: 'alpine',
+      ...text,
+      block_size: 512,
+      distribution: { name: 'alpine', version: 'propolis-blob' },
+      source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+    })
+    return '/organizations/myorg/projects/myproj'
+  }
+
   /** Runs a program in the namespace that stands for the outside. */
   outsideRun(...command: readonly string[]) {
     return attempt('ip', ['netns', 'exec', this.outside, ...command])
   }
 }
 
+/** The mark on a rack's kernel objects: six hex characters of its state directory's hash. */
+export const tagOf = (state: string): string =>
+  createHash('sha256').update(state).digest('hex').slice(0, 6)
+
 /** What the OCI runtimes of this machine say runs below a records directory. */
 export function containers(root: string): string {
   return ['crun', 'runc'].map((tool) => attempt(tool, ['--root', root, 'list']).stdout).join('')
+}
+
+/**
+ * The processes of a rack: those with the state directory in their arguments, and those in a zone,
+ * whose arguments speak of the zone's paths but whose mounts come from the state directory.
+ */
+export function processesOf(state: string): ReadonlyArray<{ pid: number; command: string }> {
+  const found: { pid: number; command: string }[] = []
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      const isOurs =
+        command.includes(state) ||
+        readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(`/${basename(state)}/sled1/`)
+      if (isOurs && Number(pid) !== process.pid) found.push({ pid: Number(pid), command })
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return found
 }
 
 const lines = (file: string, args: readonly string[]) =>
@@ -178,14 +238,7 @@ export function leftovers(tag: string, state: string): readonly string[] {
       .filter((line) => line.includes(`ox${tag}`) || line.includes(state)),
   )
   found.push(...lines('nft', ['list', 'tables']).filter((line) => line.includes('ox')))
-  for (const pid of lines('ls', ['/proc']).filter((name) => /^\d+$/.test(name))) {
-    try {
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-      if (command.includes(state) && Number(pid) !== process.pid) found.push(`process ${command}`)
-    } catch {
-      continue
-    }
-  }
+  found.push(...processesOf(state).map(({ command }) => `process ${command}`))
   found.push(...lines('find', ['/sys/fs/cgroup', '-name', `ox${tag}_*`]))
   if (existsSync(state) && statSync(state).isDirectory()) {
     found.push(...lines('find', [state, '-mindepth', '1']))

@@ -1,6 +1,7 @@
 /** The guide's walk-through on a rack without root: the same processes, the same commands. */
 import assert from 'node:assert/strict'
 import { Resolver } from 'node:dns/promises'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { attempt, leftovers, repository, TestRack, until } from '#test/kit/rack.ts'
@@ -96,6 +97,57 @@ test('a guest survives kill -9 of the supervisor and of Nexus', async () => {
 test('what is wrong is refused with a sentence that names it', async () => {
   await assert.rejects(rack.oxide('org', 'create', 'myorg', '-D', 'again'), (error: Error) =>
     /✘ Object already exists: already exists: organization "myorg"/.test(error.message),
+  )
+})
+
+test('a disk smaller than its image is refused, and an image that no sled can reach', async () => {
+  const image_bytes = 3 * 1024 ** 3
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-length': String(image_bytes) }).end()
+  })
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.listen(0, '127.0.0.1', resolve)
+  await promise
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const url = `http://127.0.0.1:${address.port}/image`
+  const large = {
+    name: 'large',
+    description: 'x',
+    block_size: 512,
+    distribution: { name: 'debian', version: '9' },
+    source: { type: 'url', url },
+  }
+  try {
+    const image = await rack.api<{ id: string; size: number }>('/system/images', 'POST', large)
+    assert.equal(image.size, image_bytes)
+    const small = {
+      name: 'small',
+      description: 'x',
+      size: 2 * 1024 ** 3,
+      disk_source: { type: 'global_image', image_id: image.id },
+    }
+    await assert.rejects(rack.api(`${project}/disks`, 'POST', small), (error: Error) =>
+      error.message.includes(
+        `disk size ${small.size} must be greater than or equal to image size ${image_bytes}`,
+      ),
+    )
+    await assert.rejects(
+      rack.api('/system/images', 'POST', {
+        ...large,
+        name: 'odd',
+        block_size: 4096,
+        source: { type: 'url', url: 'ftp://x/y' },
+      }),
+      /400.*unsupported value for \\"url\\": error querying url: .*is not an http or https URL/s,
+    )
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+  await assert.rejects(
+    rack.api('/system/images', 'POST', { ...large, name: 'gone' }),
+    /400.*unsupported value for \\"url\\": error querying url: .*ECONNREFUSED/s,
   )
 })
 

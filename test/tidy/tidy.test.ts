@@ -20,7 +20,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^runtime\/cluster\//, /^#runtime\/|^#config\/|^node:|^(kysely|pg)$/],
   [
     /^runtime\//,
-    /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet)$/,
+    /^#runtime\/|^#config\/|^node:|^(typebox(\/.*)?|msgpackr|comlink(\/.*)?|better-sqlite3|pino|dns-packet|reflect-metadata|@peculiar\/x509)$/,
   ],
   // The command is a client of the HTTP API: it knows nothing of the rest of Nexus.
   [/^actors\/nexus\/cli\//, /^#runtime\/|^#config\/|^(undici|ws|commander|smol-toml)$/],
@@ -253,6 +253,7 @@ test('launchers, scripts and the program of CI can be started', () => {
     'tools/luge',
     'tools/test.sh',
     'tools/install_prerequisites.sh',
+    'tools/create_self_signed_cert.sh',
     '.ci/run',
   ]
   assert.deepEqual(

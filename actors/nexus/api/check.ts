@@ -44,8 +44,7 @@ export function problemOf(schema: TSchema, value: unknown): Problem | null {
   const pointer = variant.instancePath
   const known = found.filter((other) => isVariant(other) && other.instancePath === pointer)
   const names = known.map(({ params }) => `\`${String(Object.values(params)[0])}\``)
-  const words = `unknown variant ${nameOf(valueAt(value, pointer))}, expected ${oneOf(names)}`
-  return { pointer, words }
+  return { pointer, words: `${variantWords(valueAt(value, pointer))}, expected ${oneOf(names)}` }
 }
 
 const isVariant = ({ keyword }: Found) => keyword === 'const'
@@ -77,15 +76,17 @@ function wordsFor(found: Found, value: unknown): string {
     case 'type':
       return `invalid type: ${kindOf(value)}, expected ${found.message.replace('must be ', '')}${inField(field)}`
     case 'enum':
-      return `unknown variant ${nameOf(value)}, expected ${variantsOf(found)}${inField(field)}`
+      return `${variantWords(value)}, expected ${variantsOf(found)}${inField(field)}`
     default:
       return `invalid value: ${kindOf(value)}: ${found.message}${inField(field)}`
   }
 }
 
 const inField = (field: string) => (field === '' ? '' : ` for field \`${field}\``)
-const nameOf = (value: unknown) =>
-  typeof value === 'string' ? `\`${value.slice(0, 64)}\`` : kindOf(value)
+const variantWords = (value: unknown) =>
+  typeof value === 'string'
+    ? `unknown variant \`${value.slice(0, 64)}\``
+    : `invalid value: ${kindOf(value)}`
 
 function variantsOf(found: Found): string {
   const allowed: unknown = Object.values(found.params)[0]

@@ -4,7 +4,7 @@ import { imageSource } from '#actors/disk.protocol.ts'
 import { nullable } from '#actors/schema.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
-import { alreadyExists, internal, invalidRequest, unavailable } from '../errors.ts'
+import { alreadyExists, internal, invalidRequest, notFound, unavailable } from '../errors.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/failure.ts'
@@ -59,12 +59,20 @@ export function diskCreateNodes<P>(
     {
       name: `${prefix}disk_runtime`,
       action: async ({ services, params }) => {
+        const { disk_id, plan } = paramsOf(params)
         await services.store
           .updateTable('disk')
           .set({ state: 'detached' })
-          .where('id', '=', paramsOf(params).disk_id)
+          .where('id', '=', disk_id)
           .where('state', '=', 'creating')
           .execute()
+        const row = await services.store
+          .selectFrom('disk')
+          .select('state')
+          .where('id', '=', disk_id)
+          .executeTakeFirst()
+        // Deleted while it was being made: what came into being since goes too.
+        if (row === undefined || row.state === 'destroyed') throw notFound('disk', plan.name)
       },
       undo: null,
     },

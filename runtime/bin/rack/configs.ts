@@ -1,10 +1,11 @@
 /** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
+import { hostFiles } from '#runtime/tls/files.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
@@ -36,6 +37,7 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     dns: { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port },
     guest_image: join(home, 'out/guest/alpine.img'),
     nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan) })),
+    tls: hostFiles(sledFiles(directory).tls),
     zones: plan.nexus.map(() => nexusZone(state, plan)),
     log: sledFiles(directory).log,
   }
@@ -54,6 +56,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: { ...profile.external },
     wire: wireOf(state, plan),
+    tls: hostFiles(nexusFiles(directory).tls),
     internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),
     dns_address: dnsAddress(1, dnsAddressIndex.server),
     sleds: plan.sleds.map(({ id }) => id),
@@ -95,17 +98,19 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
   return {
     name: 'oxz_nexus',
     control: { id: 'oxControlService0', address: `${address}/${prefix_bits}` },
-    args: [
-      zoneNode,
-      join(zoneHome, script),
-      join(zoneNexus, relative(directory, nexusFiles(directory).config)),
-    ],
+    args: [zoneNode, join(zoneHome, script), nexusFiles(zoneNexus).config],
     env: [],
     mounts: [
       { source: home, destination: zoneHome, read_only: true },
       { source: process.execPath, destination: zoneNode, read_only: true },
       { source: directory, destination: zoneNexus, read_only: false },
       ...storeMounts(plan),
+      // Its key and certificates, and no other's: it may use them, not change them.
+      {
+        source: nexusFiles(directory).tls,
+        destination: nexusFiles(zoneNexus).tls,
+        read_only: true,
+      },
     ],
     listen,
     log,

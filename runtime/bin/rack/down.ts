@@ -6,7 +6,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { ok, type Result } from '#runtime/result.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from '../backends.ts'
 import { sledConfigOf } from './configs.ts'
-import { nexusState, sledState } from './layout.ts'
+import { authorityState, nexusState, sledState } from './layout.ts'
 import { planPath, readPlan, type RackPlan } from './plan.ts'
 import { stopSupervisor } from './supervisor.ts'
 
@@ -26,6 +26,22 @@ export async function rackDown(state: string, keepState: boolean): Promise<Resul
   }
   if (!keepState) forget(state, plan.value)
   return ok(null)
+}
+
+/**
+ * Leaves a rack that could not be brought up again at rest: its state stays, and guests that run go
+ * on, for it is only their supervisor that cannot start. Without guests nothing of it runs on.
+ */
+export async function rackRest(state: string, plan: RackPlan): Promise<Result<null, string>> {
+  for (const { number } of plan.sleds) {
+    await stopSupervisor(sledState(state, number))
+    const zones = await makeZones(sledConfigOf(state, plan, number)).list()
+    if (!zones.ok) return zones
+    if (zones.value.some((zone) => zone.state === 'running' && zone.name !== 'oxz_nexus')) {
+      return ok(null)
+    }
+  }
+  return await rackDown(state, true)
 }
 
 async function sledDown(
@@ -58,6 +74,7 @@ function forget(state: string, plan: RackPlan): void {
     rmSync(sledState(state, number), { recursive: true, force: true })
   }
   rmSync(nexusState(state), { recursive: true, force: true })
+  rmSync(authorityState(state), { recursive: true, force: true })
   rmSync(planPath(state), { force: true })
   if (readdirSync(state).length > 0) return
   try {

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 
 export const sledState = (state: string, number: number): string => join(state, `sled${number}`)
 export const nexusState = (state: string): string => join(state, 'nexus')
+/** The rack's certificate authority. No process but `luge rack` opens it. */
+export const authorityState = (state: string): string => join(state, 'authority')
 
 /** The files of a sled's directory that more than one program knows. */
 export const sledFiles = (sled: string) =>
@@ -13,6 +15,7 @@ export const sledFiles = (sled: string) =>
     journal: join(sled, 'journal.sqlite'),
     log: join(sled, 'supervisor.log'),
     zones: join(sled, 'zones'),
+    tls: join(sled, 'tls'),
   }) as const
 
 /** The files of Nexus' directory, as the host sees them; the zone sees it as /var/nexus. */
@@ -21,4 +24,5 @@ export const nexusFiles = (nexus: string) =>
     config: join(nexus, 'config.toml'),
     wire: join(nexus, 'wire.sock'),
     log: join(nexus, 'nexus.log'),
+    tls: join(nexus, 'tls'),
   }) as const

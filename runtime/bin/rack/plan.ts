@@ -4,14 +4,16 @@
  * be brought up again or taken down from it.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Type, type Static, type TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { ports } from '#config/ports.ts'
+import { limits } from '#config/limits.ts'
 import { rackProfile } from '#config/rack.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 
 export const rackPlan = Type.Object({
@@ -61,7 +63,17 @@ export function readJson<S extends TSchema>(
 
 /** The plan in a state directory; null when no rack was ever brought up there. */
 export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'> {
-  return existsSync(planPath(state)) ? readJson(planPath(state), rackPlan) : ok(null)
+  try {
+    statSync(planPath(state))
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return ok(null)
+    // Not to be mistaken for no rack.
+    return err(
+      'invalid_file',
+      `the rack's plan cannot be read: ${explain(error)}: act as the user who brought the rack up`,
+    )
+  }
+  return readJson(planPath(state), rackPlan)
 }
 
 /** Decides a new rack's identities and writes them down. */
@@ -85,13 +97,34 @@ export async function makePlan(
 
 /** Writes a plan down; gives it back. */
 export function writePlan(state: string, plan: RackPlan): Result<RackPlan, 'state_unusable'> {
+  let made: string | undefined
   try {
-    mkdirSync(state, { recursive: true, mode: 0o700 })
+    made = mkdirSync(state, { recursive: true, mode: 0o700 })
     writeFileAtomically(planPath(state), JSON.stringify(plan, null, 2))
   } catch (cause) {
-    return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
+    if (made !== undefined) rmSync(state, { recursive: true, force: true })
+    return unusable(state, cause)
   }
   return ok(plan)
+}
+
+/** Why a state directory cannot be written, and what to do. */
+export const unusable = (state: string, cause: unknown) =>
+  err(
+    'state_unusable',
+    `state directory ${state} cannot be written: ${explain(cause)}: name another with --state`,
+  )
+
+/** A rack does not begin on a disk that is as good as full: it would stop half way. */
+export function checkRoom(directory: string): Result<null, 'state_unusable'> {
+  const { bavail, bsize } = statfsSync(directory)
+  const free = bavail * bsize
+  return free >= limits.state_free_bytes_min
+    ? ok(null)
+    : err(
+        'state_unusable',
+        `the disk of ${directory} is full: a rack needs ${limits.state_free_bytes_min} bytes, ${free} are free: make room, or name a --state on another disk`,
+      )
 }
 
 /** A port of loopback that nobody has now. */
@@ -106,11 +139,4 @@ async function freePort(): Promise<number> {
   server.close()
   if (typeof address !== 'object' || address === null) throw new Error('no port is free')
   return address.port
-}
-
-/** Replaces a file so that a reader sees the old or the new content, never a part. */
-export function writeFileAtomically(path: string, text: string): void {
-  const next = `${path}.next`
-  writeFileSync(next, text, { mode: 0o600, flush: true })
-  renameSync(next, path)
 }

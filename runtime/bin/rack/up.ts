@@ -7,15 +7,19 @@ import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { wellKnown } from '#config/addressing.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
-import { rackDown } from './down.ts'
+import { ensureCertificates } from './certificates.ts'
+import { rackDown, rackRest } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import {
+  checkRoom,
   home,
   makePlan,
   readJson,
   readPlan,
-  writeFileAtomically,
+  unusable,
   writePlan,
   type RackPlan,
 } from './plan.ts'
@@ -51,23 +55,28 @@ export async function rackUp(options: UpOptions): Promise<Refused> {
   const plan = planned.value
   const isNew = found.value === null
 
-  const written = writeConfigs(options.state, plan)
-  if (!written.ok) return written
   const [first] = plan.sleds
   if (first === undefined) return err('invalid_file', 'the plan has no sled')
   const sled = sledState(options.state, first.number)
 
-  const started = await ensureSupervisor(sled)
-  if (!started.ok) {
+  const ranBefore = findSupervisor(sled) !== null
+  const serves = await bringUp(options.state, plan, sled)
+  if (!serves.ok && ranBefore) return serves
+  if (!serves.ok) {
     // A rack that never served leaves nothing; one that did keeps its state for the next try.
-    await rackDown(options.state, !isNew)
-    return started
+    const down = isNew ? await rackDown(options.state, false) : await rackRest(options.state, plan)
+    return down.ok ? serves : err(serves.error, `${serves.detail}; and ${down.detail}`)
   }
-  const served = await waitServed(plan.profile)
-  if (!served.ok) return served
   announce(options, plan)
   if (options.detach) return ok(null)
   return await keepUp(options.state, sled)
+}
+
+async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Refused> {
+  const written = await writeConfigs(state, plan)
+  if (!written.ok) return written
+  const started = await ensureSupervisor(sled)
+  return started.ok ? await waitServed(plan.profile) : started
 }
 
 async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
@@ -143,7 +152,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
 }
 
-function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusable'> {
+async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null, string>> {
   try {
     for (const { number } of plan.sleds) {
       const sled = sledState(state, number)
@@ -153,15 +162,17 @@ function writeConfigs(state: string, plan: RackPlan): Result<null, 'state_unusab
     }
     mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
     writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
-    return ok(null)
+    return await ensureCertificates(state, plan, systemClock.now())
   } catch (cause) {
-    return err('state_unusable', `state directory ${state} cannot be written: ${explain(cause)}`)
+    return unusable(state, cause)
   }
 }
 
 /** A supervisor that already runs is left alone. */
 async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
   if (findSupervisor(sled) !== null) return ok(null)
+  const room = checkRoom(sled)
+  if (!room.ok) return room
   const child = startSupervisor(sled)
   const ready = await waitReady(child, sled, ready_ms_max)
   child.unref()

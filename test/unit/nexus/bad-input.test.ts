@@ -63,6 +63,35 @@ for (const [what, payload, message] of [
   })
 }
 
+test('of alternatives the one that is meant is spoken of', async () => {
+  const disk = async (disk_source: unknown) =>
+    (
+      await nexus.call('POST', '/organizations/myorg/projects/myproj/disks', {
+        name: 'd',
+        description: '',
+        size: 2 ** 30,
+        disk_source,
+      })
+    ).json.message
+  for (const [source, message] of [
+    [
+      { type: 'blank', block_size: 513 },
+      /number `513`, expected one of `512`, `2048`, `4096` for field `block_size`/,
+    ],
+    [{ type: 'blank' }, /missing field `block_size`/],
+    [
+      { type: 'nope' },
+      /unknown variant `nope`, expected one of `blank`, `snapshot`, `image`, `global_image`/,
+    ],
+    [{ type: 'global_image', image_id: 'x' }, /UUID parsing failed: invalid value "x" at line 1/],
+    [{ type: 'global_image' }, /missing field `image_id`/],
+    [{}, /missing field `type`/],
+    [5, /invalid type: number `5`, expected object for field `disk_source`/],
+  ] as const) {
+    assert.match(await disk(source), message)
+  }
+})
+
 test('a body is read before credentials are looked at', async () => {
   const answer = await nexus.call('POST', '/organizations', {}, null)
   assert.equal(answer.status, 400)

@@ -108,6 +108,34 @@ test('names are taken once, and free again when deleted', async () => {
   )
 })
 
+test('whatever the guide makes twice is refused by its kind and name, and made once', async () => {
+  const text = { description: 'x' }
+  const key = { name: 'k', ...text, public_key: 'ssh-ed25519 AAAA' }
+  await nexus.ok('POST', '/session/me/sshkeys', key)
+  await nexus.ok('POST', `${project}/disks`, diskBody(image_id, 'twice'))
+  const alpine = {
+    name: 'alpine',
+    ...text,
+    block_size: 512,
+    distribution: { name: 'alpine', version: 'propolis-blob' },
+    source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+  }
+  for (const [url, body, what] of [
+    ['/organizations/myorg/projects', { name: 'myproj', ...text }, 'project "myproj"'],
+    ['/system/ip-pools', { name: 'mypool', ...text }, 'ip-pool "mypool"'],
+    ['/system/images', alpine, 'global-image "alpine"'],
+    ['/session/me/sshkeys', key, 'ssh-key "k"'],
+    [`${project}/disks`, diskBody(image_id, 'twice'), 'disk "twice"'],
+  ] as const) {
+    const message = `already exists: ${what}`
+    await refused('POST', url, body, { status: 400, code: 'ObjectAlreadyExists', message })
+    assert.equal((await nexus.ok('GET', url)).items.length, 1, url)
+  }
+  const volumes = await nexus.block.list()
+  assert.ok(volumes.ok && volumes.value.length === 1)
+  assert.equal((await nexus.call('DELETE', `${project}/disks/twice`)).status, 204)
+})
+
 test('ranges may not overlap or run backwards, and hold their pool', async () => {
   const add = '/system/ip-pools/mypool/ranges/add'
   await refused(

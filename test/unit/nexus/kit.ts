@@ -23,6 +23,7 @@ import { simVmm } from '#native/sim/vmm.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
+import { hostFiles } from '#runtime/tls/files.ts'
 import { World } from '#test/kit/world.ts'
 import { newStore, statements } from './stores.ts'
 
@@ -38,6 +39,7 @@ const config: NexusConfig = {
   store: 'sqlite::memory:',
   external: { address: '127.0.0.1', port: 0 },
   wire: { path: 'unused' },
+  tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
   sleds: [sled_id],
   dns_address: 'fd00:1122:3344:1::1',

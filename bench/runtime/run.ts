@@ -1,0 +1,98 @@
+/** Runs the table of scenarios: opens who takes part, warms them up, and lets them take turns. */
+import type { Contestant, Entrant } from '../contestant.ts'
+import type { Harness } from '../harness.ts'
+import { nodeProgram } from '../peers/program.ts'
+import { type MetricName, metrics, type Scenario, scenarios } from './scenarios.ts'
+
+const rounds = 5
+const round_ms = 250
+/** Compilers of machine code need a while before they know what is hot. */
+const warm_ms = 1_000
+const operations_min = 1_000
+const spinners = 2
+
+/** A contestant and how many operations fill a round of its. */
+interface Warm {
+  readonly contestant: Contestant
+  readonly operations: number
+}
+
+/** Runs the scenarios whose name has `part` in it. */
+export async function run(harness: Harness, part: string): Promise<void> {
+  if (process.platform !== 'linux') {
+    harness.skip('runtime', "the CPU time of other processes is read in Linux's way")
+    return
+  }
+  const obstacles = new Map<string, string>()
+  const wanted = scenarios.filter(({ name }) => name.includes(part))
+  for (const scenario of wanted) await measure(harness, scenario, obstacles)
+  for (const [peer, why] of obstacles) harness.skip(`against ${peer}`, why)
+}
+
+async function measure(
+  harness: Harness,
+  scenario: Scenario,
+  obstacles: Map<string, string>,
+): Promise<void> {
+  const { ours } = scenario
+  if (ours === null) harness.skip(`luge: ${scenario.name}`, 'the runtime cannot do it yet')
+  const present = [...(ours === null ? [] : [ours]), ...scenario.peers].filter((entrant) => {
+    const why = entrant.obstacle()
+    if (why !== null) obstacles.set(entrant.name, why)
+    return why === null
+  })
+  if (present.length === 0) return
+  await using opened = new AsyncDisposableStack()
+  if (scenario.regime === 'oversubscribed') await oversubscribe(opened)
+  const candidates: Record<string, () => Promise<Record<string, number>>> = {}
+  for (const entrant of present) {
+    const { contestant, operations } = await warmUp(opened, entrant, scenario.operations)
+    candidates[entrant.name] = async () => {
+      const measurement = await contestant.run(operations)
+      const values = named(scenario).map(([name, key]) => [name, metrics[key].of(measurement)])
+      return Object.fromEntries(values) as Record<string, number>
+    }
+  }
+  await harness.compareAll(scenario.name, {
+    metrics: named(scenario).map(([name, key, bars]) => ({ name, unit: metrics[key].unit, bars })),
+    rounds,
+    own: ours?.name ?? null,
+    candidates,
+  })
+}
+
+/** A scenario's metrics with the names that results have. */
+function named({ name, metrics: wanted }: Scenario) {
+  return Object.entries(wanted).map(
+    ([key, bars]) => [`${name}: ${key}`, key as MetricName, bars] as const,
+  )
+}
+
+async function warmUp(
+  opened: AsyncDisposableStack,
+  entrant: Entrant,
+  fixed: number | null,
+): Promise<Warm> {
+  const contestant = await entrant.open()
+  opened.defer(contestant.close)
+  let operations = fixed ?? operations_min
+  for (let spent_ms = 0; spent_ms < warm_ms;) {
+    const { operations: done, wall_ns } = await contestant.run(operations)
+    spent_ms += wall_ns / 1e6
+    // Not more than tenfold: the first, cold rounds say little.
+    const fill = Math.min(done * 10, Math.round((done * round_ms * 1e6) / wall_ns))
+    operations = fixed ?? Math.max(operations_min, fill)
+  }
+  return { contestant, operations }
+}
+
+/** Starts processes that do nothing but use the processors. */
+async function oversubscribe(opened: AsyncDisposableStack): Promise<void> {
+  for (let started = 0; started < spinners; started += 1) {
+    const spinner = nodeProgram('peers/spinner.ts')
+    opened.defer(async () => {
+      await spinner.stop()
+    })
+    await spinner.ready()
+  }
+}

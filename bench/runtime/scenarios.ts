@@ -1,0 +1,165 @@
+/**
+ * What the runtime is measured at: the work, who does it besides us, and what we want to reach.
+ * Adding one is adding a row. A row without `ours` measures the peers alone.
+ */
+import type { Entrant, Measurement } from '../contestant.ts'
+import type { Bar } from '../harness.ts'
+import { erlang, erlangDistribution } from '../peers/erlang.ts'
+import { nats } from '../peers/nats.ts'
+import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
+import { dispatch, idle, localAsk, tcpAsk, threadAsk } from './ours.ts'
+
+/** How a metric is read off a measurement. */
+export const metrics = {
+  rate: { unit: '1/s', of: (m: Measurement) => (m.operations / m.wall_ns) * 1e9 },
+  time: { unit: 'ns', of: (m: Measurement) => m.wall_ns / m.operations },
+  cpu: { unit: 'ns CPU', of: (m: Measurement) => m.cpu_ns / m.operations },
+  p50: { unit: 'µs', of: (m: Measurement) => (m.p50_ns ?? Number.NaN) / 1000 },
+  p99: { unit: 'µs', of: (m: Measurement) => (m.p99_ns ?? Number.NaN) / 1000 },
+  memory: { unit: 'bytes', of: (m: Measurement) => m.bytes ?? Number.NaN },
+} as const
+export type MetricName = keyof typeof metrics
+
+export interface Scenario {
+  readonly name: string
+  /** `oversubscribed`: two busy processes more than the machine would have otherwise. */
+  readonly regime: 'free cores' | 'oversubscribed'
+  readonly metrics: { readonly [M in MetricName]?: readonly Bar[] }
+  readonly ours: Entrant | null
+  readonly peers: readonly Entrant[]
+  /** How many operations a round has; null: as many as fill a round's time. */
+  readonly operations: number | null
+}
+
+/** One of ours does it alike, at another size. */
+const own = (name: string, entrant: Entrant): Entrant => ({ ...entrant, name })
+const least = (peer: string | null, value: number): Bar => ({ peer, at: 'least', value })
+const most = (peer: string | null, value: number): Bar => ({ peer, at: 'most', value })
+
+const threads = (way: string, shape: string, width: number) =>
+  nodeEntrant(way, 'peers/threads.ts', way, shape, String(width), String(width))
+const calls = (shape: string, width: number) =>
+  erlang('gen_server:call', 'calls', shape, String(width), String(width))
+const acrossHosts = [
+  erlangDistribution('Erlang distribution', 'small', 256),
+  nats(256),
+  nodePairEntrant('undici HTTP JSON', 'peers/http.ts', '256'),
+]
+const base = { regime: 'free cores', operations: null, ours: null } as const
+
+export const scenarios: readonly Scenario[] = [
+  {
+    ...base,
+    name: 'thread ask, 1000 actors to 1000',
+    metrics: { rate: [least('comlink', 20), least('gen_server:call', 1.5)], cpu: [] },
+    ours: threadAsk('small', { outstanding: 1000, actors: 1000 }),
+    peers: [
+      threads('comlink', 'small', 1000),
+      threads('postMessage', 'small', 1000),
+      calls('small', 1000),
+    ],
+  },
+  {
+    ...base,
+    name: 'thread ping-pong, free cores',
+    metrics: { p50: [most('Erlang, two schedulers', 1)], p99: [] },
+    ours: threadAsk('small', { outstanding: 1, actors: 1 }),
+    peers: [
+      erlang('Erlang, two schedulers', 'ping_pong', 'small'),
+      threads('postMessage', 'small', 1),
+      threads('comlink', 'small', 1),
+    ],
+  },
+  {
+    ...base,
+    name: 'thread ping-pong, oversubscribed',
+    regime: 'oversubscribed',
+    metrics: { p50: [most('postMessage', 0.8)], p99: [] },
+    ours: threadAsk('small', { outstanding: 1, actors: 1 }),
+    peers: [
+      threads('postMessage', 'small', 1),
+      erlang('Erlang, two schedulers', 'ping_pong', 'small'),
+    ],
+  },
+  {
+    ...base,
+    name: 'thread ask, 4 KB list',
+    metrics: { rate: [least('comlink', 5)], cpu: [most('gen_server:call', 3)] },
+    ours: threadAsk('list', { outstanding: 1000, actors: 1000 }),
+    peers: [
+      threads('comlink', 'list', 1000),
+      threads('postMessage', 'list', 1000),
+      calls('list', 1000),
+    ],
+  },
+  {
+    ...base,
+    name: 'thread ask, 4 KB blob',
+    metrics: { rate: [least('comlink', 5)], cpu: [most('gen_server:call', 5)] },
+    ours: threadAsk('blob', { outstanding: 1000, actors: 1000 }),
+    peers: [
+      threads('comlink', 'blob', 1000),
+      threads('postMessage', 'blob', 1000),
+      calls('blob', 1000),
+    ],
+  },
+  {
+    ...base,
+    name: 'local ask, one pair',
+    metrics: { time: [most('gen_server:call', 0.2)], cpu: [] },
+    ours: localAsk({ outstanding: 1, actors: 1 }),
+    peers: [calls('small', 1)],
+  },
+  {
+    ...base,
+    name: 'local dispatch, ring of 1000',
+    metrics: { cpu: [most(null, 60)], time: [] },
+    ours: dispatch(1000),
+    peers: [erlang('Erlang, two schedulers', 'ring', '1000')],
+  },
+  {
+    ...base,
+    name: 'idle actor',
+    metrics: { memory: [most(null, 500)], time: [] },
+    operations: 100_000,
+    ours: idle,
+    peers: [erlang('Erlang spawn', 'spawn')],
+  },
+  {
+    ...base,
+    name: 'TCP ask, 256 outstanding',
+    metrics: {
+      rate: [least('Erlang distribution', 8), least('undici HTTP JSON', 10)],
+      cpu: [],
+      p50: [],
+    },
+    ours: tcpAsk({ outstanding: 256, actors: 1000 }),
+    peers: acrossHosts,
+  },
+  {
+    ...base,
+    name: 'TCP ask over TLS 1.3, certificates on both sides, 256 outstanding',
+    metrics: { rate: [least('Erlang distribution', 6)], cpu: [] },
+    // Theirs are without TLS.
+    peers: acrossHosts,
+  },
+  {
+    ...base,
+    name: 'journal, synchronous=FULL, 100 writers',
+    metrics: { rate: [least('append and fdatasync', 0.4)], cpu: [] },
+    peers: [nodeEntrant('append and fdatasync', 'peers/appends.ts')],
+  },
+  {
+    ...base,
+    name: 'local ask among 100,000 actors',
+    metrics: { rate: [least('luge, 10 actors', 0.8)] },
+    ours: localAsk({ outstanding: 10, actors: 100_000 }),
+    peers: [own('luge, 10 actors', localAsk({ outstanding: 10, actors: 10 }))],
+  },
+  {
+    ...base,
+    name: 'TCP ask to 64 peers',
+    metrics: { rate: [least('luge, 1 peer', 0.8)] },
+    peers: [],
+  },
+]

@@ -1,0 +1,136 @@
+/**
+ * Accepts hosts of the rack. Until a connection has proved who it is, it may cost next to nothing:
+ * there are at most `tls_waiting_max` such connections, each for at most `tls_handshake_ms_max`,
+ * and a newcomer takes the place of the one that has been waiting longest. So a flood, or peers
+ * that never finish their handshake, cannot keep out one that does.
+ */
+import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import {
+  createServer as createNetServer,
+  type ListenOptions,
+  type Server,
+  type Socket,
+} from 'node:net'
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
+import { limits } from '#config/limits.ts'
+import type { Clock } from '../clock.ts'
+import type { Log } from '../log.ts'
+import type { Identity } from './identity.ts'
+import { handshakeFault, mutual, peerIdentity } from './secure.ts'
+
+export interface SecureListenerOptions {
+  readonly identity: Identity
+  readonly clock: Clock
+  readonly log: Log
+  /** A host connected and has proved that it is `host`. */
+  readonly onHost: (socket: TLSSocket, host: string) => void
+}
+
+export class SecureListener {
+  readonly #options: SecureListenerOptions
+  readonly #net: Server
+  readonly #tls: TlsServer
+  /** Connections that have not proved themselves, oldest first, with what stops their timers. */
+  readonly #waiting = new Map<Socket, () => void>()
+  /** Which connection an event of the TLS server is about. */
+  readonly #about = new AsyncLocalStorage<Socket>()
+  readonly #stopListening: () => void
+  #refused = 0
+  #stopCounting: () => void = () => undefined
+
+  constructor(options: SecureListenerOptions) {
+    this.#options = options
+    this.#net = createNetServer({ noDelay: true }, (raw) => {
+      this.#admit(raw)
+    })
+    this.#tls = createTlsServer(mutual(options.identity.credentials), (socket) => {
+      this.#accept(socket)
+    })
+    this.#tls.on('tlsClientError', (error, socket) => {
+      // What was wrong with a certificate is on the socket; the error says only that it was closed.
+      this.#refuse(handshakeFault(socket.authorizationError ?? error))
+      socket.destroy()
+    })
+    this.#stopListening = options.identity.onChange((credentials) => {
+      this.#tls.setSecureContext(mutual(credentials))
+    })
+  }
+
+  /** Connections that have not proved themselves yet. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** Listens; rejects when the address is taken. Resolves with what `net.Server.address` says. */
+  async listen(where: ListenOptions): Promise<ReturnType<Server['address']>> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#net.once('error', reject)
+    this.#net.listen(where, () => {
+      resolve()
+    })
+    await promise
+    return this.#net.address()
+  }
+
+  /** Stops accepting and ends the connections that have not proved themselves. */
+  close(): void {
+    this.#net.close()
+    this.#stopListening()
+    this.#stopCounting()
+    for (const raw of this.#waiting.keys()) raw.destroy()
+  }
+
+  #admit(raw: Socket): void {
+    const [oldest] = this.#waiting.keys()
+    if (oldest !== undefined && this.#waiting.size >= limits.tls_waiting_max) {
+      this.#forget(oldest)
+      oldest.destroy()
+      this.#refuse('too many connections were waiting to prove who they are')
+    }
+    const cancel = this.#options.clock.after(limits.tls_handshake_ms_max, () => {
+      this.#forget(raw)
+      raw.destroy()
+      this.#refuse(`a handshake took longer than ${limits.tls_handshake_ms_max} ms`)
+    })
+    this.#waiting.set(raw, cancel)
+    raw.once('close', () => {
+      this.#forget(raw)
+    })
+    raw.on('error', () => undefined)
+    this.#about.run(raw, () => {
+      this.#tls.emit('connection', raw)
+    })
+  }
+
+  #accept(socket: TLSSocket): void {
+    const raw = this.#about.getStore()
+    assert(raw !== undefined, 'a handshake belongs to a connection that was admitted')
+    this.#forget(raw)
+    const { identity, clock, onHost } = this.#options
+    const peer = peerIdentity(socket, identity.credentials, clock.now())
+    if (peer.ok) {
+      onHost(socket, peer.value)
+      return
+    }
+    this.#refuse(peer.detail)
+    socket.destroy()
+  }
+
+  #forget(raw: Socket): void {
+    this.#waiting.get(raw)?.()
+    this.#waiting.delete(raw)
+  }
+
+  /** Logs the first of many refusals, and a second later how many there were. */
+  #refuse(why: string): void {
+    this.#refused += 1
+    if (this.#refused > 1) return
+    const { clock, log } = this.#options
+    log.warn('a connection was refused', { why })
+    this.#stopCounting = clock.after(limits.tls_refusals_log_ms, () => {
+      if (this.#refused > 1) log.warn('more connections were refused', { count: this.#refused - 1 })
+      this.#refused = 0
+    })
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * TLS between hosts: 1.3 only, a certificate on both sides from the rack's authority, and the
+ * other end is who its certificate says. A connection is never resumed, because a ticket from
+ * before would let in a certificate that has been revoked since.
+ */
+import { constants } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { X509Certificate } from 'node:crypto'
+import {
+  connect,
+  type CommonConnectionOptions,
+  type SecureContextOptions,
+  type TLSSocket,
+} from 'node:tls'
+import { limits } from '#config/limits.ts'
+import type { Clock } from '../clock.ts'
+import { err, explain, type Result } from '../result.ts'
+import { checkCertificate, type CertificateFault, type Credentials } from './credentials.ts'
+import { hostOf } from './name.ts'
+
+/** What both ends must name as the language that they speak inside (RFC 7301). */
+export const alpn = 'luge/1'
+
+/** What `tls.createServer` and `tls.connect` share. */
+export const mutual = (
+  credentials: Credentials,
+): SecureContextOptions & CommonConnectionOptions => ({
+  key: credentials.key,
+  cert: credentials.certificate,
+  ca: credentials.authority,
+  crl: credentials.revocations,
+  minVersion: 'TLSv1.3',
+  requestCert: true,
+  rejectUnauthorized: true,
+  ALPNProtocols: [alpn],
+  // Without tickets a session is resumed from a cache, and there is none.
+  secureOptions: constants.SSL_OP_NO_TICKET,
+})
+
+export type PeerFault = CertificateFault | 'unauthenticated'
+
+/**
+ * The host at the other end of a connection whose handshake is done, or why it may not be
+ * trusted. Ask again when the credentials changed: a certificate may be revoked by now.
+ */
+export function peerIdentity(
+  socket: TLSSocket,
+  credentials: Credentials,
+  now_ms: number,
+): Result<string, PeerFault> {
+  if (!socket.authorized) return err('unauthenticated', 'the peer has not proved who it is')
+  if (socket.getProtocol() !== 'TLSv1.3' || socket.alpnProtocol !== alpn) {
+    return err('unauthenticated', `the peer does not speak ${alpn} over TLS 1.3`)
+  }
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) return err('unauthenticated', 'the peer has no certificate')
+  return checkCertificate("the peer's certificate", certificate, credentials, now_ms)
+}
+
+export interface DialOptions {
+  readonly credentials: Credentials
+  readonly clock: Clock
+}
+
+/**
+ * Wraps a connection that was dialled (or still is) to `host`. What is written goes out once the
+ * other end proved to be that host; otherwise, and when that takes longer than
+ * `tls_handshake_ms_max`, the socket ends with an error that says why.
+ */
+export function dialSecurely(
+  raw: Socket,
+  host: string,
+  { credentials, clock }: DialOptions,
+): TLSSocket {
+  const socket = connect({
+    ...mutual(credentials),
+    socket: raw,
+    checkServerIdentity: (_name, { raw: der }) => {
+      const found = hostOf(new X509Certificate(der))
+      if (found === host) return undefined
+      return new Error(`the peer's certificate is for ${found ?? 'no host'}, not for ${host}`)
+    },
+  })
+  const cancel = clock.after(limits.tls_handshake_ms_max, () => {
+    socket.destroy(
+      new Error(
+        `${host} did not finish the TLS handshake within ${limits.tls_handshake_ms_max} ms`,
+      ),
+    )
+  })
+  socket.once('close', cancel)
+  socket.once('secureConnect', () => {
+    cancel()
+    const peer = peerIdentity(socket, credentials, clock.now())
+    if (!peer.ok) socket.destroy(new Error(peer.detail))
+  })
+  return socket
+}
+
+const ofAnother = "the peer's certificate is not from this rack's authority"
+const reasons: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: "the peer's certificate has expired",
+  CERT_NOT_YET_VALID: "the peer's certificate is not valid yet: compare both machines' clocks",
+  CERT_REVOKED: "the peer's certificate has been revoked",
+  CERT_SIGNATURE_FAILURE: ofAnother,
+  DEPTH_ZERO_SELF_SIGNED_CERT: ofAnother,
+  SELF_SIGNED_CERT_IN_CHAIN: ofAnother,
+  UNABLE_TO_GET_CRL: ofAnother,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ofAnother,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ofAnother,
+  INVALID_PURPOSE: "the peer's certificate is not for this end of a connection",
+  CRL_HAS_EXPIRED: 'the list of revoked certificates here is out of date: renew it',
+  CRL_NOT_YET_VALID:
+    "the list of revoked certificates is not valid yet: check this machine's clock",
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'the peer has no certificate',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'the peer does not speak TLS 1.3',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'the peer does not speak TLS',
+  ERR_SSL_HTTP_REQUEST: 'the peer speaks HTTP without TLS',
+  ERR_SSL_NO_APPLICATION_PROTOCOL: `the peer does not speak ${alpn}`,
+  ECONNRESET: 'the peer ended the connection during the handshake: its log says why',
+}
+
+/** Why a handshake failed, in one sentence. `fault` is an error, or OpenSSL's code of one. */
+export function handshakeFault(fault: unknown): string {
+  const code = fault instanceof Error && 'code' in fault ? fault.code : fault
+  return (typeof code === 'string' ? reasons[code] : undefined) ?? explain(fault)
+}
