@@ -15,7 +15,8 @@ export const limits = {
   /** Actors that messages have made, in one thread. */
   actors_max: 2_000_000,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
-  link_connect_ms: 2_000,
+  /** From dialling, or being dialled, until the other end must have said who it is. */
+  link_connect_ms: 4_000,
   link_retry_ms_min: 50,
   link_retry_ms_max: 2_000,
   link_ping_ms: 1_000,
@@ -48,6 +49,8 @@ export const limits = {
   tls_file_bytes_max: 256 * 1024,
   /** Between two looks at the files of certificates. */
   tls_reload_ms: 5_000,
+  /** Between two looks at whether the peers of links are still to be trusted. */
+  tls_recheck_ms: 60_000,
   tls_refusals_log_ms: 1_000,
 
   // HTTP.
@@ -114,6 +117,7 @@ export const limits = {
 assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fits in a frame')
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
+assert(limits.tls_handshake_ms_max < limits.link_connect_ms, 'a handshake fits into connecting')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
 assert(
   limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,
