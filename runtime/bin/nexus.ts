@@ -5,13 +5,11 @@ import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
-import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -65,14 +63,7 @@ async function start(config: NexusConfig): Promise<void> {
   }
   sagas.join(services)
   system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
-  const server = makeServer({
-    services,
-    routes,
-    extend: (bare, shared) => {
-      addLogin(bare, shared)
-      addSerialStream(bare, shared)
-    },
-  })
+  const server = makeServer({ services, routes })
   stopOnSignal(async () => {
     await server.close()
     links.close()
