@@ -56,7 +56,7 @@ export class System implements ChannelHost, Router {
   readonly #options: SystemOptions
   readonly #kinds = new Map<string, Kind>()
   readonly #root: Supervisor
-  readonly #services: Services & { sweep: number }
+  readonly #services: Services
   readonly #virtual: VirtualActors | null
   #made = 0
   #isStopping = false
@@ -74,7 +74,6 @@ export class System implements ChannelHost, Router {
       clock,
       random,
       log,
-      sweep: 0,
       scheduler: new Scheduler(clock),
       ref: (protocol, id, host, parent) => this.#ref(protocol, id, host, parent),
       monitor: (target, watcher) => this.monitor(target, watcher),
@@ -85,6 +84,9 @@ export class System implements ChannelHost, Router {
       },
       crashed: (cell, isWithin, why) => {
         this.#crashed(cell, isWithin, why)
+      },
+      late: (what) => {
+        this.late(what)
       },
       observed: (message, answer) => {
         this.observer.answered(message, answer)
@@ -125,6 +127,7 @@ export class System implements ChannelHost, Router {
       supervisor: isStarted ? group : null,
       virtual: isVirtual ? this.#virtual : null,
       crashes: 0,
+      sweep: 0,
     }
     this.#kinds.set(protocol.name, kind)
     if (child.idle_ms !== undefined) this.#sweepEvery(kind, child.idle_ms)
@@ -434,9 +437,9 @@ export class System implements ChannelHost, Router {
     let stop: () => void = before
     const again = () => {
       stop = this.#services.clock.after(idle_ms / sweeps, () => {
-        this.#services.sweep += 1
+        kind.sweep += 1
         for (const cell of kind.cells.values()) {
-          if (cell.isQuiet && this.#services.sweep - cell.touched > sweeps) {
+          if (cell.isQuiet && kind.sweep - cell.touched > sweeps) {
             void cell.stop('stopped', 'ended', 'it was idle')
           }
         }

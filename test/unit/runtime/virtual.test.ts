@@ -83,6 +83,7 @@ async function host(name: string, shared: LeaseStore) {
   const links: Links = new Links({
     host: name,
     clock: systemClock,
+    random: systemRandom,
     log: memoryLog(),
     exports: [keeperProtocol],
     serve: () => system,
