@@ -30,6 +30,11 @@ export class FrameWriter {
     return this.#parkedBytes > limits.link_outgoing_bytes_max
   }
 
+  /** How many frames wait for room. */
+  get parked(): number {
+    return this.#parked.length
+  }
+
   /** The header of the next frame, with nothing in it but this. */
   head(kind: number, correlation: number, target = 0): Header {
     const header = this.#header

@@ -86,7 +86,7 @@ export class Links {
     // A process that was killed leaves its socket's file.
     if ('path' in where && !(await isListening(where.path))) rmSync(where.path, { force: true })
     const server = createServer((socket) => {
-      this.#accept(socket)
+      this.accept(socket)
     })
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
@@ -132,7 +132,8 @@ export class Links {
     for (const link of this.#links) link.end('this host stops')
   }
 
-  #accept(socket: Socket): void {
+  /** Takes a connection that somebody has opened to this host. */
+  accept(socket: Socket): void {
     if (this.#strangers.size >= limits.link_strangers_max) {
       socket.destroy()
       return

@@ -1,0 +1,206 @@
+/**
+ * What a member of the cluster does in a simulated rack: it joins, holds tasks' leases and acts under
+ * them, and runs virtual actors, each on one member at a time.
+ */
+import { Type } from 'typebox'
+import { behaviour, type Context } from '#runtime/actor.ts'
+import { actorName } from '#runtime/cluster/directory.ts'
+import { joinCluster, type Cluster } from '#runtime/cluster/cluster.ts'
+import { sessionName, type Lease } from '#runtime/cluster/store.ts'
+import { defaultTiming } from '#runtime/cluster/timing.ts'
+import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { err, ok } from '#runtime/result.ts'
+import { guardProtocol } from './actors.ts'
+import type { SimThread } from './process.ts'
+import type { StoreConnection } from './store.ts'
+import type { Truth } from './truth.ts'
+
+const text = Type.String({ maxLength: 1_000 })
+const failures = ['elsewhere', 'unsure'] as const
+
+/** A list in the store, written by whoever holds its lease. */
+export const shardProtocol = protocol('shard', 1, {
+  add: call(1, {
+    request: Type.Object({ op: text }),
+    reply: Type.Object({ op: text }),
+    errors: [...failures],
+    idempotent: true,
+  }),
+  read: call(2, {
+    request: nothing,
+    reply: Type.Array(text),
+    errors: [...failures],
+    idempotent: true,
+  }),
+})
+
+export interface ShardDeps {
+  readonly member: Member
+  readonly truth: Truth
+}
+interface Shard {
+  /** Null when another has it: then this one ends. */
+  readonly lease: Lease | null
+  readonly list: readonly string[]
+}
+type ShardContext = Context<ShardDeps, typeof shardProtocol>
+
+export const shard = behaviour({
+  protocol: shardProtocol,
+  child: {
+    restart: 'permanent',
+    restarts_max: 3,
+    restarts_period_ms: 2_000,
+    shutdown_ms: 500,
+    mailbox_max: 32,
+    thread: 'main',
+    activation: 'by_id',
+    idle_ms: 4_000,
+  },
+  init: async ({ id, deps }: ShardContext): Promise<Shard> => {
+    const { cluster, store } = deps.member
+    const claimed = (await cluster?.directory.claim('shard', id)) ?? null
+    if (claimed === null || !claimed.ok) return { lease: null, list: [] }
+    return { lease: claimed.value, list: await store.read(claimed.value.name) }
+  },
+  invariant: () => undefined,
+  handlers: {
+    add: async (context, state, { op }) => {
+      const { member, truth } = context.deps
+      truth.begins(context, `shard add ${op}`)
+      if (state.lease === null || !member.isHeld(state.lease)) return elsewhere(state)
+      if (state.list.includes(op)) return { state, result: ok({ op }) }
+      // An answer that does not come crashes the actor: it reads again what is there.
+      const isWritten = await member.within(member.store.append(state.lease, op))
+      if (!isWritten) return elsewhere(state)
+      return { state: { ...state, list: [...state.list, op] }, result: ok({ op }) }
+    },
+    read: (context, state) => {
+      context.deps.truth.begins(context, 'shard read')
+      if (state.lease === null || !context.deps.member.isHeld(state.lease)) return elsewhere(state)
+      return { state, result: ok([...state.list]) }
+    },
+  },
+  stop: async ({ deps }, { lease }) => {
+    if (lease !== null) await deps.member.cluster?.leases.release(lease)
+  },
+})
+
+const elsewhere = (state: Shard) => ({
+  state,
+  result: err('elsewhere', 'another member has it'),
+  stop: true,
+})
+
+const tasks = ['task/one', 'task/two'] as const
+
+/** A process's part in the cluster. */
+export class Member {
+  cluster: Cluster | null = null
+  readonly store: StoreConnection
+  /** Every lease of this process: what it might still believe in. */
+  readonly leases: Lease[] = []
+  readonly #thread: SimThread
+  readonly #truth: Truth
+  readonly #sleds: readonly string[]
+  readonly #end = new AbortController()
+
+  constructor(
+    thread: SimThread,
+    truth: Truth,
+    store: StoreConnection,
+    sleds: readonly string[],
+  ) {
+    this.#thread = thread
+    this.#truth = truth
+    this.store = store
+    this.#sleds = sleds
+    void this.#live()
+  }
+
+  get isLive(): boolean {
+    return this.cluster?.membership.state() === 'live'
+  }
+
+  /** Takes on nothing new. */
+  rest(): void {
+    this.#end.abort()
+  }
+
+  isHeld(lease: Lease): boolean {
+    return this.cluster?.leases.isHeld(lease) === true
+  }
+  /** What it acts under now. */
+  held(): readonly Lease[] {
+    return this.cluster?.leases.held().filter((lease) => this.isHeld(lease)) ?? []
+  }
+
+  /** Rejects when the store does not answer in time: then nobody knows. */
+  within<T>(answer: Promise<T>): Promise<T> {
+    const { clock } = this.#thread
+    return new Promise((resolve, reject) => {
+      const cancel = clock.after(defaultTiming.heartbeat_ms, () => {
+        reject(new Error('the store does not answer'))
+      })
+      answer.then(resolve, reject).finally(cancel)
+    })
+  }
+
+  async #live(): Promise<void> {
+    const { clock, process } = this.#thread
+    for (;;) {
+      const joined = await joinCluster({
+        store: this.store.leases,
+        time: clock,
+        timing: defaultTiming,
+        member_id: process.host,
+        address: process.host,
+        supersede: false,
+      })
+      if (!joined.ok) {
+        await clock.sleep(defaultTiming.heartbeat_ms)
+        continue
+      }
+      const { membership } = joined.value
+      this.cluster = joined.value
+      this.#thread.life.world.note(process.host, `joined as ${sessionName(membership.session)}`)
+      const over = Promise.withResolvers<void>()
+      membership.onChange(() => {
+        if (membership.state() === 'fenced') over.resolve()
+      })
+      for (const task of tasks) void this.#want(joined.value, task)
+      await over.promise
+      this.#thread.life.world.note(process.host, 'was fenced')
+    }
+  }
+
+  /** Holds a task again and again for a while, and acts under it. */
+  async #want({ leases, membership }: Cluster, name: string): Promise<void> {
+    const { clock, random, system } = this.#thread
+    const isOver = () => this.#end.signal.aborted || ['fenced', 'left'].includes(membership.state())
+    while (!isOver()) {
+      const lease = await leases.acquireWhenFree(name, this.#end.signal)
+      if (lease === null) return
+      const author = sessionName(lease)
+      const { generation } = lease
+      for (let deeds = 1 + Math.floor(random.next() * 12); deeds > 0; deeds -= 1) {
+        if (!leases.isHeld(lease) || this.#end.signal.aborted) break
+        void this.store.append(lease, null).catch(() => undefined)
+        const sled = this.#sleds[Math.floor(random.next() * this.#sleds.length)] ?? ''
+        const timeout_ms = Math.max(1, membership.trust_ms())
+        const what = `${this.#thread.title} ${name} ensure at ${sled}`
+        const limit = { timeout_ms, rate: this.#thread.process.around.time.rate }
+        void this.#truth.follow(this.#thread.life, what, limit, () =>
+          system
+            .ref(guardProtocol, name, sled)
+            .call('ensure', { generation, author }, { timeout_ms }),
+        )
+        await clock.sleep(random.next() * 1_500)
+      }
+      await leases.release(lease)
+      await clock.sleep(random.next() * 3_000)
+    }
+  }
+}
+
+export const shardName = (id: string): string => actorName('shard', id)
