@@ -278,9 +278,11 @@ export class Channel implements Asker {
     }
   }
 
-  /** Answers a call with a failure. */
+  /** Answers a call with a failure; whoever served it serves it no more. */
   refuse(correlation: number, answer: Answer): void {
     if (answer.ok) return
+    const index = this.#pending.indexOf(correlation)
+    if (this.#servingAs[index] === correlation) this.#serving[index] = null
     const value = [answer.error, frame.shorten(answer.detail)]
     this.#must(this.#writer.head(kinds.failure, correlation), frame.failureCodec, value)
   }

@@ -81,7 +81,7 @@ export class SimJournal {
   put(key: string, text: string): Promise<Result<null, 'refused'>> {
     const { promise, resolve } = Promise.withResolvers<Result<null, 'refused'>>()
     this.#waiting.push({ key, text, done: resolve })
-    if (this.#waiting.length === 1 && this.#syncing === null) {
+    if (this.#waiting.length === 1) {
       this.#life.after(0, () => {
         this.#sync()
       })
@@ -89,19 +89,21 @@ export class SimJournal {
     return promise
   }
 
+  /** The thread waits for the disk, and nothing else of it runs meanwhile. */
   #sync(): void {
     const { trouble, random } = this.#disk
     const writes = this.#waiting
     this.#waiting = []
     this.#syncing = writes
     const isFailing = random.next() < trouble.failing_share
-    this.#life.after(0.2 + random.next() * trouble.sync_ms_max, () => {
+    const sync_ms = 0.2 + random.next() * trouble.sync_ms_max
+    this.#life.stop(sync_ms)
+    this.#life.after(sync_ms, () => {
       this.#syncing = null
       this.#disk.apply(writes, isFailing ? 'failed' : 'done')
       for (const { key, done } of writes) {
         done(isFailing ? err('refused', `${key}: the disk does not sync`) : ok(null))
       }
-      if (this.#waiting.length > 0) this.#sync()
     })
   }
 }
