@@ -117,11 +117,7 @@ async function remember(context: Context<Deps>, key: string, value: unknown) {
   throw new Error(`whether ${key} was written is not known: ${put.error}`)
 }
 
-async function append(
-  context: Of<typeof ledgerProtocol>,
-  state: readonly string[],
-  name: string,
-) {
+async function append(context: Of<typeof ledgerProtocol>, state: readonly string[], name: string) {
   const next = [...state, name]
   if (!(await remember(context, `ledger/${context.id}`, next))) {
     return { state, result: err('refused', 'the disk refused it') }

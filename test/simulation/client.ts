@@ -4,12 +4,7 @@
  */
 import type { Ref } from '#runtime/actor.ts'
 import { isDeliveryFailure, type Protocol } from '#runtime/protocol.ts'
-import {
-  ledgerProtocol,
-  pillarProtocols,
-  sinkProtocol,
-  sleeperProtocol,
-} from './actors.ts'
+import { ledgerProtocol, pillarProtocols, sinkProtocol, sleeperProtocol } from './actors.ts'
 import { shardName, shardProtocol } from './nexus.ts'
 import type { SimThread } from './process.ts'
 import type { Rack } from './rack.ts'

@@ -210,7 +210,11 @@ class Direction {
       frames.push(frame)
     }
     if (way.frames_share === 0 && this.#held === null) return [Buffer.concat(frames)]
-    const out = damage(this.#held === null ? frames : [...frames, this.#held], way.frames_share, random)
+    const out = damage(
+      this.#held === null ? frames : [...frames, this.#held],
+      way.frames_share,
+      random,
+    )
     this.#held = random.next() < way.frames_share ? (out.pop() ?? null) : null
     return out
   }

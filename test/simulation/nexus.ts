@@ -61,7 +61,14 @@ export const shard = behaviour({
     const { cluster, store } = deps.member
     const claimed = (await cluster?.directory.claim('shard', id)) ?? null
     if (claimed === null || !claimed.ok) return { lease: null, list: [] }
-    return { lease: claimed.value, list: await store.read(claimed.value.name) }
+    try {
+      const list = await deps.member.within(store.read(claimed.value.name))
+      return { lease: claimed.value, list }
+    } catch (cause) {
+      // What did not begin is not stopped: nobody else would give it back.
+      await cluster?.leases.release(claimed.value)
+      throw cause
+    }
   },
   invariant: () => undefined,
   handlers: {
@@ -105,12 +112,7 @@ export class Member {
   readonly #sleds: readonly string[]
   readonly #end = new AbortController()
 
-  constructor(
-    thread: SimThread,
-    truth: Truth,
-    store: StoreConnection,
-    sleds: readonly string[],
-  ) {
+  constructor(thread: SimThread, truth: Truth, store: StoreConnection, sleds: readonly string[]) {
     this.#thread = thread
     this.#truth = truth
     this.store = store

@@ -90,7 +90,13 @@ export class SimHost {
   #sledPlan(disk: SimDisk): ProcessPlan {
     const { truth } = this.#rack
     const deps = { truth, host: this.name }
-    const work = { ledger: 'work', guard: 'work', sink: 'work', sleeper: 'side', journal: 'journal' }
+    const work = {
+      ledger: 'work',
+      guard: 'work',
+      sink: 'work',
+      sleeper: 'side',
+      journal: 'journal',
+    }
     return {
       host: this.name,
       routes: { ...work, ...Object.fromEntries(pillars.map(({ id }) => [id, 'side'])) },

@@ -12,11 +12,11 @@ import { Rack } from './rack.ts'
 import type { Counts } from './truth.ts'
 import { Trace, Violation, World } from './world.ts'
 
-const boot_ms = 5_000
+const boot_ms = 2_000
 const work_ms = 25_000
 /** Longer than silence is borne, sessions are watched, and actors are down. */
-const rest_ms = 30_000
-const end_ms = 10_000
+const rest_ms = 20_000
+const end_ms = 5_500
 
 export interface Outcome {
   readonly seed: number
