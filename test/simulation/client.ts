@@ -144,7 +144,15 @@ export class Client {
       : this.#ref(sleeperProtocol, `p${this.#below(3)}`, sled)
     const what = `${this.#thread.title} ${this.#name} watches ${sled}`
     const { system, life } = this.#thread
-    this.#watching.push(truth.watch(life, what, (watcher) => system.monitor(ref, watcher)))
+    const about = { what, hops: this.#hops(isLedger ? 'work' : 'side') }
+    this.#watching.push(truth.watch(life, about, (watcher) => system.monitor(ref, watcher)))
+  }
+
+  /** How many channels lead to a thread of a sled: to our main thread, to that host, to its thread. */
+  #hops(thread: string): number {
+    const { name, process } = this.#thread
+    if (this.#rack.sledNames.includes(process.host)) return Number(name !== thread)
+    return name === 'main' ? 2 : 3
   }
 
   async #echo(): Promise<void> {

@@ -201,7 +201,7 @@ const kinds: Readonly<Record<string, Fault>> = {
     const { store } = faults.rack
     const { name } = faults.one(faults.rack.hosts)
     store.cut.add(name)
-    faults.later(15_000, () => {
+    faults.later(20_000, () => {
       store.cut.delete(name)
     })
   },

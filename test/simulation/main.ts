@@ -46,11 +46,12 @@ async function runAll(seeds: readonly number[], take: (outcome: Outcome) => void
       const next = () => {
         const seed = seeds[begun]
         begun += 1
-        if (seed === undefined)
-          void worker.terminate().then(() => {
-            resolve()
-          })
-        else worker.postMessage(seed)
+        if (seed === undefined) {
+          void worker.terminate()
+          resolve()
+        } else {
+          worker.postMessage(seed)
+        }
       }
       worker.on('error', reject)
       worker.on('message', (outcome: Outcome) => {

@@ -178,30 +178,32 @@ export class Member {
 
   /** Holds a task again and again for a while, and acts under it. */
   async #want({ leases, membership }: Cluster, name: string): Promise<void> {
-    const { clock, random, system } = this.#thread
+    const { clock, random } = this.#thread
     const isOver = () => this.#end.signal.aborted || ['fenced', 'left'].includes(membership.state())
     while (!isOver()) {
       const lease = await leases.acquireWhenFree(name, this.#end.signal)
       if (lease === null) return
-      const author = sessionName(lease)
-      const { generation } = lease
-      for (let deeds = 1 + Math.floor(random.next() * 12); deeds > 0; deeds -= 1) {
+      const sled = this.#sleds[Math.floor(random.next() * this.#sleds.length)] ?? ''
+      for (let deeds = 1 + Math.floor(random.next() * 8); deeds > 0; deeds -= 1) {
         if (!leases.isHeld(lease) || this.#end.signal.aborted) break
         void this.store.append(lease, null).catch(() => undefined)
-        const sled = this.#sleds[Math.floor(random.next() * this.#sleds.length)] ?? ''
-        const timeout_ms = Math.max(1, membership.trust_ms())
-        const what = `${this.#thread.title} ${name} ensure at ${sled}`
-        const limit = { timeout_ms, rate: this.#thread.process.around.time.rate }
-        void this.#truth.follow(this.#thread.life, what, limit, () =>
-          system
-            .ref(guardProtocol, name, sled)
-            .call('ensure', { generation, author }, { timeout_ms }),
-        )
-        await clock.sleep(random.next() * 1_500)
+        // What was sent last is on its way when the next holder begins.
+        this.#ensure(lease, sled, Math.max(1, membership.trust_ms()))
+        await clock.sleep(random.next() * 1_000)
       }
       await leases.release(lease)
-      await clock.sleep(random.next() * 3_000)
+      await clock.sleep(random.next() * 1_000)
     }
+  }
+
+  #ensure(lease: Lease, sled: string, timeout_ms: number): void {
+    const { life, system, title, process } = this.#thread
+    const { name, generation } = lease
+    const what = `${title} ${name} ensure at ${sled}`
+    const request = { generation, author: sessionName(lease) }
+    void this.#truth.follow(life, what, { timeout_ms, rate: process.around.time.rate }, () =>
+      system.ref(guardProtocol, name, sled).call('ensure', request, { timeout_ms }),
+    )
   }
 }
 

@@ -14,7 +14,7 @@ import { simClock } from './clock.ts'
 import { FrameWatch } from './frames.ts'
 import type { SimNetwork } from './network.ts'
 import { calm, SimRing, type Trouble } from './ring.ts'
-import { HostTime, Life, type World } from './world.ts'
+import { Life, type HostTime, type World } from './world.ts'
 
 const deaths_max = 5
 const deaths_period_ms = 60_000

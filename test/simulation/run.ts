@@ -39,7 +39,7 @@ export async function simulate(
   const world = new World(seed, trace)
   const rack = new Rack(world)
   const strays = (error: unknown) => {
-    world.fail(error)
+    world.fail(error instanceof Error ? error : new Error(explain(error)))
   }
   process.on('unhandledRejection', strays)
   process.on('uncaughtException', strays)
@@ -90,15 +90,22 @@ async function live(rack: Rack): Promise<Faults> {
 function checkRest(rack: Rack): void {
   const { truth, hosts } = rack
   truth.hold(truth.open.length === 0, `calls have not ended: ${truth.open.join('; ')}`)
+  const loads = new Map<string, ChannelLoad>()
   for (const { process, member, name } of hosts) {
     if (process === null) continue
     truth.hold(member === null || member.isLive, `${name} is not live`)
-    for (const thread of process.threads) checkThread(rack, thread)
+    for (const thread of process.threads) {
+      checkThread(rack, thread)
+      for (const [other, { channel }] of thread.ways) {
+        loads.set(`the way from ${thread.title} to ${other}`, channel.inspect())
+      }
+    }
     for (const peer of process.links.peers) {
-      const channel = process.links.to(peer)
-      if (channel !== null) checkLoad(rack, `the link of ${name} to ${peer}`, channel.inspect())
+      const load = process.links.to(peer)?.inspect()
+      if (load !== undefined) loads.set(`the link of ${name} to ${peer}`, load)
     }
   }
+  checkLoads(rack, loads)
   for (const host of hosts) {
     const begun = [...host.begun.values()]
     const isInOrder = begun.every((count, index) => count <= (begun[index + 1] ?? count))
@@ -111,11 +118,7 @@ function checkRest(rack: Rack): void {
   truth.hold(connections === links, `${connections} connections stand for ${links} links`)
 }
 
-function checkThread(rack: Rack, { title, system, ways, life, process }: SimThread): void {
-  const { truth } = rack
-  for (const [other, { channel }] of ways) {
-    checkLoad(rack, `the way from ${title} to ${other}`, channel.inspect())
-  }
+function checkThread({ truth }: Rack, { title, system, life, process }: SimThread): void {
   for (const cell of system.inspect()) {
     const isQuiet = cell.phase === 'idle' && cell.depth === 0
     truth.hold(isQuiet, `${title}: ${cell.name} is ${cell.phase} with ${cell.depth} messages`)
@@ -127,10 +130,18 @@ function checkThread(rack: Rack, { title, system, ways, life, process }: SimThre
   truth.hold(life.waiting <= timers_max, `${title}: ${life.waiting} timers are left`)
 }
 
-function checkLoad({ truth }: Rack, where: string, load: ChannelLoad): void {
-  truth.hold(load.calls === 0, `${where}: ${load.calls} calls are pending`)
-  truth.hold(load.serving === 0, `${where}: ${load.serving} calls are being served`)
-  truth.hold(load.parked === 0, `${where}: ${load.parked} frames are parked`)
+/** Channels carry nothing but the watches that somebody still has. */
+function checkLoads({ truth }: Rack, loads: ReadonlyMap<string, ChannelLoad>): void {
+  let [watches, watched] = [0, 0]
+  for (const [where, load] of loads) {
+    truth.hold(load.calls === 0, `${where}: ${load.calls} calls are pending`)
+    truth.hold(load.serving === 0, `${where}: ${load.serving} calls are being served`)
+    truth.hold(load.parked === 0, `${where}: ${load.parked} frames are parked`)
+    watches += load.watches
+    watched += load.watched
+  }
+  const due = [...truth.watching].reduce((sum, { hops }) => sum + hops, 0)
+  truth.hold(watches === due && watched === due, `${watches} and ${watched} watches, not ${due}`)
 }
 
 /** Whatever was acknowledged can be read. */

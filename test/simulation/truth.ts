@@ -19,7 +19,8 @@ interface Deed {
 /** A watch that somebody set. */
 export interface Watching {
   readonly what: string
-  readonly life: Life
+  /** How many channels lie between the watcher and the watched. */
+  readonly hops: number
   told: Down | null
   isTakenBack: boolean
   takeBack: () => void
@@ -166,10 +167,17 @@ export class Truth {
   }
 
   /** Somebody watches an actor. */
-  watch(life: Life, what: string, begin: (watcher: (down: Down) => void) => () => void): Watching {
-    const watching: Watching = { what, life, told: null, isTakenBack: false, takeBack: noop }
+  watch(
+    life: Life,
+    about: { readonly what: string; readonly hops: number },
+    begin: (watcher: (down: Down) => void) => () => void,
+  ): Watching {
+    const { what } = about
+    const watching: Watching = { ...about, told: null, isTakenBack: false, takeBack: noop }
     this.watching.add(watching)
-    life.onEnd(() => this.watching.delete(watching))
+    life.onEnd(() => {
+      this.watching.delete(watching)
+    })
     const stop = begin((down) => {
       this.hold(watching.told === null, `the watcher of ${what} was told twice`)
       this.hold(!watching.isTakenBack, `a watch of ${what} that was taken back told something`)

@@ -23,7 +23,7 @@ export class World {
   steps = 0
   #order = 0
   readonly #heap: Event[] = []
-  #failure: unknown = null
+  #failure: Error | null = null
 
   constructor(seed: number, trace: Trace) {
     this.random = seededRandom(seed)
@@ -36,7 +36,7 @@ export class World {
   }
 
   /** What ends the run; the first counts. */
-  fail(error: unknown): void {
+  fail(error: Error): void {
     this.#failure ??= error
   }
 
