@@ -31,6 +31,10 @@ export class Client {
     this.#name = name
   }
 
+  get #isSled(): boolean {
+    return this.#rack.sledNames.includes(this.#thread.process.host)
+  }
+
   begin(): void {
     void this.#live()
   }
@@ -85,21 +89,21 @@ export class Client {
     if (answer.ok) this.#rack.truth.read(place(sled, id), expected, answer.value)
   }
 
-  /** Adds to a list that its home keeps, or else whoever has it. */
+  /** Adds to a list that one member of the cluster keeps. */
   async #shard(): Promise<void> {
     const id = `s${this.#below(shards)}`
-    const member = this.#rack.host(this.#thread.process.host)?.member ?? null
-    const home = member?.cluster?.directory.home('shard', id)?.member_id
-    const host = home ?? this.#rack.nexusNames[this.#below(3)] ?? ''
+    // Members know where it belongs; a sled asks any, and may be wrong.
+    const host = this.#isSled ? (this.#rack.nexusNames[this.#below(3)] ?? '') : null
+    const ref = this.#thread.system.ref(shardProtocol, id, host)
     const op = this.#operation()
     const timeout_ms = 1_500
     const expected = this.#rack.truth.expected(shardName(id))
-    const answer = await this.#call(`shard add ${op} at ${host}`, timeout_ms, () =>
-      this.#ref(shardProtocol, id, host).call('add', { op }, { timeout_ms }),
+    const answer = await this.#call(`shard add ${op}`, timeout_ms, () =>
+      ref.call('add', { op }, { timeout_ms }),
     )
     if (answer.ok) this.#rack.truth.acknowledge(shardName(id), answer.value.op)
-    const read = await this.#call(`shard read at ${host}`, timeout_ms, () =>
-      this.#ref(shardProtocol, id, host).call('read', null, { timeout_ms }),
+    const read = await this.#call('shard read', timeout_ms, () =>
+      ref.call('read', null, { timeout_ms }),
     )
     if (read.ok) this.#rack.truth.read(shardName(id), expected, read.value)
   }
@@ -150,8 +154,8 @@ export class Client {
 
   /** How many channels lead to a thread of a sled: to our main thread, to that host, to its thread. */
   #hops(thread: string): number {
-    const { name, process } = this.#thread
-    if (this.#rack.sledNames.includes(process.host)) return Number(name !== thread)
+    const { name } = this.#thread
+    if (this.#isSled) return Number(name !== thread)
     return name === 'main' ? 2 : 3
   }
 
@@ -217,12 +221,11 @@ export class Client {
   #ledger() {
     return { sled: this.#sled(), id: `l${this.#below(ledgers)}` }
   }
-  /** A sled; on a sled mostly that one. */
+  /** A sled; on a sled that one. */
   #sled(): string {
-    const { host } = this.#thread.process
-    const { sledNames } = this.#rack
     // Sleds have no links to each other.
-    if (sledNames.includes(host)) return host
+    if (this.#isSled) return this.#thread.process.host
+    const { sledNames } = this.#rack
     return sledNames[this.#below(sledNames.length)] ?? ''
   }
   #operation(): string {

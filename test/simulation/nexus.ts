@@ -6,7 +6,8 @@ import { Type } from 'typebox'
 import { behaviour, type Context } from '#runtime/actor.ts'
 import { actorName } from '#runtime/cluster/directory.ts'
 import { joinCluster, type Cluster } from '#runtime/cluster/cluster.ts'
-import { sessionName, type Lease } from '#runtime/cluster/store.ts'
+import { sessionName, type Lease, type Session } from '#runtime/cluster/store.ts'
+import { clusterHomes } from '#runtime/cluster/homes.ts'
 import { defaultTiming } from '#runtime/cluster/timing.ts'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { err, ok } from '#runtime/result.ts'
@@ -16,35 +17,25 @@ import type { StoreConnection } from './store.ts'
 import type { Truth } from './truth.ts'
 
 const text = Type.String({ maxLength: 1_000 })
-const failures = ['elsewhere', 'unsure'] as const
 
-/** A list in the store, written by whoever holds its lease. */
+/** A list in the store, written by whoever runs it under a lease. */
 export const shardProtocol = protocol('shard', 1, {
   add: call(1, {
     request: Type.Object({ op: text }),
     reply: Type.Object({ op: text }),
-    errors: [...failures],
+    errors: ['stale'],
     idempotent: true,
   }),
-  read: call(2, {
-    request: nothing,
-    reply: Type.Array(text),
-    errors: [...failures],
-    idempotent: true,
-  }),
+  read: call(2, { request: nothing, reply: Type.Array(text), errors: [], idempotent: true }),
 })
 
 export interface ShardDeps {
   readonly member: Member
   readonly truth: Truth
 }
-interface Shard {
-  /** Null when another has it: then this one ends. */
-  readonly lease: Lease | null
-  readonly list: readonly string[]
-}
 type ShardContext = Context<ShardDeps, typeof shardProtocol>
 
+/** A virtual actor: one activation in the cluster, on the member where it belongs. */
 export const shard = behaviour({
   protocol: shardProtocol,
   child: {
@@ -54,49 +45,30 @@ export const shard = behaviour({
     shutdown_ms: 500,
     mailbox_max: 32,
     thread: 'main',
-    activation: 'by_id',
+    activation: 'virtual',
     idle_ms: 4_000,
   },
-  init: async ({ id, deps }: ShardContext): Promise<Shard> => {
-    const { cluster, store } = deps.member
-    const claimed = (await cluster?.directory.claim('shard', id)) ?? null
-    if (claimed === null || !claimed.ok) return { lease: null, list: [] }
-    try {
-      const list = await deps.member.within(store.read(claimed.value.name))
-      return { lease: claimed.value, list }
-    } catch (cause) {
-      // What did not begin is not stopped: nobody else would give it back.
-      await cluster?.leases.release(claimed.value)
-      throw cause
-    }
-  },
+  init: async ({ id, deps }: ShardContext) =>
+    await deps.member.within(deps.member.store.read(shardName(id))),
   invariant: () => undefined,
   handlers: {
-    add: async (context, state, { op }) => {
+    add: async (context, list, { op }) => {
+      const { id, generation } = context
       const { member, truth } = context.deps
       truth.begins(context, `shard add ${op}`)
-      if (state.lease === null || !member.isHeld(state.lease)) return elsewhere(state)
-      if (state.list.includes(op)) return { state, result: ok({ op }) }
+      if (list.includes(op)) return { state: list, result: ok({ op }) }
+      const lease = { ...member.session, name: shardName(id), generation }
       // An answer that does not come crashes the actor: it reads again what is there.
-      const isWritten = await member.within(member.store.append(state.lease, op))
-      if (!isWritten) return elsewhere(state)
-      return { state: { ...state, list: [...state.list, op] }, result: ok({ op }) }
+      if (await member.within(member.store.append(lease, op))) {
+        return { state: [...list, op], result: ok({ op }) }
+      }
+      return { state: list, result: err('stale', 'another member has it'), stop: true }
     },
-    read: (context, state) => {
+    read: (context, list) => {
       context.deps.truth.begins(context, 'shard read')
-      if (state.lease === null || !context.deps.member.isHeld(state.lease)) return elsewhere(state)
-      return { state, result: ok([...state.list]) }
+      return { state: list, result: ok([...list]) }
     },
   },
-  stop: async ({ deps }, { lease }) => {
-    if (lease !== null) await deps.member.cluster?.leases.release(lease)
-  },
-})
-
-const elsewhere = (state: Shard) => ({
-  state,
-  result: err('elsewhere', 'another member has it'),
-  stop: true,
 })
 
 const tasks = ['task/one', 'task/two'] as const
@@ -105,8 +77,6 @@ const tasks = ['task/one', 'task/two'] as const
 export class Member {
   cluster: Cluster | null = null
   readonly store: StoreConnection
-  /** Every lease of this process: what it might still believe in. */
-  readonly leases: Lease[] = []
   readonly #thread: SimThread
   readonly #truth: Truth
   readonly #sleds: readonly string[]
@@ -120,6 +90,10 @@ export class Member {
     void this.#live()
   }
 
+  /** Of all sessions that this process had, the one that counts. */
+  get session(): Session {
+    return this.cluster?.membership.session ?? { member_id: '', incarnation: 0 }
+  }
   get isLive(): boolean {
     return this.cluster?.membership.state() === 'live'
   }
@@ -165,6 +139,7 @@ export class Member {
       }
       const { membership } = joined.value
       this.cluster = joined.value
+      this.#thread.homes.enter(clusterHomes(joined.value))
       this.#thread.life.world.note(process.host, `joined as ${sessionName(membership.session)}`)
       const over = Promise.withResolvers<void>()
       membership.onChange(() => {

@@ -9,9 +9,10 @@ import type { Log } from '#runtime/log.ts'
 import type { Protocol } from '#runtime/protocol.ts'
 import type { Random } from '#runtime/random.ts'
 import { System } from '#runtime/system.ts'
-import { Links } from '#runtime/wire/link.ts'
+import { Links } from '#runtime/wire/links.ts'
 import { simClock } from './clock.ts'
 import { FrameWatch } from './frames.ts'
+import { SimHomes } from './homes.ts'
 import type { SimNetwork } from './network.ts'
 import { calm, SimRing, type Trouble } from './ring.ts'
 import { Life, type HostTime, type World } from './world.ts'
@@ -52,6 +53,8 @@ export class SimThread {
   readonly clock: Clock
   readonly random: Random
   readonly system: System
+  /** Where virtual actors live; of use at the main thread of a member. */
+  readonly homes: SimHomes
   readonly process: SimProcess
   readonly ways = new Map<string, Way>()
 
@@ -62,6 +65,7 @@ export class SimThread {
     this.life = new Life(world, process.life)
     this.random = world.fork()
     this.clock = simClock(this.life, time, world.fork())
+    this.homes = new SimHomes(process.host)
     this.system = new System({
       host: process.host,
       thread: name,
@@ -72,6 +76,7 @@ export class SimThread {
       toThread: (other) => this.ways.get(other)?.channel ?? null,
       toHost: (host) =>
         name === 'main' ? process.links.to(host) : (this.ways.get('main')?.channel ?? null),
+      homes: this.homes,
       onExhausted: (actor) => {
         process.exhausted(this, actor)
       },
@@ -112,6 +117,7 @@ export class SimProcess {
     this.links = new Links({
       host: plan.host,
       clock: this.main.clock,
+      random: around.world.fork(),
       log: traceLog(around.world, this.main.title),
       exports: plan.exports,
       serve: () => this.main.system,
@@ -179,7 +185,7 @@ export class SimProcess {
     this.plan.main(this.main)
     const { network } = this.around
     network.listen(this.host, this.life, (socket) => {
-      this.links.accept(socket)
+      this.links.accept(socket, null)
     })
     for (const host of this.plan.dials) {
       this.links.dial(host, () => network.connect(this.host, host, this.life))

@@ -167,11 +167,10 @@ async function reckon(rack: Rack, check: () => void): Promise<void> {
     }
   }
   for (const id of ['s0', 's1', 's2']) {
-    const home = asker.member?.cluster?.directory.home('shard', id)?.member_id ?? ''
     const name = shardName(id)
     void truth
       .follow(main.life, `last read of ${name}`, limit, () =>
-        main.system.ref(shardProtocol, id, home).call('read', null, limit),
+        main.system.ref(shardProtocol, id).call('read', null, limit),
       )
       .then((answer) => {
         truth.hold(answer.ok, `${name} cannot be read: ${answer.ok ? '' : answer.detail}`)
