@@ -77,8 +77,9 @@ export class SimThread {
       toHost: (host) =>
         name === 'main' ? process.links.to(host) : (this.ways.get('main')?.channel ?? null),
       homes: this.homes,
-      onExhausted: (actor) => {
-        process.exhausted(this, actor)
+      onExhausted: (actor, _why, rests) => {
+        world.note(this.title, `${actor} ${rests ? 'rests' : 'is given up'}`)
+        if (!rests) process.exhausted(this, actor)
       },
     })
   }
@@ -155,11 +156,8 @@ export class SimProcess {
     })
   }
 
-  /** An actor's supervisors gave up: those that messages made rest, the others end their thread. */
+  /** An actor's supervisors gave up: its thread ends, and begins anew. */
   exhausted(thread: SimThread, actor: string): void {
-    const isStarted = /^(journal|pillar)/.test(actor)
-    this.around.world.note(thread.title, `gave up ${actor}`)
-    if (!isStarted) return
     // Not in the middle of the actor's own fall.
     thread.life.after(0, () => {
       if (thread === this.main) this.#exit(`${actor} gave up`)
