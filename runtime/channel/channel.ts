@@ -284,11 +284,9 @@ export class Channel implements Asker {
     }
   }
 
-  /** Answers a call with a failure; whoever served it serves it no more. */
+  /** Answers a call with a failure. */
   refuse(correlation: number, answer: Answer): void {
     if (answer.ok) return
-    const index = this.#pending.indexOf(correlation)
-    if (this.#servingAs[index] === correlation) this.#serving[index] = null
     const value = [answer.error, frame.shorten(answer.detail)]
     this.#must(this.#writer.head(kinds.failure, correlation), frame.failureCodec, value)
   }
