@@ -9,6 +9,7 @@ import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Span } from './trace.ts'
+import type { VirtualActors } from './virtual.ts'
 
 /** All actors of one protocol in this thread. */
 export interface Kind {
@@ -18,7 +19,11 @@ export interface Kind {
   readonly cells: Map<string, Cell>
   /** Who decides when its actor crashes; null for actors that a message makes. */
   readonly supervisor: Supervisor | null
+  /** Who keeps the leases of virtual actors; null for all others. */
+  readonly virtual: VirtualActors | null
   crashes: number
+  /** How often idle ones were looked for; see System's passivation. */
+  sweep: number
 }
 
 export interface Services {
@@ -26,8 +31,6 @@ export interface Services {
   readonly random: Random
   readonly log: Log
   readonly scheduler: Scheduler
-  /** A counter that every sweep for idle actors raises. */
-  readonly sweep: number
   readonly ref: <P extends Protocol>(
     protocol: P,
     id: string,
@@ -40,6 +43,8 @@ export interface Services {
   readonly ended: (cell: Cell) => void
   /** An actor is down after a crash; `isWithin` its own restart budget or not. */
   readonly crashed: (cell: Cell, isWithin: boolean, why: string) => void
+  /** An answer came when nobody waited for it any more. */
+  readonly late: (what: string) => void
   /** A message that was measured or traced has been answered. */
   readonly observed: (message: Message, answer: Answer) => void
 }

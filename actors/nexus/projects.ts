@@ -3,7 +3,7 @@ import { implement } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
-import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
+import { demandLive, demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
@@ -33,6 +33,7 @@ export const projectRoutes = [
     const row = { ...newRow(services, body), organization_id: organization.id }
     try {
       await transact(services, async (store) => {
+        await demandLive(store, 'organization', organization)
         await store.insertInto('project').values(row).execute()
         await insertVpc(services, store, {
           project_id: row.id,

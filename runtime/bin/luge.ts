@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { documentOf } from '#actors/nexus/api/openapi.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
+import { checkJournal, salvageJournal } from './rack/journal.ts'
 import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
@@ -115,6 +116,25 @@ luge
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)
     if (!result.ok) throw new Refusal(result.detail)
+  })
+
+const journal = luge.command('journal').description('the durable memory of a sled, as a file')
+const journalFile = 'the file, as in <state>/sled1/journal.sqlite'
+
+journal
+  .command('check')
+  .description('read all of a journal without changing it, and say whether it is sound')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    checkJournal(resolve(file))
+  })
+
+journal
+  .command('recover')
+  .description('make a sound journal of all that can be read, and keep the old file beside it')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    salvageJournal(resolve(file))
   })
 
 luge

@@ -21,7 +21,8 @@ import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
 import { System } from '#runtime/system.ts'
-import { Links } from '#runtime/wire/link.ts'
+import { Identity } from '#runtime/tls/identity.ts'
+import { Links } from '#runtime/wire/links.ts'
 
 const log = stderrLog('nexus')
 
@@ -36,7 +37,14 @@ export function readConfig(path: string): NexusConfig {
 
 async function start(config: NexusConfig): Promise<void> {
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
-  const { system, links } = makeSystem(config)
+  const identity = await Identity.open({
+    files: config.tls,
+    host: config.id,
+    clock: systemClock,
+    log,
+  })
+  if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
+  const { system, links } = makeSystem(config, identity.value)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
@@ -48,7 +56,7 @@ async function start(config: NexusConfig): Promise<void> {
     log,
     sleds: new Sleds(
       (protocol, id, host) => system.ref(protocol, id, host),
-      () => links.peers.filter((host) => config.sleds.includes(host)),
+      () => links.peers,
     ),
     sagas,
     firewall: new FirewallPublisher(),
@@ -71,14 +79,15 @@ async function start(config: NexusConfig): Promise<void> {
   log.info('nexus serves', { external: config.external })
 }
 
-function makeSystem(config: NexusConfig): { system: System; links: Links } {
+function makeSystem(config: NexusConfig, identity: Identity): { system: System; links: Links } {
   const links: Links = new Links({
     host: config.id,
     clock: systemClock,
     log,
+    random: systemRandom,
     exports: [nexusProtocol],
     serve: () => system,
-    security: null,
+    security: { identity, peers: config.sleds },
   })
   const system: System = new System({
     host: config.id,
