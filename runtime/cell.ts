@@ -16,6 +16,7 @@ import { isDeliveryFailure, type Protocol } from './protocol.ts'
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
 import type { Kind, Services } from './services.ts'
+import type { Span, Work } from './trace.ts'
 
 type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
 
@@ -53,7 +54,7 @@ export class Cell {
   readonly #mailbox = new Mailbox<Message>()
   #state: unknown = null
   #phase: Phase = 'starting'
-  #running: Message | null = null
+  #running: Standing | null = null
   #rare: Troubles | null = null
 
   constructor(kind: Kind, id: string, services: Services) {
@@ -89,8 +90,8 @@ export class Cell {
     }
   }
 
-  /** The message that is handled now, for those who ask why something takes long. */
-  get running(): Message | null {
+  /** What is worked on now, for those who ask why something takes long: a message, or the start. */
+  get running(): Standing | null {
     return this.#running
   }
 
@@ -138,8 +139,11 @@ export class Cell {
   start(): void {
     this.#phase = 'starting'
     try {
-      const state = this.kind.behaviour.init(new Standing(this))
+      const context = new Standing(this)
+      const state = this.kind.behaviour.init(context)
       if (state instanceof Promise) {
+        context.waits_ms = this.services.clock.monotonic()
+        this.#running = context
         state.then(
           (value) => {
             this.#begin(value)
@@ -179,7 +183,7 @@ export class Cell {
     this.#troubles.last_failure = why
     this.#fall({ reason, detail: `${this.name}: ${why}` })
     if (end === 'stopped') this.services.ended(this)
-    if (running !== null) {
+    if (running instanceof Message) {
       running.cancel('the actor stops')
       await this.#untilSettled()
     }
@@ -196,11 +200,17 @@ export class Cell {
     }
   }
 
-  after(delay_ms: number, name: string, request: unknown): () => void {
+  after(
+    delay_ms: number,
+    { name, request }: { readonly name: string; readonly request: unknown },
+    work: Work,
+  ): () => void {
     const { timers } = this.#troubles
+    // What it does at once is still the same piece of work; what it does later is another one.
+    const parent = delay_ms === 0 ? work.span : null
     const cancel = this.services.clock.after(delay_ms, () => {
       timers.delete(cancel)
-      this.#tellSelf(name, request)
+      this.#tellSelf(name, request, parent)
     })
     timers.add(cancel)
     return () => {
@@ -213,7 +223,7 @@ export class Cell {
     const { timers } = this.#troubles
     const cancel = this.services.monitor(target, (down) => {
       timers.delete(cancel)
-      this.#tellSelf(name, request(down))
+      this.#tellSelf(name, request(down), null)
     })
     timers.add(cancel)
     return () => {
@@ -233,6 +243,7 @@ export class Cell {
 
   #begin(state: unknown): void {
     if (this.#phase !== 'starting') return
+    this.#running = null
     try {
       this.kind.behaviour.invariant(state)
     } catch (error) {
@@ -262,6 +273,7 @@ export class Cell {
   }
 
   #await(message: Message, step: Promise<Step<unknown, unknown, string>>): void {
+    message.waits_ms = this.services.clock.monotonic()
     step
       .then((done) => {
         this.#accept(message, done)
@@ -315,7 +327,7 @@ export class Cell {
       const why = explainMisfit(call.reply, answer.value, cause)
       throw new Error(`reply to ${name}: ${why}`, { cause })
     }
-    if (message.came_ms > 0) this.services.observed(message, answer)
+    if (message.came_ms > 0) this.services.observer.answered(message, answer)
   }
 
   #fail(message: Message, error: unknown): void {
@@ -333,6 +345,7 @@ export class Cell {
     rare.settled?.()
     if (this.#phase === 'stopped' || this.#phase === 'down') return
     const wasUp = this.#phase !== 'starting'
+    if (!wasUp) this.#running = null
     this.#phase = 'down'
     this.#fall({ reason: 'crashed', detail: `${this.name}: ${why}` })
     if (wasUp) void this.#release()
@@ -366,7 +379,7 @@ export class Cell {
     detail: string,
   ): void {
     message.asker.settle(message, err(code, detail))
-    if (message.came_ms > 0) this.services.observed(message, err(code, detail))
+    if (message.came_ms > 0) this.services.observer.answered(message, err(code, detail))
   }
 
   async #release(): Promise<void> {
@@ -386,11 +399,14 @@ export class Cell {
     this.#troubles.settled = null
   }
 
-  #tellSelf(name: string, request: unknown): void {
+  #tellSelf(name: string, request: unknown, parent: Span | null): void {
     const row = this.kind.protocol.rows.get(name)
     if (row === undefined) throw new Error(`${this.name} has no message ${name}`)
     const what = { row, request, expires_ms: Number.POSITIVE_INFINITY }
-    this.deliver(new Message(this, what, toSelf, 0))
+    const message = new Message(this, what, toSelf, 0)
+    const { observer } = this.services
+    if (observer.isLooking) observer.came(message, parent)
+    this.deliver(message)
   }
 
   #what(message: Message): string {

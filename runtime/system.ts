@@ -14,6 +14,7 @@ import { Deadlines } from './deadlines.ts'
 import { LocalCall } from './local.ts'
 import type { Log } from './log.ts'
 import { Message, type Answer, type Asker } from './message.ts'
+import { NativeCalls } from './native_calls.ts'
 import { Observer } from './observer.ts'
 import { isDeliveryFailure, type Protocol, type Row } from './protocol.ts'
 import type { Random } from './random.ts'
@@ -23,7 +24,7 @@ import { explainMisfit } from './schema.ts'
 import { Scheduler } from './scheduler.ts'
 import type { Kind, Services } from './services.ts'
 import { Supervisor, type GroupSpec } from './supervisor.ts'
-import type { Span } from './trace.ts'
+import type { Work } from './trace.ts'
 import { kinds as frames } from './wire/frame.ts'
 
 export interface SystemOptions {
@@ -49,7 +50,8 @@ type Way = Kind | Channel | string
 export class System implements ChannelHost, Router {
   readonly deadLetters = new DeadLetters()
   readonly deadlines: Deadlines
-  readonly observer: Observer
+  readonly observer = new Observer()
+  readonly natives: NativeCalls
   readonly #options: SystemOptions
   readonly #kinds = new Map<string, Kind>()
   readonly #root: Supervisor
@@ -62,7 +64,7 @@ export class System implements ChannelHost, Router {
     this.#options = options
     const { clock, random, log } = options
     this.deadlines = new Deadlines(clock)
-    this.observer = new Observer(clock, random)
+    this.natives = new NativeCalls(clock, this.observer)
     const exhausted = (name: string, why: string) => options.onExhausted?.(name, why)
     this.#root = new Supervisor(rootGroup, null, clock, exhausted)
     this.#services = {
@@ -71,19 +73,19 @@ export class System implements ChannelHost, Router {
       log,
       sweep: 0,
       scheduler: new Scheduler(clock),
-      ref: (protocol, id, host, parent) => this.#ref(protocol, id, host, parent),
+      ref: (protocol, id, host, work) => this.#ref(protocol, id, host, work),
       monitor: (target, watcher) => this.monitor(target, watcher),
       ended: (cell) => {
         if (cell.kind.cells.get(cell.id) !== cell) return
         cell.kind.cells.delete(cell.id)
+        cell.kind.handled += cell.handled
         this.#made -= 1
       },
       crashed: (cell, isWithin, why) => {
         this.#crashed(cell, isWithin, why)
       },
-      observed: (message, answer) => {
-        this.observer.answered(message, answer)
-      },
+      observer: this.observer,
+      natives: this.natives,
     }
   }
 
@@ -113,6 +115,7 @@ export class System implements ChannelHost, Router {
       cells: new Map(),
       supervisor: isStarted ? group : null,
       crashes: 0,
+      handled: 0,
     }
     this.#kinds.set(protocol.name, kind)
     if (child.idle_ms !== undefined) this.#sweepEvery(kind, child.idle_ms)
@@ -128,13 +131,13 @@ export class System implements ChannelHost, Router {
     return this.#ref(protocol, id, host, null)
   }
 
-  /** The same, on behalf of a piece of work that is traced. */
+  /** The same, on behalf of a piece of work. */
   refFor<P extends Protocol>(
-    parent: Span | null,
+    work: Work | null,
     protocol: P,
-    at: { id: string; host: string | null },
+    at: { readonly id: string; readonly host: string | null },
   ): Ref<P> {
-    return this.#ref(protocol, at.id, at.host, parent)
+    return this.#ref(protocol, at.id, at.host, work)
   }
 
   /** Watches an actor: told once when it is there no more, at once when it is not there now. */
@@ -221,6 +224,11 @@ export class System implements ChannelHost, Router {
     this.deadLetters.add(what)
   }
 
+  /** The kinds of actors that are hosted here, by name. */
+  get kinds(): ReadonlyMap<string, Kind> {
+    return this.#kinds
+  }
+
   /** What runs here, for people. */
   inspect(): readonly CellInfo[] {
     return [...this.#kinds.values()].flatMap(({ cells }) =>
@@ -248,11 +256,11 @@ export class System implements ChannelHost, Router {
     protocol: P,
     id: string,
     host: string | null,
-    parent: Span | null,
+    work: Work | null,
   ): Ref<P> {
     const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
     // The table types both ends of `call`; what comes back has been checked against the row.
-    return new ActorRef(this, protocol, at, parent) as unknown as Ref<P>
+    return new ActorRef(this, protocol, at, work) as unknown as Ref<P>
   }
 
   #wayTo(host: string, kind: string): Way {
