@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { Pool } from 'undici'
+import type { Message } from '../messages.ts'
 import { closedLoop, serveNothing, serveOrders } from './orders.ts'
 
 const actors = 1000
@@ -39,7 +40,7 @@ async function ask(outstanding: number, url: string): Promise<never> {
         const body = JSON.stringify(message)
         const path = `/actors/${actor}`
         const response = await pool.request({ path, method: 'POST', headers, body })
-        return await response.body.json()
+        return (await response.body.json()) as Message<'small'>
       },
     }),
   )

@@ -1,6 +1,7 @@
 /** Request and reply over a NATS server: `nats.ts server|client OUTSTANDING PORT`, JSON inside. */
 import { connect } from '@nats-io/transport-node'
 import type { Entrant } from '../contestant.ts'
+import type { Message } from '../messages.ts'
 import { closedLoop, serveNothing, serveOrders } from './orders.ts'
 import { assemble, freePort, missing, nodeProgram, Program } from './program.ts'
 
@@ -52,7 +53,7 @@ async function ask(outstanding: number, port: number): Promise<never> {
       ask: async (actor, message) => {
         const request = JSON.stringify(message)
         const reply = await client.request(`actors.${actor}`, request, { timeout: timeout_ms })
-        return reply.json()
+        return reply.json<Message<'small'>>()
       },
     }),
   )

@@ -34,31 +34,25 @@ export interface Loop<S extends Shape> {
   /** How many actors are asked, numbered from 0. */
   readonly actors: number
   /** Every actor answers with what it was asked. */
-  readonly ask: (actor: number, message: Message<S>) => Promise<unknown>
+  readonly ask: (actor: number, message: Message<S>) => Promise<Pick<Message<S>, 'attempt'>>
 }
 
 /** A closed loop: so many askers, each of whom asks again when it was answered. */
 export function closedLoop<S extends Shape>(loop: Loop<S>): Work {
-  const { outstanding, actors } = loop
+  const { outstanding, actors, ask } = loop
   const next = messages(loop.shape)
-  const ask = async (actor: number) => {
-    const message = next()
-    const reply = (await loop.ask(actor, message)) as Partial<Message<S>> | null
-    if (reply?.attempt !== message.attempt) throw new Error(`actor ${actor} answered another`)
-  }
   return async (operations) => {
     const samples: number[] = []
     let left = operations
     const asker = async (_: unknown, first: number) => {
       for (let actor = first % actors; left > 0; actor = (actor + outstanding) % actors) {
         left -= 1
-        if (left % timed_every !== 0) {
-          await ask(actor)
-          continue
-        }
-        const began = performance.now()
-        await ask(actor)
-        samples.push(performance.now() - began)
+        const isTimed = left % timed_every === 0
+        const message = next()
+        const began = isTimed ? performance.now() : 0
+        const reply = await ask(actor, message)
+        if (isTimed) samples.push(performance.now() - began)
+        if (reply.attempt !== message.attempt) throw new Error(`actor ${actor} answered another`)
       }
     }
     const began = performance.now()

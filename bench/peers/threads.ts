@@ -36,7 +36,7 @@ const ways: Readonly<Record<string, Way>> = {
     },
     asker: (worker) => {
       const remote = wrap<{ answer: Answer }>(nodeEndpoint(worker))
-      return async (actor, message) => await remote.answer(actor, message)
+      return (actor, message) => remote.answer(actor, message)
     },
   },
   postMessage: { serve: servePlainly, asker: askPlainly },
@@ -50,13 +50,12 @@ function askPlainly(worker: Worker): Ask {
     waiting[slot]?.(message)
     free.push(slot)
   })
-  return async (actor, message) => {
-    const slot = free.pop() ?? waiting.length
-    return await new Promise((resolve) => {
+  return (actor, message) =>
+    new Promise((resolve) => {
+      const slot = free.pop() ?? waiting.length
       waiting[slot] = resolve
       worker.postMessage([slot, actor, message] satisfies Question)
     })
-  }
 }
 
 function servePlainly(answer: Answer): void {

@@ -1,22 +1,18 @@
-/**
- * Our side of the scenarios, as entrants like all others: `ours.ts local OUTSTANDING ACTORS`,
- * `ours.ts server`, and `ours.ts client OUTSTANDING ACTORS PORT`.
- */
-import { Type } from 'typebox'
-import { behaviour } from '#runtime/actor.ts'
+/** Our side of the scenarios, as entrants like all others: `ours.ts ROLE …`, see the table of roles. */
+import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { call, protocol } from '#runtime/protocol.ts'
-import { systemRandom } from '#runtime/random.ts'
-import { ok } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { ThreadLinks } from '#runtime/thread/links.ts'
+import { Threads } from '#runtime/thread/threads.ts'
 import { connector, Links } from '#runtime/wire/link.ts'
 import type { Entrant } from '../contestant.ts'
-import type { Message } from '../messages.ts'
-import { closedLoop, serveNothing, serveOrders, type Work } from '../peers/orders.ts'
+import { isShape, type Shape } from '../messages.ts'
+import { closedLoop, serveNothing, serveOrders } from '../peers/orders.ts'
 import { freePort, nodeEntrant, nodePairEntrant } from '../peers/program.ts'
+import { asker, echo, echoProtocol, makeSystem, type Ring } from './echo.ts'
 
 const name = 'luge'
+const file = 'runtime/ours.ts'
 
 export interface Size {
   readonly outstanding: number
@@ -25,52 +21,95 @@ export interface Size {
 const words = ({ outstanding, actors }: Size) => [String(outstanding), String(actors)] as const
 
 /** Asks within one thread. */
-export const localAsk = (size: Size): Entrant =>
-  nodeEntrant(name, 'runtime/ours.ts', 'local', ...words(size))
-
+export const localAsk = (size: Size): Entrant => nodeEntrant(name, file, 'local', ...words(size))
+/** Asks from one thread to another. */
+export const threadAsk = (shape: Shape, size: Size): Entrant =>
+  nodeEntrant(name, file, 'threads', shape, ...words(size))
+/** Casts around a ring of actors of one thread. */
+export const dispatch = (actors: number): Entrant =>
+  nodeEntrant(name, file, 'dispatch', String(actors))
+/** Actors that exist and do nothing. */
+export const idle: Entrant = nodeEntrant(name, file, 'idle')
 /** Asks from one process to another over one TCP link. */
-export const tcpAsk = (size: Size): Entrant =>
-  nodePairEntrant(name, 'runtime/ours.ts', ...words(size))
+export const tcpAsk = (size: Size): Entrant => nodePairEntrant(name, file, ...words(size))
 
-const message = Type.Object({
-  kind: Type.String(),
-  id: Type.String(),
-  size: Type.Integer(),
-  name: Type.String(),
-  attempt: Type.Integer(),
-})
-const echoProtocol = protocol('echo', 1, {
-  echo: call(1, { request: message, reply: message, errors: [], idempotent: true }),
-})
-const echo = behaviour({
-  protocol: echoProtocol,
-  child: {
-    restart: 'permanent',
-    restarts_max: 1,
-    restarts_period_ms: 1_000,
-    shutdown_ms: 100,
-    mailbox_max: 4096,
-    thread: 'main',
-    activation: 'by_id',
-  },
-  init: () => ({ asked: 0 }),
-  invariant: () => undefined,
-  handlers: {
-    echo: (_context, { asked }, request) => ({ state: { asked: asked + 1 }, result: ok(request) }),
-  },
-})
-const options = { timeout_ms: 10_000 }
+const alone = {
+  host: 'here',
+  thread: 'echo',
+  echoes: 'echo',
+  toThread: () => null,
+  toHost: () => null,
+}
 
-function makeSystem(host: string, toHost: (host: string) => ReturnType<Links['to']>): System {
-  return new System({
-    host,
-    thread: 'main',
-    clock: systemClock,
-    random: systemRandom,
+async function local(outstanding: number, actors: number): Promise<never> {
+  const system = makeSystem(alone)
+  system.add(echo, null)
+  const ask = asker(system, 'small', { host: 'here', actors })
+  return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask }))
+}
+
+async function threads(shape: Shape, outstanding: number, actors: number): Promise<never> {
+  const pipes = makePipes()
+  const links = new ThreadLinks({ clock: systemClock, pipes, onBroken: () => process.exit(1) })
+  const system = makeSystem({ ...alone, thread: 'main', toThread: (thread) => links.to(thread) })
+  links.host = system
+  const worker = new Threads({
+    entry: new URL('thread.ts', import.meta.url),
+    names: ['echo'],
+    data: null,
+    links,
+    pipes,
     log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost,
+    clock: systemClock,
+    onExhausted: () => process.exit(1),
+  })
+  await worker.start()
+  const ask = asker(system, shape, { host: 'here', actors })
+  return await serveOrders(closedLoop({ shape, outstanding, actors, ask }))
+}
+
+/** Every actor has a message under way; each is passed on as often as all others. */
+async function ring(actors: number): Promise<never> {
+  const system = makeSystem(alone)
+  const next = (id: string) => system.ref(echoProtocol, String((Number(id) + 1) % actors))
+  const deps: Ring = { next, done: () => undefined }
+  system.add(echo, deps)
+  return await serveOrders(async (operations) => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    let under = actors
+    deps.done = () => {
+      under -= 1
+      if (under === 0) resolve()
+    }
+    const hops = Math.ceil(operations / actors)
+    const began = performance.now()
+    for (let id = 0; id < actors; id += 1) system.ref(echoProtocol, `${id}`).cast('hop', hops - 1)
+    await promise
+    const wall_ns = (performance.now() - began) * 1e6
+    return { operations: hops * actors, wall_ns, p50_ns: null, p99_ns: null, bytes: null }
+  })
+}
+
+async function idleActors(): Promise<never> {
+  let generation = 0
+  return await serveOrders(async (operations) => {
+    const system = makeSystem(alone)
+    system.add(echo, null)
+    generation += 1
+    globalThis.gc?.()
+    const before = process.memoryUsage()
+    const began = performance.now()
+    for (let id = 0; id < operations; id += 1) {
+      system.ref(echoProtocol, `${generation}.${id}`).cast('hop', 1)
+    }
+    await systemClock.sleep(1)
+    const wall_ns = (performance.now() - began) * 1e6
+    globalThis.gc?.()
+    const after = process.memoryUsage()
+    const held = after.heapUsed + after.external - before.heapUsed - before.external
+    const made = system.inspect().length
+    if (made !== operations) throw new Error(`${made} actors of ${operations}`)
+    return { operations, wall_ns, p50_ns: null, p99_ns: null, bytes: held / operations }
   })
 }
 
@@ -84,25 +123,8 @@ function linked(host: string, onUp: () => void) {
     security: null,
     onPeer: onUp,
   })
-  const system: System = makeSystem(host, (peer) => links.to(peer))
+  const system = makeSystem({ ...alone, host, toHost: (peer) => links.to(peer) })
   return { links, system }
-}
-
-/** Asks the actors of a host; a refused or failed call ends the program. */
-function asks(system: System, host: string, { outstanding, actors }: Size): Work {
-  const refs = Array.from({ length: actors }, (_, id) => system.ref(echoProtocol, `${id}`, host))
-  const ask = async (actor: number, request: Message<'small'>) => {
-    const answer = await refs[actor]?.call('echo', request, options)
-    if (answer?.ok !== true) throw new Error(answer?.detail ?? `there is no actor ${actor}`)
-    return answer.value
-  }
-  return closedLoop({ shape: 'small', outstanding, actors, ask })
-}
-
-async function local(size: Size): Promise<never> {
-  const system = makeSystem('here', () => null)
-  system.add(echo, null)
-  return await serveOrders(asks(system, 'here', size))
 }
 
 async function server(): Promise<never> {
@@ -113,20 +135,30 @@ async function server(): Promise<never> {
   return await serveOrders(serveNothing, String(port))
 }
 
-async function client(size: Size, port: number): Promise<never> {
+async function client(outstanding: number, actors: number, port: number): Promise<never> {
   const isUp = Promise.withResolvers<void>()
   const { links, system } = linked('client', () => {
     isUp.resolve()
   })
   links.dial('server', connector({ host: '127.0.0.1', port }))
   await isUp.promise
-  return await serveOrders(asks(system, 'server', size))
+  const ask = asker(system, 'small', { host: 'server', actors })
+  return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask }))
+}
+
+const roles: Readonly<Record<string, (...args: readonly string[]) => Promise<never>>> = {
+  local: (outstanding, actors) => local(Number(outstanding), Number(actors)),
+  threads: (shape = '', outstanding, actors) => {
+    if (!isShape(shape)) throw new Error(`there is no shape ${shape}`)
+    return threads(shape, Number(outstanding), Number(actors))
+  },
+  dispatch: (actors) => ring(Number(actors)),
+  idle: idleActors,
+  server,
+  client: (outstanding, actors, port) => client(Number(outstanding), Number(actors), Number(port)),
 }
 
 if (import.meta.main) {
-  const [, , role, outstanding, actors, port] = process.argv
-  const size = { outstanding: Number(outstanding), actors: Number(actors) }
-  if (role === 'local') await local(size)
-  else if (role === 'server') await server()
-  else await client(size, Number(port))
+  const [, , role = '', ...args] = process.argv
+  await roles[role]?.(...args)
 }

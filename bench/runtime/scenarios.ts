@@ -7,7 +7,7 @@ import type { Bar } from '../harness.ts'
 import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
-import { localAsk, tcpAsk } from './ours.ts'
+import { dispatch, idle, localAsk, tcpAsk, threadAsk } from './ours.ts'
 
 /** How a metric is read off a measurement. */
 export const metrics = {
@@ -52,6 +52,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'thread ask, 1000 actors to 1000',
     metrics: { rate: [least('comlink', 20), least('gen_server:call', 1.5)], cpu: [] },
+    ours: threadAsk('small', { outstanding: 1000, actors: 1000 }),
     peers: [
       threads('comlink', 'small', 1000),
       threads('postMessage', 'small', 1000),
@@ -62,6 +63,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'thread ping-pong, free cores',
     metrics: { p50: [most('Erlang, two schedulers', 1)], p99: [] },
+    ours: threadAsk('small', { outstanding: 1, actors: 1 }),
     peers: [
       erlang('Erlang, two schedulers', 'ping_pong', 'small'),
       threads('postMessage', 'small', 1),
@@ -73,6 +75,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'thread ping-pong, oversubscribed',
     regime: 'oversubscribed',
     metrics: { p50: [most('postMessage', 0.8)], p99: [] },
+    ours: threadAsk('small', { outstanding: 1, actors: 1 }),
     peers: [
       threads('postMessage', 'small', 1),
       erlang('Erlang, two schedulers', 'ping_pong', 'small'),
@@ -82,6 +85,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'thread ask, 4 KB list',
     metrics: { rate: [least('comlink', 5)], cpu: [most('gen_server:call', 3)] },
+    ours: threadAsk('list', { outstanding: 1000, actors: 1000 }),
     peers: [
       threads('comlink', 'list', 1000),
       threads('postMessage', 'list', 1000),
@@ -92,6 +96,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'thread ask, 4 KB blob',
     metrics: { rate: [least('comlink', 5)], cpu: [most('gen_server:call', 5)] },
+    ours: threadAsk('blob', { outstanding: 1000, actors: 1000 }),
     peers: [
       threads('comlink', 'blob', 1000),
       threads('postMessage', 'blob', 1000),
@@ -109,6 +114,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'local dispatch, ring of 1000',
     metrics: { cpu: [most(null, 60)], time: [] },
+    ours: dispatch(1000),
     peers: [erlang('Erlang, two schedulers', 'ring', '1000')],
   },
   {
@@ -116,6 +122,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'idle actor',
     metrics: { memory: [most(null, 500)], time: [] },
     operations: 100_000,
+    ours: idle,
     peers: [erlang('Erlang spawn', 'spawn')],
   },
   {
@@ -132,7 +139,7 @@ export const scenarios: readonly Scenario[] = [
   {
     ...base,
     name: 'TCP ask over TLS 1.3, certificates on both sides, 256 outstanding',
-    metrics: { rate: [least('Erlang distribution', 6), least('undici HTTP JSON', 10)], cpu: [] },
+    metrics: { rate: [least('Erlang distribution', 6)], cpu: [] },
     // Theirs are without TLS.
     peers: acrossHosts,
   },
