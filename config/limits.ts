@@ -36,6 +36,12 @@ export const limits = {
   tls_reload_ms: 5_000,
   tls_refusals_log_ms: 1_000,
 
+  // Seeing in.
+  /** How long a thread may take to say what it looks like; then it counts as silent. */
+  seeing_thread_ms_max: 1_000,
+  /** How finely the loop's delay is measured, while somebody watches. */
+  seeing_delay_ms: 20,
+
   // HTTP.
   http_body_bytes_max: 1_048_576,
   http_request_ms_max: 300_000,

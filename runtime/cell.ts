@@ -66,6 +66,10 @@ export class Cell {
   get name(): string {
     return `${this.kind.protocol.name}/${this.id}`
   }
+  /** Messages that wait. */
+  get depth(): number {
+    return this.#mailbox.depth
+  }
   get isQuiet(): boolean {
     return this.#phase === 'idle'
   }

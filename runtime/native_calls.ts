@@ -84,7 +84,10 @@ export class NativeDeps {
   constructor(deps: object, names: readonly string[]) {
     this.#plain = deps
     const named = Object.entries(deps).filter(([key]) => names.includes(key))
-    this.#backends = named.map(([key, backend]: [string, unknown]) => [key, throughOf(key, backend)])
+    this.#backends = named.map(([key, backend]: [string, unknown]) => [
+      key,
+      throughOf(key, backend),
+    ])
   }
 
   /** The deps as one message sees them. */
@@ -109,7 +112,7 @@ function throughOf(key: string, backend: unknown): new (by: Standing) => object 
     }
   }
   const { prototype } = Through
-  for (let at: unknown = backend; isObject(at) && at !== Object.prototype; ) {
+  for (let at: unknown = backend; isObject(at) && at !== Object.prototype;) {
     for (const name of Object.getOwnPropertyNames(at)) {
       if (name === 'constructor' || Object.hasOwn(prototype, name)) continue
       Object.defineProperty(prototype, name, { get: getter(key, name, backend) })

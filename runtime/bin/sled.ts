@@ -9,7 +9,7 @@ import { consoleProtocol } from '#actors/console.protocol.ts'
 import { diskProtocol } from '#actors/disk.protocol.ts'
 import { dnsProtocol } from '#actors/dns.protocol.ts'
 import { instanceProtocol } from '#actors/instance.protocol.ts'
-import { sled, type Trouble } from '#actors/sled.ts'
+import { sled, type SledDeps, type Trouble } from '#actors/sled.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
@@ -22,8 +22,14 @@ import { identify } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { stderrLog } from '#runtime/log.ts'
+import { nativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
+import { Lookout } from '#runtime/seeing/lookout.ts'
+import { lookAtProcess } from '#runtime/seeing/process.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
+import { seeing } from '#runtime/seeing/seeing.ts'
+import type { Snapshot } from '#runtime/seeing/snapshot.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
@@ -55,6 +61,7 @@ class Supervisor {
   readonly #control: Links
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
+  readonly #lookout: Lookout
   #stopping = false
 
   constructor(config: SledConfig) {
@@ -110,7 +117,14 @@ class Supervisor {
         if (isUp) this.#announceTo(host)
       },
     })
-    this.#control = new Links({ ...common, exports: [sledProtocol] })
+    this.#control = new Links({ ...common, exports: [sledProtocol, seeingProtocol] })
+    this.#lookout = new Lookout({
+      thread: 'main',
+      system: this.#system,
+      clock: systemClock,
+      channels: () => threadLinks.inspect(),
+      counters: () => ({}),
+    })
   }
 
   async start(): Promise<void> {
@@ -119,24 +133,28 @@ class Supervisor {
     // The process-wide thread pool takes the network namespace of whoever wakes it: that is us.
     await stat('/')
     await this.#threads.start()
+    this.#system.add(seeing, { look: (measure_ms) => this.#look(measure_ms) }, 'process')
     this.#system.add(
       sled,
-      {
-        platform: config.platform,
-        address: config.address,
-        port: ports.sled_agent,
-        services: config.zones,
-        zones: makeZones(config),
-        probe: makeBlock(config).probe,
-        accelerator: this.#vmm.accelerator,
-        nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
-        onReconciled: (troubles) => {
-          this.#onReconciled(troubles)
+      nativeDeps<SledDeps>(
+        {
+          platform: config.platform,
+          address: config.address,
+          port: ports.sled_agent,
+          services: config.zones,
+          zones: makeZones(config),
+          probe: makeBlock(config).probe,
+          accelerator: this.#vmm.accelerator,
+          nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
+          onReconciled: (troubles) => {
+            this.#onReconciled(troubles)
+          },
+          onAnnounced: () => {
+            this.#arrived('nexus')
+          },
         },
-        onAnnounced: () => {
-          this.#arrived('nexus')
-        },
-      },
+        ['zones'],
+      ),
       config.sled_id,
     )
     await this.#control.listen({ path: files.control })
@@ -159,6 +177,21 @@ class Supervisor {
     this.#vmm.close()
     rmSync(sledFiles(this.#config.state).identity, { force: true })
     process.exit(0)
+  }
+
+  async #look(measure_ms: number): Promise<Snapshot> {
+    return await lookAtProcess(
+      {
+        service: 'sled',
+        host: this.#config.sled_id,
+        clock: systemClock,
+        lookout: this.#lookout,
+        threads: (ms) => this.#threads.look(ms),
+        links: () => this.#nexus.inspect(),
+        http: () => [],
+      },
+      measure_ms,
+    )
   }
 
   #dialUnderlay(address: string, port: number): Socket {

@@ -16,6 +16,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
 import { stderrLog } from '#runtime/log.ts'
+import { nativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
@@ -33,26 +34,26 @@ const log = stderrLog('sled')
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
     const file = new Journal(sledFiles(config.state).journal)
-    system.add(journal, { journal: file }, 'sled')
+    system.add(journal, nativeDeps({ journal: file }, ['journal']), 'sled')
     return () => {
       file.close()
     }
   },
   storage: async (system, config) => {
-    system.add(disk, { block: makeBlock(config) })
+    system.add(disk, nativeDeps({ block: makeBlock(config) }, ['block']))
     return nothingMore
   },
   net: async (system, config) => {
     const ports = makePorts(config)
     const made = ports.ensureUnderlay(config.underlay)
     if (!made.ok) throw new Error(made.detail)
-    system.add(vnic, { ports })
+    system.add(vnic, nativeDeps({ ports }, ['ports']))
     return () => {
       ports.close()
     }
   },
   zone: async (system, config) => {
-    system.add(zone, { zones: makeZones(config) })
+    system.add(zone, nativeDeps({ zones: makeZones(config) }, ['zones']))
     return nothingMore
   },
   compute: async (system, config) => {
@@ -62,8 +63,9 @@ const threads: Readonly<Record<string, Populate>> = {
       log.warn('how guests can run here is not known yet', { why: explain(error) })
     })
     const nexus = config.nexus.map(({ host }) => host)
-    system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
-    system.add(consoleWatcher, { vmm })
+    const deps = { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus }
+    system.add(instance, nativeDeps(deps, ['vmm']))
+    system.add(consoleWatcher, nativeDeps({ vmm }, ['vmm']))
     return () => {
       vmm.close()
     }
@@ -88,7 +90,7 @@ hostThread(async (name, data, links) => {
   links.host = system
   const close = await populate(system, config)
   return {
-    inspect: () => system.inspect(),
+    system,
     stop: async () => {
       await system.stop()
       close()

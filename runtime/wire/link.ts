@@ -16,6 +16,7 @@ import type { Log } from '../log.ts'
 import type { Answer } from '../message.ts'
 import type { Protocol } from '../protocol.ts'
 import { err, explain } from '../result.ts'
+import { shown, type ChannelSeen } from '../seeing/snapshot.ts'
 import * as frame from './frame.ts'
 import { FrameError, kinds } from './frame.ts'
 import { isListening } from './listening.ts'
@@ -63,6 +64,8 @@ export class Links {
   readonly #peers = new Map<string, Link>()
   readonly #links = new Set<Link>()
   readonly #strangers = new Set<Socket>()
+  /** Hosts that are dialled, and why the last link to each ended. */
+  readonly #dialled = new Map<string, string | null>()
   #server: Server | null = null
   #closed = false
 
@@ -77,6 +80,21 @@ export class Links {
 
   get peers(): readonly string[] {
     return [...this.#peers.keys()]
+  }
+
+  /** Links that are up, and those that should be, for people. */
+  inspect(): ChannelSeen[] {
+    const up = [...this.#peers].map(([host, { channel }]) => ({
+      to: `host ${host}`,
+      is_up: true,
+      why: null,
+      inflight: channel.inflight,
+      served: channel.served,
+    }))
+    const down = [...this.#dialled]
+      .filter(([host]) => !this.#peers.has(host))
+      .map(([host, why]) => ({ to: `host ${host}`, is_up: false, why, inflight: 0, served: 0 }))
+    return [...up, ...down]
   }
 
   /** Accepts links. `where` is what net.Server.listen takes: an address, a path, or a descriptor. */
@@ -102,6 +120,7 @@ export class Links {
     let delay_ms: number = limits.link_retry_ms_min
     const again = (why: string, wasUp: boolean) => {
       if (this.#closed) return
+      this.#dialled.set(host, shown(why))
       if (wasUp) {
         this.#options.log.warn('a link is down', { to: host, why })
         delay_ms = limits.link_retry_ms_min
@@ -121,6 +140,7 @@ export class Links {
         () => undefined,
       )
     }
+    this.#dialled.set(host, null)
     attempt()
   }
 

@@ -72,7 +72,7 @@ if (!isMainThread) {
     links.host = system
     system.add(talker(name === 'left' ? 'left' : 'right'), null)
     return {
-      inspect: () => system.inspect(),
+      system,
       stop: async () => {
         await system.stop()
       },
