@@ -4,6 +4,7 @@ import type { Log } from '#runtime/log.ts'
 import type { Random } from '#runtime/random.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
+import type { RequestCounts } from './requests.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
 import type { Store } from './store/schema.ts'
@@ -17,6 +18,7 @@ export interface Services {
   readonly sleds: Sleds
   readonly sagas: Sagas
   readonly firewall: FirewallPublisher
+  readonly requests: RequestCounts
 }
 
 /** An authenticated user of a silo. */

@@ -8,6 +8,7 @@ import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
@@ -24,6 +25,7 @@ import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
 import { System } from '#runtime/system.ts'
 import { Links } from '#runtime/wire/link.ts'
+import { Face } from './face.ts'
 
 const log = stderrLog('nexus')
 
@@ -54,6 +56,7 @@ async function start(config: NexusConfig): Promise<void> {
     ),
     sagas,
     firewall: new FirewallPublisher(),
+    requests: new RequestCounts(),
   }
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')
@@ -65,12 +68,15 @@ async function start(config: NexusConfig): Promise<void> {
       addSerialStream(bare, shared)
     },
   })
+  const face = faceOf(services, system, links)
   stopOnSignal(async () => {
+    face.close()
     await server.close()
     links.close()
     await system.stop()
     await store.destroy()
   })
+  await face.open()
   // Until the store is there, requests are told that the service is unavailable.
   await listen(server, config)
   await ready
@@ -78,6 +84,23 @@ async function start(config: NexusConfig): Promise<void> {
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
+}
+
+function faceOf({ config, requests }: Services, system: System, links: Links): Face {
+  return new Face({
+    service: 'nexus',
+    host: config.id,
+    system,
+    log,
+    control: config.control,
+    exports: [],
+    metrics: config.metrics ?? null,
+    threads: async () => [],
+    channels: () => [],
+    links: () => links.inspect(),
+    http: () => requests.all,
+    counters: () => ({}),
+  })
 }
 
 function makeSystem(config: NexusConfig): { system: System; links: Links } {

@@ -25,16 +25,12 @@ import { stderrLog } from '#runtime/log.ts'
 import { nativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
-import { Lookout } from '#runtime/seeing/lookout.ts'
-import { lookAtProcess } from '#runtime/seeing/process.ts'
-import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
-import { seeing } from '#runtime/seeing/seeing.ts'
-import type { Snapshot } from '#runtime/seeing/snapshot.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
 import { connector, Links } from '#runtime/wire/link.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
+import { Face } from './face.ts'
 import { sledFiles } from './rack/layout.ts'
 import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
@@ -58,10 +54,9 @@ class Supervisor {
   readonly #system: System
   readonly #threads: Threads
   readonly #nexus: Links
-  readonly #control: Links
+  readonly #face: Face
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
-  readonly #lookout: Lookout
   #stopping = false
 
   constructor(config: SledConfig) {
@@ -96,15 +91,12 @@ class Supervisor {
       clock: systemClock,
       onExhausted: (thread, why) => fatal(`thread ${thread} cannot be kept up: ${why}`),
     })
-    const common = {
+    this.#nexus = new Links({
       host: config.sled_id,
       clock: systemClock,
       log,
       serve: () => this.#system,
       security: null,
-    }
-    this.#nexus = new Links({
-      ...common,
       exports: [
         sledProtocol,
         diskProtocol,
@@ -117,23 +109,27 @@ class Supervisor {
         if (isUp) this.#announceTo(host)
       },
     })
-    this.#control = new Links({ ...common, exports: [sledProtocol, seeingProtocol] })
-    this.#lookout = new Lookout({
-      thread: 'main',
+    this.#face = new Face({
+      service: 'sled',
+      host: config.sled_id,
       system: this.#system,
-      clock: systemClock,
+      log,
+      control: sledFiles(config.state).control,
+      exports: [sledProtocol],
+      metrics: config.metrics ?? null,
+      threads: async (measure_ms) => await this.#threads.look(measure_ms),
       channels: () => threadLinks.inspect(),
+      links: () => this.#nexus.inspect(),
+      http: () => [],
       counters: () => ({}),
     })
   }
 
   async start(): Promise<void> {
     const config = this.#config
-    const files = sledFiles(config.state)
     // The process-wide thread pool takes the network namespace of whoever wakes it: that is us.
     await stat('/')
     await this.#threads.start()
-    this.#system.add(seeing, { look: (measure_ms) => this.#look(measure_ms) }, 'process')
     this.#system.add(
       sled,
       nativeDeps<SledDeps>(
@@ -157,7 +153,7 @@ class Supervisor {
       ),
       config.sled_id,
     )
-    await this.#control.listen({ path: files.control })
+    await this.#face.open()
     for (const { host, wire } of config.nexus) {
       this.#nexus.dial(
         host,
@@ -170,28 +166,13 @@ class Supervisor {
     if (this.#stopping) return
     this.#stopping = true
     log.info('stopping')
-    this.#control.close()
+    this.#face.close()
     this.#nexus.close()
     await this.#system.stop()
     await this.#threads.stop()
     this.#vmm.close()
     rmSync(sledFiles(this.#config.state).identity, { force: true })
     process.exit(0)
-  }
-
-  async #look(measure_ms: number): Promise<Snapshot> {
-    return await lookAtProcess(
-      {
-        service: 'sled',
-        host: this.#config.sled_id,
-        clock: systemClock,
-        lookout: this.#lookout,
-        threads: (ms) => this.#threads.look(ms),
-        links: () => this.#nexus.inspect(),
-        http: () => [],
-      },
-      measure_ms,
-    )
   }
 
   #dialUnderlay(address: string, port: number): Socket {

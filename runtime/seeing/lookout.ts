@@ -42,7 +42,11 @@ export class Lookout {
   /** The thread as it is now. Messages are measured for `measure_ms` from now, at least. */
   async look(measure_ms: number): Promise<ThreadSeen> {
     const { thread, system, channels, counters } = this.#options
-    const delay_p99_ms = this.#delay === null ? null : this.#delay.percentile(99) / 1e6
+    // What is measured is the time between two beats of a timer.
+    const delay_p99_ms =
+      this.#delay === null
+        ? null
+        : Math.max(0, this.#delay.percentile(99) / 1e6 - limits.seeing_delay_ms)
     const loop = performance.eventLoopUtilization()
     const { utilization } = performance.eventLoopUtilization(loop, this.#loop)
     this.#loop = loop

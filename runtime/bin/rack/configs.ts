@@ -56,6 +56,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: { ...profile.external },
     wire: wireOf(state, plan),
+    control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
     internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),
     dns_address: dnsAddress(1, dnsAddressIndex.server),

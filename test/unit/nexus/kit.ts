@@ -11,6 +11,7 @@ import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
@@ -41,6 +42,7 @@ const config: NexusConfig = {
   store: 'sqlite::memory:',
   external: { address: '127.0.0.1', port: 0 },
   wire: { path: 'unused' },
+  control: 'unused',
   tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
   sleds: [sled_id],
@@ -118,6 +120,7 @@ export class TestNexus {
       ),
       sagas,
       firewall: new FirewallPublisher(),
+      requests: new RequestCounts(),
     }
     sagas.join(services)
     return services
