@@ -178,9 +178,7 @@ export class RingReader {
     let done = 0
     while (this.#head !== tail && done < max) {
       const waiting = (tail - this.#head) | 0
-      if (waiting < header_bytes && waiting < bulk_entry_bytes) {
-        throw new FrameError('the ring is out of step')
-      }
+      if (waiting <= 0 || waiting > ring_bytes) throw new FrameError('the ring is out of step')
       this.#head = advance(this.#head, this.#one(waiting, take))
       done += 1
     }
@@ -201,7 +199,9 @@ export class RingReader {
       return bulk_entry_bytes
     }
     const length = frameLength(cursor.view, at)
-    if (length > waiting || length > slack_bytes) {
+    // The last entry before the end runs over into the slack.
+    const inRing = Math.min(length, ring_bytes - at)
+    if (inRing > waiting || length > slack_bytes) {
       throw new FrameError('a frame reaches past the tail')
     }
     cursor.at = at
