@@ -34,6 +34,9 @@ export interface FinishedSpan extends Span {
   readonly ended_ms: number
   /** Null for success; otherwise the failure's code. */
   readonly failure: string | null
+  /** Where it was. */
+  readonly service: string
+  readonly host: string
   readonly attributes: Readonly<Record<string, string>>
 }
 
@@ -48,8 +51,10 @@ export interface TracerOptions {
   readonly random: Random
   /** The share of traces beginning here that is recorded, from 0 to 1. */
   readonly sample_ratio: number
-  /** On every span of this tracer: the service, the host, the thread. */
-  readonly attributes: Readonly<Record<string, string>>
+  /** Where it is: on every span of this tracer. */
+  readonly service: string
+  readonly host: string
+  readonly thread: string
   /** Takes what has ended; must not throw. */
   readonly finished: (span: FinishedSpan) => void
 }
@@ -90,7 +95,7 @@ export class Tracer {
   }
 
   #open(trace_id: string, parent_id: string | null, begun: Begun): OpenSpan {
-    const { clock, random, finished, attributes } = this.#options
+    const { clock, random, finished, service, host, thread } = this.#options
     const span_id = hex(random.bytes(8))
     const began_ms = clock.now()
     // The wall clock may be set meanwhile.
@@ -108,7 +113,9 @@ export class Tracer {
         began_ms,
         ended_ms: began_ms + performance.now() - began,
         failure,
-        attributes: { ...attributes, ...begun.attributes },
+        service,
+        host,
+        attributes: { 'thread.name': thread, ...begun.attributes },
       })
     }
     return { trace_id, span_id, end }

@@ -13,7 +13,7 @@ import { Lookout, type LookoutOptions } from '#runtime/seeing/lookout.ts'
 import { metricsText, metricsType, scrape_measure_ms } from '#runtime/seeing/metrics.ts'
 import { lookAtProcess, type ProcessOptions } from '#runtime/seeing/process.ts'
 import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
-import { seeing } from '#runtime/seeing/seeing.ts'
+import { seeing, type SeeingDeps } from '#runtime/seeing/seeing.ts'
 import type { Snapshot } from '#runtime/seeing/snapshot.ts'
 import type { System } from '#runtime/system.ts'
 import { Links } from '#runtime/wire/link.ts'
@@ -28,6 +28,8 @@ export interface FaceOptions extends Omit<ProcessOptions, 'clock' | 'lookout'> {
   readonly metrics: MetricsListen | null
   readonly channels: LookoutOptions['channels']
   readonly counters: LookoutOptions['counters']
+  /** Takes spans that others cannot export; null where nothing is exported. */
+  readonly addSpan: SeeingDeps['addSpan']
 }
 
 export class Face {
@@ -48,7 +50,9 @@ export class Face {
       serve: () => system,
       security: null,
     })
-    system.add(seeing, { look: async (measure_ms) => await this.look(measure_ms) }, 'process')
+    const { addSpan } = options
+    const look = async (measure_ms: number) => await this.look(measure_ms)
+    system.add(seeing, { look, addSpan }, 'process')
   }
 
   async open(): Promise<void> {

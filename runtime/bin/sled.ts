@@ -14,6 +14,7 @@ import { sledProtocol } from '#actors/sled.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
+import { telemetryOf } from '#config/seeing.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
@@ -25,12 +26,15 @@ import { stderrLog } from '#runtime/log.ts'
 import { nativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
+import type { Exporter } from '#runtime/seeing/exporter.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
 import { connector, Links } from '#runtime/wire/link.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
 import { Face } from './face.ts'
+import { makeExporter, makeTracing } from './telemetry.ts'
 import { sledFiles } from './rack/layout.ts'
 import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
@@ -57,6 +61,7 @@ class Supervisor {
   readonly #face: Face
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
+  #exporter: Exporter | null = null
   #stopping = false
 
   constructor(config: SledConfig) {
@@ -104,11 +109,22 @@ class Supervisor {
         instanceProtocol,
         consoleProtocol,
         dnsProtocol,
+        seeingProtocol,
       ],
       onPeer: (host, isUp) => {
         if (isUp) this.#announceTo(host)
       },
     })
+    const { telemetry } = config
+    const tracing =
+      telemetry === undefined
+        ? null
+        : makeTracing(telemetry, { service: 'sled', host: config.sled_id, thread: 'main' })
+    if (telemetry !== undefined && tracing !== null) {
+      this.#system.observer.tracer = tracing.tracer
+      const others = async () => await this.#threads.spans()
+      this.#exporter = makeExporter(telemetry, tracing, { log, others, instead: null })
+    }
     this.#face = new Face({
       service: 'sled',
       host: config.sled_id,
@@ -121,7 +137,8 @@ class Supervisor {
       channels: () => threadLinks.inspect(),
       links: () => this.#nexus.inspect(),
       http: () => [],
-      counters: () => ({}),
+      counters: () => this.#exporter?.counters ?? {},
+      addSpan: tracing?.buffer.add ?? null,
     })
   }
 
@@ -169,6 +186,7 @@ class Supervisor {
     this.#face.close()
     this.#nexus.close()
     await this.#system.stop()
+    await this.#exporter?.close()
     await this.#threads.stop()
     this.#vmm.close()
     rmSync(sledFiles(this.#config.state).identity, { force: true })
@@ -208,12 +226,13 @@ class Supervisor {
 const [, , path = ''] = process.argv
 const read = readJson(path, sledConfig)
 if (!read.ok) fatal(`configuration: ${read.detail}`)
+const telemetry = telemetryOf(read.value.telemetry, process.env)
 const own = identify(process.pid)
 if (findSupervisor(read.value.state) !== null) {
   fatal(`a supervisor already runs for ${read.value.state}`)
 }
 writeFileAtomically(sledFiles(read.value.state).identity, JSON.stringify(own))
-const supervisor = new Supervisor(read.value)
+const supervisor = new Supervisor({ ...read.value, ...(telemetry === null ? {} : { telemetry }) })
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
     void supervisor.stop()

@@ -25,6 +25,7 @@ import { hostThread } from '#runtime/thread/threads.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
 import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
+import { makeTracing } from './telemetry.ts'
 
 /** Registers what a thread hosts; gives back what else must be closed with it. */
 type Populate = (system: System, config: SledConfig) => Promise<() => void>
@@ -89,8 +90,18 @@ hostThread(async (name, data, links) => {
   const system = makeSystem(name, config, links)
   links.host = system
   const close = await populate(system, config)
+  const { telemetry } = config
+  const tracing =
+    telemetry === undefined
+      ? null
+      : makeTracing(telemetry, { service: 'sled', host: config.sled_id, thread: name })
+  system.observer.tracer = tracing?.tracer ?? null
   return {
     system,
+    spans: () => tracing?.buffer.take() ?? [],
+    counters: () => ({
+      ...(tracing === null ? {} : { spans_dropped: tracing.buffer.dropped }),
+    }),
     stop: async () => {
       await system.stop()
       close()

@@ -1,12 +1,15 @@
 /** The actor that is asked what its process looks like. */
 import { behaviour, type Context } from '../actor.ts'
-import { ok } from '../result.ts'
+import { err, ok } from '../result.ts'
 import { seeingProtocol } from './seeing.protocol.ts'
+import type { FinishedSpan } from '../trace.ts'
 import type { Snapshot } from './snapshot.ts'
 
 export interface SeeingDeps {
   /** Looks at every thread; see Lookout for `measure_ms`. */
   readonly look: (measure_ms: number) => Promise<Snapshot>
+  /** Takes spans of others; null where nothing is exported. */
+  readonly addSpan: ((span: FinishedSpan) => void) | null
 }
 type SeeingContext = Context<SeeingDeps, typeof seeingProtocol>
 
@@ -29,5 +32,12 @@ export const seeing = behaviour({
       state,
       result: context.deps.look(measure_ms).then(ok),
     }),
+
+    export_spans: (context, state, { spans }) => {
+      const { addSpan } = context.deps
+      if (addSpan === null) return { state, result: err('not_traced', 'nothing is traced here') }
+      for (const span of spans) addSpan(span)
+      return { state, result: ok(null) }
+    },
   },
 })

@@ -28,6 +28,7 @@ export interface ThreadControl {
   readonly stop: () => Promise<void>
   /** See Lookout. */
   readonly look: (measure_ms: number) => Promise<ThreadSeen>
+  readonly spans: () => readonly FinishedSpan[]
 }
 
 export interface ThreadsOptions {
@@ -44,8 +45,6 @@ export interface ThreadsOptions {
   readonly clock: Clock
   /** A thread used up its restarts: nothing here can mend that. */
   readonly onExhausted: (thread: string, why: string) => void
-  /** Spans that have ended in a thread. */
-  readonly onSpans?: (spans: readonly FinishedSpan[]) => void
 }
 interface Running {
   readonly worker: Worker
@@ -101,15 +100,7 @@ export class Threads {
   async #lookAt(name: string, measure_ms: number): Promise<ThreadSeen> {
     const { clock } = this.#options
     const control = this.#running.get(name)?.control
-    const patience = new AbortController()
-    const seen =
-      control === undefined
-        ? null
-        : await Promise.race([
-            control.look(measure_ms).catch(() => null),
-            clock.sleep(limits.seeing_thread_ms_max, patience.signal).then(() => null),
-          ])
-    patience.abort()
+    const seen = await this.#soon(async () => (await control?.look(measure_ms)) ?? null)
     if (seen !== null) return seen
     const board = this.#boards.get(name)?.read() ?? null
     return silentThread(
@@ -118,6 +109,25 @@ export class Threads {
         ? null
         : { what: shown(board.what), for_ms: Math.max(0, clock.now() - board.since_ms) },
     )
+  }
+
+  /** Spans that have ended in any thread since the last time. */
+  async spans(): Promise<readonly FinishedSpan[]> {
+    const fetched = await Promise.all(
+      [...this.#running.values()].map(
+        async ({ control }) => await this.#soon(async () => await control.spans()),
+      ),
+    )
+    return fetched.flatMap((spans) => spans ?? [])
+  }
+
+  /** What a thread answers, or null when it takes too long. */
+  async #soon<T>(ask: () => Promise<T>): Promise<T | null> {
+    const patience = new AbortController()
+    const late = this.#options.clock.sleep(limits.seeing_thread_ms_max, patience.signal)
+    const answer = await Promise.race([ask().catch(() => null), late.then(() => null)])
+    patience.abort()
+    return answer
   }
 
   #spawn(name: string): Spawned {
@@ -132,7 +142,6 @@ export class Threads {
     const control = wrap<ThreadControl>(nodeEndpoint(worker))
     worker.on('message', (message: unknown) => {
       if (isComplaint(message)) void this.reconnect(name, message.broken)
-      else if (isReport(message)) this.#options.onSpans?.(message.spans)
     })
     worker.on('error', (error) => {
       this.#options.log.error('a thread threw', { name, why: explain(error) })
@@ -216,13 +225,6 @@ interface Complaint {
 const isComplaint = (message: unknown): message is Complaint =>
   typeof message === 'object' && message !== null && 'broken' in message
 
-/** What a thread has traced. */
-interface Report {
-  readonly spans: readonly FinishedSpan[]
-}
-const isReport = (message: unknown): message is Report =>
-  typeof message === 'object' && message !== null && 'spans' in message
-
 const portsOf = ({ write, read }: WayEnd): MessagePort[] => [write.port, read.port]
 
 /** What a thread's composition root gives back. */
@@ -231,21 +233,19 @@ export interface Hosted {
   readonly stop: () => Promise<void>
   /** See Lookout. */
   readonly counters?: LookoutOptions['counters']
+  /** Spans that have ended since the last time, where something is traced. */
+  readonly spans?: () => readonly FinishedSpan[]
 }
-/** Builds a thread's actors. `report` hands spans that have ended to main. */
-export type Compose = (
-  name: string,
-  data: unknown,
-  links: ThreadLinks,
-  report: (spans: readonly FinishedSpan[]) => void,
-) => Promise<Hosted>
 
 /**
  * The thread's side: called once by the thread's entry module. `compose` builds the actors when
  * main says so; by then the ways to main and to the threads before this one exist. `makePipes` gives the
  * platform's pipes; it is called where main uses them.
  */
-export function hostThread(compose: Compose, makePipes: () => Pipes): void {
+export function hostThread(
+  compose: (name: string, data: unknown, links: ThreadLinks) => Promise<Hosted>,
+  makePipes: () => Pipes,
+): void {
   const port = parentPort
   if (port === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
@@ -270,9 +270,7 @@ export function hostThread(compose: Compose, makePipes: () => Pipes): void {
       links.connect(thread, end)
     },
     start: async () => {
-      hosted = await compose(name, data, links, (spans) => {
-        port.postMessage({ spans } satisfies Report)
-      })
+      hosted = await compose(name, data, links)
       const { system, counters = () => ({}) } = hosted
       system.natives.board = new Board(board)
       const channels = () => links.inspect()
@@ -283,6 +281,7 @@ export function hostThread(compose: Compose, makePipes: () => Pipes): void {
       await hosted?.stop()
       links.close()
     },
+    spans: () => hosted?.spans?.() ?? [],
     look: async (measure_ms) => (await lookout?.look(measure_ms)) ?? silentThread(name, null),
   }
   expose(control, nodeEndpoint(port))
