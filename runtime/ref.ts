@@ -25,6 +25,7 @@ export class ActorRef {
   /** Its number on the channel that it was used on last, and the name that the number was given to. */
   number = 0
   key = ''
+  #elsewhere: ActorRef | null = null
 
   constructor(
     router: Router,
@@ -43,6 +44,14 @@ export class ActorRef {
   get parent(): Span | null {
     return this.work === null ? null : this.work.span
   }
+  /** The same actor, on a host that is named. */
+  at(host: string): ActorRef {
+    if (this.#elsewhere?.host !== host) {
+      this.#elsewhere = new ActorRef(this.router, this.protocol, { id: this.id, host }, this.work)
+    }
+    return this.#elsewhere
+  }
+
   get name(): string {
     return `${this.protocol.name}/${this.id}`
   }

@@ -10,6 +10,7 @@ import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Work } from './trace.ts'
+import type { VirtualActors } from './virtual.ts'
 
 /** All actors of one protocol in this thread. */
 export interface Kind {
@@ -19,6 +20,8 @@ export interface Kind {
   readonly cells: Map<string, Cell>
   /** Who decides when its actor crashes; null for actors that a message makes. */
   readonly supervisor: Supervisor | null
+  /** Who keeps the leases of virtual actors; null for all others. */
+  readonly virtual: VirtualActors | null
   crashes: number
   /** What actors that are gone have handled. */
   handled: number

@@ -59,16 +59,17 @@ for (const [what, payload, message] of [
   })
 }
 
+const diskFrom = async (disk_source: unknown) =>
+  (
+    await nexus.call('POST', '/organizations/myorg/projects/myproj/disks', {
+      name: 'd',
+      description: '',
+      size: 2 ** 30,
+      disk_source,
+    })
+  ).json.message
+
 test('of alternatives the one that is meant is spoken of', async () => {
-  const disk = async (disk_source: unknown) =>
-    (
-      await nexus.call('POST', '/organizations/myorg/projects/myproj/disks', {
-        name: 'd',
-        description: '',
-        size: 2 ** 30,
-        disk_source,
-      })
-    ).json.message
   for (const [source, message] of [
     [
       { type: 'blank', block_size: 513 },
@@ -84,7 +85,7 @@ test('of alternatives the one that is meant is spoken of', async () => {
     [{}, /missing field `type`/],
     [5, /invalid type: number `5`, expected object for field `disk_source`/],
   ] as const) {
-    assert.match(await disk(source), message)
+    assert.match(await diskFrom(source), message)
   }
 })
 
