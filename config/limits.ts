@@ -21,6 +21,20 @@ export const limits = {
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
 
+  // The journal.
+  journal_commit_lines_max: 512,
+  journal_commit_bytes_max: 1024 * 1024,
+  journal_document_bytes_max: 4 * 1024 * 1024,
+  /** Documents of one append: they are durable together. */
+  journal_append_max: 256,
+  journal_read_events_max: 1_000,
+  journal_read_bytes_max: 1024 * 1024,
+  /** How much one step of compaction rewrites before others get their turn. */
+  journal_compact_bytes_max: 256 * 1024,
+  /** Compaction begins by itself once this much, and more than what is alive, is dead. */
+  journal_dead_bytes_max: 4 * 1024 * 1024,
+  journal_wal_bytes_max: 16 * 1024 * 1024,
+
   // The cluster (runtime/cluster/timing.ts says why these three keep it safe).
   cluster_heartbeat_ms: 1_000,
   /** How long a member trusts its session after it sent a renewal that was granted. */
@@ -95,7 +109,7 @@ export const limits = {
   store_busy_ms_max: 1_000,
   /** How often what other transactions were in the way of is run, and the pause between. */
   store_statement_tries_max: 5,
-  store_tries_max: 12,
+  store_tries_max: 24,
   store_retry_ms_min: 2,
   store_retry_ms_max: 500,
   /** Between two attempts to reach a database that is not there when Nexus starts. */
@@ -124,3 +138,7 @@ assert(
   'a member stops trusting its session well before others end it',
 )
 assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')
+assert(
+  limits.journal_append_max + limits.journal_commit_lines_max <= 1024,
+  'lines of a commit fit the numbers of places (runtime/journal.index.ts)',
+)

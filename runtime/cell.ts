@@ -40,6 +40,12 @@ class Troubles {
   last_failure: string | null = null
   /** Called when the handler that runs has ended. */
   settled: (() => void) | null = null
+
+  tell(down: Down): void {
+    const watchers = [...this.watchers]
+    this.watchers.clear()
+    for (const watcher of watchers) watcher(down)
+  }
 }
 
 export class Cell {
@@ -401,9 +407,7 @@ export class Cell {
         `${this.#what(next)}: ${rare?.last_failure ?? ''}`,
       )
     }
-    const watchers = [...(rare?.watchers ?? [])]
-    rare?.watchers.clear()
-    for (const watcher of watchers) watcher(down)
+    rare?.tell(down)
   }
 
   #refuse(message: Message, code: DeliveryFailure, detail: string): void {

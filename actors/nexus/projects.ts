@@ -5,7 +5,7 @@ import { route } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
-import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
+import { demandLive, demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identity, identityView, updatedIdentity } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
@@ -42,6 +42,7 @@ export const projectRoutes = [
       const row = { ...newRow(services, body), organization_id: organization.id }
       try {
         await transact(services, async (store) => {
+          await demandLive(store, 'organization', organization)
           await store.insertInto('project').values(row).execute()
           await insertVpc(services, store, {
             project_id: row.id,

@@ -132,8 +132,20 @@ export async function deleteVpcs(
     .where('time_deleted_ms', 'is', null)
     .execute()
   for (const { id } of vpcs) {
+    const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', '=', id)
+    await store
+      .updateTable('router_route')
+      .set({ time_deleted_ms })
+      .where('vpc_router_id', 'in', routers.where('time_deleted_ms', 'is', null))
+      .where('time_deleted_ms', 'is', null)
+      .execute()
     for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-      await store.updateTable(table).set({ time_deleted_ms }).where('vpc_id', '=', id).execute()
+      await store
+        .updateTable(table)
+        .set({ time_deleted_ms })
+        .where('vpc_id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
     }
     await store.updateTable('vpc').set({ time_deleted_ms }).where('id', '=', id).execute()
   }

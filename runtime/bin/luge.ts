@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
 import { explain } from '#runtime/result.ts'
 import { processTerminal } from '#runtime/terminal.ts'
+import { checkJournal, salvageJournal } from './rack/journal.ts'
 import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
@@ -146,6 +147,25 @@ luge
   .action(async (name: string | undefined, options: { state: string }) => {
     const result = await rackWhy(processTerminal(), resolve(options.state), name ?? null)
     if (!result.ok) throw new Refusal(result.detail)
+  })
+
+const journal = luge.command('journal').description('the durable memory of a sled, as a file')
+const journalFile = 'the file, as in <state>/sled1/journal.sqlite'
+
+journal
+  .command('check')
+  .description('read all of a journal without changing it, and say whether it is sound')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    checkJournal(resolve(file))
+  })
+
+journal
+  .command('recover')
+  .description('make a sound journal of all that can be read, and keep the old file beside it')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    salvageJournal(resolve(file))
   })
 
 interface UpFlags {

@@ -17,15 +17,21 @@ import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
+import { limits } from '#config/limits.ts'
+import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
+import type { Exporter, Sent } from '#runtime/seeing/exporter.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { System } from '#runtime/system.ts'
+import type { FinishedSpan } from '#runtime/trace.ts'
 import { Links } from '#runtime/wire/link.ts'
 import { Face } from './face.ts'
+import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
 
@@ -41,6 +47,7 @@ export function readConfig(path: string): NexusConfig {
 async function start(config: NexusConfig): Promise<void> {
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const { system, links } = makeSystem(config)
+  const { exporter, tracing } = trace(config, system, links)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
@@ -51,12 +58,16 @@ async function start(config: NexusConfig): Promise<void> {
     random: systemRandom,
     log,
     sleds: new Sleds(
-      (protocol, id, host) => system.ref(protocol, id, host),
+      (work) =>
+        (protocol, id, host = null) =>
+          system.refFor(work, protocol, { id, host }),
       () => links.peers.filter((host) => config.sleds.includes(host)),
     ),
     sagas,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
+    tracer: tracing?.tracer ?? null,
+    work: null,
   }
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')
@@ -68,11 +79,12 @@ async function start(config: NexusConfig): Promise<void> {
       addSerialStream(bare, shared)
     },
   })
-  const face = faceOf(services, system, links)
+  const face = faceOf(services, { system, links, exporter })
   stopOnSignal(async () => {
     face.close()
     await server.close()
     links.close()
+    await exporter?.close()
     await system.stop()
     await store.destroy()
   })
@@ -86,7 +98,34 @@ async function start(config: NexusConfig): Promise<void> {
   log.info('nexus serves', { external: config.external })
 }
 
-function faceOf({ config, requests }: Services, system: System, links: Links): Face {
+/** What is traced goes to the collector, or to a sled that hands it on. */
+function trace(config: NexusConfig, system: System, links: Links) {
+  const telemetry = telemetryOf(config.telemetry, process.env)
+  if (telemetry === null) return { exporter: null, tracing: null }
+  const tracing = makeTracing(telemetry, { service: 'nexus', host: config.id, thread: 'main' })
+  system.observer.tracer = tracing.tracer
+  const instead = async (spans: readonly FinishedSpan[]): Promise<Sent> => {
+    const [sled = null] = links.peers
+    if (sled === null) return 'again'
+    const taken = await system
+      .ref(seeingProtocol, 'process', sled)
+      .call('export_spans', { spans: [...spans] }, { timeout_ms: limits.spans_send_ms_max })
+    if (taken.ok) return 'sent'
+    return taken.error === 'not_traced' || taken.error === 'invalid' ? 'refused' : 'again'
+  }
+  const others = async () => []
+  return { tracing, exporter: makeExporter(telemetry, tracing, { log, others, instead }) }
+}
+
+function faceOf(
+  { config, requests }: Services,
+  process: {
+    readonly system: System
+    readonly links: Links
+    readonly exporter: Exporter | null
+  },
+): Face {
+  const { system, links, exporter } = process
   return new Face({
     service: 'nexus',
     host: config.id,
@@ -99,7 +138,8 @@ function faceOf({ config, requests }: Services, system: System, links: Links): F
     channels: () => [],
     links: () => links.inspect(),
     http: () => requests.all,
-    counters: () => ({}),
+    counters: () => exporter?.counters ?? {},
+    addSpan: null,
   })
 }
 

@@ -12,6 +12,7 @@ import { ApiError, asApiError, badRequest, internal, notFound } from '../errors.
 import { nameProblem, uuid } from '../names.ts'
 import { fits } from '#runtime/schema.ts'
 import { readBody, readQuery } from './body.ts'
+import { doPiece } from '../work.ts'
 import type { Route } from './route.ts'
 
 export interface ServerOptions {
@@ -87,23 +88,48 @@ function addRoute(server: FastifyInstance, services: Services, route: Route): vo
     method: route.method,
     url: route.path.replaceAll(/\{([^}]+)\}/g, ':$1'),
     handler: async (request, reply) => {
-      const path = readPath(request.params)
-      const query = route.query === null ? null : readQuery(route.query, request.query)
-      const body =
-        route.body === null
-          ? null
-          : readBody(route.body, request.headers['content-type'] ?? null, bytesOf(request.body))
-      const actor = await authenticate(services, credentialsOf(request))
-      const gone = new AbortController()
-      request.raw.once('close', () => {
-        if (!reply.sent) gone.abort(new Error('the client hung up'))
-      })
-      const call = { services, actor, path, query, body, signal: gone.signal }
-      // The schemas of this very route have been checked above.
-      const result = await route.handle(call as Parameters<Route['handle']>[0])
+      const result = await doPiece(
+        services,
+        pieceOf(services, request),
+        async (own) => await run(own, route, request, reply),
+      )
       await send(reply, route.status, result)
     },
   })
+}
+
+/** A request as a piece of work: named by its operation, traced when its sender traces it. */
+function pieceOf({ tracer }: Services, { method, routeOptions, headers, id }: FastifyRequest) {
+  const name = `${method} ${routeOptions.url ?? ''}`
+  const { traceparent } = headers
+  const span = tracer?.receive(typeof traceparent === 'string' ? traceparent : null, {
+    name,
+    kind: 'server',
+    attributes: { 'http.request.method': method, 'http.route': routeOptions.url ?? '' },
+  })
+  return { what: `${name} (request ${id})`, span: span ?? null }
+}
+
+async function run(
+  services: Services,
+  route: Route,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<unknown> {
+  const path = readPath(request.params)
+  const query = route.query === null ? null : readQuery(route.query, request.query)
+  const body =
+    route.body === null
+      ? null
+      : readBody(route.body, request.headers['content-type'] ?? null, bytesOf(request.body))
+  const actor = await authenticate(services, credentialsOf(request))
+  const gone = new AbortController()
+  request.raw.once('close', () => {
+    if (!reply.sent) gone.abort(new Error('the client hung up'))
+  })
+  const call = { services, actor, path, query, body, signal: gone.signal }
+  // The schemas of this very route have been checked above.
+  return await route.handle(call as Parameters<Route['handle']>[0])
 }
 
 export const credentialsOf = (request: FastifyRequest) => ({

@@ -115,12 +115,14 @@ export class TestNexus {
       random: systemRandom,
       log,
       sleds: new Sleds(
-        (protocol, id) => this.world.ref(protocol, id),
+        (work) => (protocol, id) => this.world.system.refFor(work, protocol, { id, host: null }),
         () => [sled_id],
       ),
       sagas,
       firewall: new FirewallPublisher(),
       requests: new RequestCounts(),
+      tracer: null,
+      work: null,
     }
     sagas.join(services)
     return services

@@ -123,12 +123,11 @@ const ids = Array.from({ length: 20 }, (_, index) => `k${index}`)
 
 test('a virtual actor runs once in the cluster, wherever it is called from', async () => {
   const shared = new MemoryLeaseStore()
-  const hosts = [await host('one', shared), await host('two', shared)]
-  const [one, two] = hosts
-  assert.ok(one !== undefined && two !== undefined)
+  const one = await host('one', shared)
+  const two = await host('two', shared)
   one.links.dial('two', connector({ path: join(directory, 'two') }))
   await until('both see both', 5_000, () =>
-    hosts.every(({ cluster }) => cluster.membership.members().length === 2) &&
+    [one, two].every(({ cluster }) => cluster.membership.members().length === 2) &&
     two.links.to('one') !== null
       ? true
       : null,
@@ -136,7 +135,7 @@ test('a virtual actor runs once in the cluster, wherever it is called from', asy
   const onTwo: string[] = []
   for (const id of ids) {
     const here = await one.where(id)
-    const there: Awaited<ReturnType<typeof two.where>> = await two.where(id)
+    const there = await two.where(id)
     assert.ok(here.ok && there.ok, JSON.stringify([here, there]))
     assert.deepEqual(here.value, there.value)
     assert.ok(here.value.generation >= 1)
@@ -153,7 +152,7 @@ test('a virtual actor runs once in the cluster, wherever it is called from', asy
     const moved = await one.where(id)
     assert.ok(moved.ok && moved.value.generation === 2, 'a takeover is a new generation')
     // What the host that was cut off still has handles nothing any more.
-    const stale: Awaited<ReturnType<typeof two.where>> = await two.where(id)
+    const stale = await two.where(id)
     assert.ok(!stale.ok && stale.error === 'unreachable', JSON.stringify(stale))
   }
 })
