@@ -10,13 +10,15 @@ export const metricsListen = Type.Object(
 )
 export type MetricsListen = Static<typeof metricsListen>
 
+export const otlpUrl = Type.String({ pattern: '^https?://[^\\s/]+', maxLength: 1024 })
+
 export const telemetry = Type.Object(
   {
     /**
      * Base URL of an OTLP/HTTP collector; spans go to its `/v1/traces`. Absent: whoever cannot reach
      * one hands its spans to a sled that can.
      */
-    otlp_url: Type.Optional(Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 1024 })),
+    otlp_url: Type.Optional(otlpUrl),
     /** The share of traces beginning here that is recorded. */
     sample_ratio: Type.Number({ minimum: 0, maximum: 1 }),
   },

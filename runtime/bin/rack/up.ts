@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
-import { telemetryOf } from '#config/seeing.ts'
+import { otlpUrl, telemetryOf } from '#config/seeing.ts'
 import { wellKnown } from '#config/addressing.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
@@ -19,7 +19,6 @@ import {
   checkRoom,
   home,
   makePlan,
-  rackPlan,
   readJson,
   readPlan,
   unusable,
@@ -157,8 +156,8 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
 
 async function writeConfigs(state: string, planned: RackPlan): Promise<Result<null, string>> {
   const plan = withTelemetry(planned)
-  if (!fits(rackPlan, plan)) {
-    const url = plan.profile.telemetry?.otlp_url ?? ''
+  const url = plan.profile.telemetry?.otlp_url
+  if (url !== undefined && !fits(otlpUrl, url)) {
     return err('invalid_option', `OTEL_EXPORTER_OTLP_ENDPOINT: ${url} is no http or https URL`)
   }
   try {
