@@ -18,8 +18,6 @@ export interface NativeCall {
   readonly began_ms: number
 }
 
-type AnyFunction = (...args: readonly unknown[]) => unknown
-
 export class NativeCalls {
   /** Where this thread writes what it is in; null where nobody would read it. */
   board: Board | null = null
@@ -76,64 +74,42 @@ function failureOf(value: unknown): string | null {
   return String(value.error)
 }
 
-/** An actor's deps, some of them backends. */
-export class NativeDeps {
-  readonly #plain: object
-  readonly #backends: ReadonlyArray<readonly [key: string, through: new (by: Standing) => object]>
+/** An actor's deps, and which of them are the platform's. The actor sees no difference. */
+export class NativeDeps<D> {
+  readonly plain: D
+  readonly #natives: ReadonlyArray<readonly [name: string, native: unknown]>
 
-  constructor(deps: object, names: readonly string[]) {
-    this.#plain = deps
-    const named = Object.entries(deps).filter(([key]) => names.includes(key))
-    this.#backends = named.map(([key, backend]: [string, unknown]) => [
-      key,
-      throughOf(key, backend),
-    ])
+  constructor(plain: D & object, names: ReadonlyArray<keyof D & string>) {
+    this.plain = plain
+    const isNative: ReadonlySet<string> = new Set(names)
+    this.#natives = Object.entries(plain).filter(([name]) => isNative.has(name))
   }
 
   /** The deps as one message sees them. */
-  for(by: Standing): object {
-    const backends = this.#backends.map(([key, Through]) => [key, new Through(by)] as const)
-    return { ...this.#plain, ...Object.fromEntries(backends) }
+  for(by: Standing): D {
+    const natives = this.#natives.map(
+      ([name, native]) => [name, through(by, name, native, null)] as const,
+    )
+    return { ...this.plain, ...Object.fromEntries(natives) }
   }
 }
 
-/** Says which of an actor's deps are the platform's. The actor sees no difference. */
-export function nativeDeps<D extends object>(deps: D, names: ReadonlyArray<keyof D & string>): D {
-  // The class stands for the deps until `context.deps` asks for them.
-  return new NativeDeps(deps, names) as unknown as D
-}
-
-/** A class whose methods are a backend's, each called by way of NativeCalls. */
-function throughOf(key: string, backend: unknown): new (by: Standing) => object {
-  class Through {
-    readonly by: Standing
-    constructor(by: Standing) {
-      this.by = by
-    }
-  }
-  const { prototype } = Through
-  for (let at: unknown = backend; isObject(at) && at !== Object.prototype;) {
-    for (const name of Object.getOwnPropertyNames(at)) {
-      if (name === 'constructor' || Object.hasOwn(prototype, name)) continue
-      Object.defineProperty(prototype, name, { get: getter(key, name, backend) })
-    }
-    at = Object.getPrototypeOf(at)
-  }
-  return Through
-}
-
-function getter(key: string, name: string, backend: unknown) {
-  return function get(this: { readonly by: Standing }): unknown {
-    const { by } = this
-    const found: unknown = Reflect.get(backend as object, name)
-    if (typeof found !== 'function') return found
-    const real = found as AnyFunction
+/** A function, or an object with its functions, called by way of NativeCalls. */
+function through(by: Standing, name: string, native: unknown, self: unknown): unknown {
+  if (typeof native === 'function') {
     return (...args: readonly unknown[]) =>
-      by.cell.services.natives.run(by, `${key}.${name}`, () => Reflect.apply(real, backend, args))
+      by.cell.services.natives.run(by, name, () => Reflect.apply(native, self, args) as unknown)
   }
+  if (typeof native !== 'object' || native === null || self !== null) return native
+  // Not a proxy of the backend itself: what is private there works on the backend alone.
+  return new Proxy(
+    {},
+    {
+      get: (_nothing, key) =>
+        through(by, `${name}.${String(key)}`, Reflect.get(native, key), native),
+    },
+  )
 }
-
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const text_bytes_max = 256
 

@@ -14,7 +14,7 @@ import { Deadlines } from './deadlines.ts'
 import { LocalCall } from './local.ts'
 import type { Log } from './log.ts'
 import { Message, type Answer, type Asker } from './message.ts'
-import { NativeCalls } from './native_calls.ts'
+import { NativeCalls, type NativeDeps } from './native_calls.ts'
 import { Observer } from './observer.ts'
 import { isDeliveryFailure, type Protocol, type Row } from './protocol.ts'
 import type { Random } from './random.ts'
@@ -78,7 +78,7 @@ export class System implements ChannelHost, Router {
       log,
       sweep: 0,
       scheduler: new Scheduler(clock),
-      ref: (protocol, id, host, work) => this.#ref(protocol, id, host, work),
+      ref: (protocol, id, host, work) => this.ref(protocol, id, host, work),
       monitor: (target, watcher) => this.monitor(target, watcher),
       ended: (cell) => {
         if (cell.kind.cells.get(cell.id) !== cell) return
@@ -106,7 +106,7 @@ export class System implements ChannelHost, Router {
    */
   add<P extends Protocol, S, D>(
     behaviour: Behaviour<P, S, D>,
-    deps: D,
+    deps: D | NativeDeps<D>,
     id?: string,
     group: Supervisor = this.#root,
   ): void {
@@ -138,18 +138,19 @@ export class System implements ChannelHost, Router {
     group.add(this.#make(kind, id))
   }
 
-  /** A typed way to an actor, wherever it is. `host` null or missing means this host. */
-  ref<P extends Protocol>(protocol: P, id: string, host: string | null = null): Ref<P> {
-    return this.#ref(protocol, id, host, null)
-  }
-
-  /** The same, on behalf of a piece of work. */
-  refFor<P extends Protocol>(
-    work: Work | null,
+  /**
+   * A typed way to an actor, wherever it is. `host` null or missing means this host; `work` is on whose
+   * behalf it is used.
+   */
+  ref<P extends Protocol>(
     protocol: P,
-    at: { readonly id: string; readonly host: string | null },
+    id: string,
+    host: string | null = null,
+    work: Work | null = null,
   ): Ref<P> {
-    return this.#ref(protocol, at.id, at.host, work)
+    const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
+    // The table types both ends of `call`; what comes back has been checked against the row.
+    return new ActorRef(this, protocol, at, work) as unknown as Ref<P>
   }
 
   /** Watches an actor: told once when it is there no more, at once when it is not there now. */
@@ -268,17 +269,6 @@ export class System implements ChannelHost, Router {
       }
     }
     await this.#root.stop('stopped', 'it was stopped')
-  }
-
-  #ref<P extends Protocol>(
-    protocol: P,
-    id: string,
-    host: string | null,
-    work: Work | null,
-  ): Ref<P> {
-    const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
-    // The table types both ends of `call`; what comes back has been checked against the row.
-    return new ActorRef(this, protocol, at, work) as unknown as Ref<P>
   }
 
   #wayTo(host: string, kind: string): Way {

@@ -59,12 +59,8 @@ export class Face {
     const { control, metrics, log } = this.#options
     await this.#control.listen({ path: control })
     chmodSync(control, 0o600)
-    if (metrics !== null)
-      this.#server = await serveMetrics(
-        metrics,
-        async () => await this.look(scrape_measure_ms),
-        log,
-      )
+    const look = async () => await this.look(scrape_measure_ms)
+    if (metrics !== null) this.#server = await serveMetrics(metrics, look, log)
   }
 
   async look(measure_ms: number): Promise<Snapshot> {

@@ -60,7 +60,7 @@ async function start(config: NexusConfig): Promise<void> {
     sleds: new Sleds(
       (work) =>
         (protocol, id, host = null) =>
-          system.refFor(work, protocol, { id, host }),
+          system.ref(protocol, id, host, work),
       () => links.peers.filter((host) => config.sleds.includes(host)),
     ),
     sagas,
@@ -113,8 +113,10 @@ function trace(config: NexusConfig, system: System, links: Links) {
     if (taken.ok) return 'sent'
     return taken.error === 'not_traced' || taken.error === 'invalid' ? 'refused' : 'again'
   }
-  const others = async () => []
-  return { tracing, exporter: makeExporter(telemetry, tracing, { log, others, instead }) }
+  return {
+    tracing,
+    exporter: makeExporter(telemetry, tracing, { log, others: async () => [], instead }),
+  }
 }
 
 function faceOf(

@@ -23,10 +23,11 @@ import { identify } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { stderrLog } from '#runtime/log.ts'
-import { nativeDeps } from '#runtime/native_calls.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
+import type { SeeingDeps } from '#runtime/seeing/seeing.ts'
 import type { Exporter } from '#runtime/seeing/exporter.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
@@ -115,16 +116,7 @@ class Supervisor {
         if (isUp) this.#announceTo(host)
       },
     })
-    const { telemetry } = config
-    const tracing =
-      telemetry === undefined
-        ? null
-        : makeTracing(telemetry, { service: 'sled', host: config.sled_id, thread: 'main' })
-    if (telemetry !== undefined && tracing !== null) {
-      this.#system.observer.tracer = tracing.tracer
-      const others = async () => await this.#threads.spans()
-      this.#exporter = makeExporter(telemetry, tracing, { log, others, instead: null })
-    }
+    const addSpan = this.#trace()
     this.#face = new Face({
       service: 'sled',
       host: config.sled_id,
@@ -138,8 +130,19 @@ class Supervisor {
       links: () => this.#nexus.inspect(),
       http: () => [],
       counters: () => this.#exporter?.counters ?? {},
-      addSpan: tracing?.buffer.add ?? null,
+      addSpan,
     })
+  }
+
+  /** Begins tracing, where the configuration says so; gives back who takes the spans of others. */
+  #trace(): SeeingDeps['addSpan'] {
+    const { telemetry, sled_id } = this.#config
+    if (telemetry === undefined) return null
+    const tracing = makeTracing(telemetry, { service: 'sled', host: sled_id, thread: 'main' })
+    this.#system.observer.tracer = tracing.tracer
+    const others = async () => await this.#threads.spans()
+    this.#exporter = makeExporter(telemetry, tracing, { log, others, instead: null })
+    return this.#exporter === null ? null : tracing.buffer.add
   }
 
   async start(): Promise<void> {
@@ -149,7 +152,7 @@ class Supervisor {
     await this.#threads.start()
     this.#system.add(
       sled,
-      nativeDeps<SledDeps>(
+      new NativeDeps<SledDeps>(
         {
           platform: config.platform,
           address: config.address,
@@ -166,7 +169,7 @@ class Supervisor {
             this.#arrived('nexus')
           },
         },
-        ['zones'],
+        ['zones', 'probe', 'accelerator'],
       ),
       config.sled_id,
     )

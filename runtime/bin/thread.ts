@@ -16,7 +16,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
 import { stderrLog } from '#runtime/log.ts'
-import { nativeDeps } from '#runtime/native_calls.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
@@ -35,26 +35,26 @@ const log = stderrLog('sled')
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
     const file = new Journal(sledFiles(config.state).journal)
-    system.add(journal, nativeDeps({ journal: file }, ['journal']), 'sled')
+    system.add(journal, new NativeDeps({ journal: file }, ['journal']), 'sled')
     return () => {
       file.close()
     }
   },
   storage: async (system, config) => {
-    system.add(disk, nativeDeps({ block: makeBlock(config) }, ['block']))
+    system.add(disk, new NativeDeps({ block: makeBlock(config) }, ['block']))
     return nothingMore
   },
   net: async (system, config) => {
     const ports = makePorts(config)
     const made = ports.ensureUnderlay(config.underlay)
     if (!made.ok) throw new Error(made.detail)
-    system.add(vnic, nativeDeps({ ports }, ['ports']))
+    system.add(vnic, new NativeDeps({ ports }, ['ports']))
     return () => {
       ports.close()
     }
   },
   zone: async (system, config) => {
-    system.add(zone, nativeDeps({ zones: makeZones(config) }, ['zones']))
+    system.add(zone, new NativeDeps({ zones: makeZones(config) }, ['zones']))
     return nothingMore
   },
   compute: async (system, config) => {
@@ -65,8 +65,8 @@ const threads: Readonly<Record<string, Populate>> = {
     })
     const nexus = config.nexus.map(({ host }) => host)
     const deps = { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus }
-    system.add(instance, nativeDeps(deps, ['vmm']))
-    system.add(consoleWatcher, nativeDeps({ vmm }, ['vmm']))
+    system.add(instance, new NativeDeps(deps, ['vmm']))
+    system.add(consoleWatcher, new NativeDeps({ vmm }, ['vmm']))
     return () => {
       vmm.close()
     }

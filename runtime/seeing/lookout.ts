@@ -193,8 +193,9 @@ const best = (all: readonly Worth[]): Worth[] =>
 
 function describe(kind: Kind): Pick<KindSeen, 'name' | 'group' | 'actors' | 'crashes'> {
   const path: string[] = []
-  for (let at: Supervisor | null = kind.supervisor; at !== null; at = at.parent)
+  for (let at: Supervisor | null = kind.supervisor; at !== null; at = at.parent) {
     path.unshift(at.name)
+  }
   return {
     name: kind.protocol.name,
     group: path.length === 0 ? null : shown(path.join('/')),

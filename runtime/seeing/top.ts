@@ -173,13 +173,6 @@ function byColumn(sort: Column, rateOf: (line: Line) => number | null) {
 function treeOf({ service, host, threads }: Snapshot): readonly Line[] {
   const none = { depth: 0, handled: 0, restarts: 0, state: '', note: '' }
   const sums = threads.flatMap(({ kinds }) => kinds)
-  const total = (of: (kind: ThreadSeen['kinds'][number]) => number, kinds: ThreadSeen['kinds']) =>
-    kinds.reduce((sum, kind) => sum + of(kind), 0)
-  const counts = (kinds: ThreadSeen['kinds']) => ({
-    depth: total(({ depth }) => depth, kinds),
-    handled: total(({ handled }) => handled, kinds),
-    restarts: total(({ crashes }) => crashes, kinds),
-  })
   const threadLines = threads.flatMap((thread): readonly Line[] => {
     const at = `${host} ${thread.name}`
     const kindLines = thread.kinds.flatMap((kind): readonly Line[] => [
@@ -216,12 +209,20 @@ function treeOf({ service, host, threads }: Snapshot): readonly Line[] {
   ]
 }
 
+const counts = (kinds: ThreadSeen['kinds']) => ({
+  depth: kinds.reduce((sum, { depth }) => sum + depth, 0),
+  handled: kinds.reduce((sum, { handled }) => sum + handled, 0),
+  restarts: kinds.reduce((sum, { crashes }) => sum + crashes, 0),
+})
+
 function actorLine(at: string, actor: ActorSeen): Line {
   const { name, phase, depth, handled, restarts, running, last_failure } = actor
   const doing = running === null ? '' : `${running.message} for ${duration(running.for_ms)}`
   const note = running === null && last_failure !== null ? `failed: ${last_failure}` : doing
   return { indent: 3, key: `${at} ${name}`, name, state: phase, depth, handled, restarts, note }
 }
+
+const cell = (value: string): string => value.padStart(10)
 
 function messageLines({ now }: TopView, rates: Rates): readonly string[] {
   const rows = now
@@ -232,7 +233,6 @@ function messageLines({ now }: TopView, rates: Rates): readonly string[] {
     )
     .toSorted((a, b) => b.row.count - a.row.count)
   if (rows.length === 0) return []
-  const cell = (value: string) => value.padStart(10)
   const title = [
     'MESSAGE'.padEnd(40),
     ...['COUNT', 'A SECOND', 'FAILED', 'P50 ms', 'P99 ms', 'MAX ms'].map(cell),
@@ -252,15 +252,19 @@ function messageLines({ now }: TopView, rates: Rates): readonly string[] {
   ]
 }
 
+function drawWay(from: string, { to, is_up, why, inflight, served }: ChannelSeen): string {
+  const way = `${from} → ${to}`.padEnd(64)
+  const calls = `${inflight} wait for it, ${served} served for it`
+  return `${way} ${is_up ? 'up' : 'down'}  ${calls}${why === null ? '' : `  ${why}`}`
+}
+
 function wayLines({ now }: TopView): readonly string[] {
-  const draw = (from: string, { to, is_up, why, inflight, served }: ChannelSeen) =>
-    `${`${from} → ${to}`.padEnd(64)} ${is_up ? 'up' : 'down'}  ${inflight} wait for it, ${served} served for it${why === null ? '' : `  ${why}`}`
   const lines = now.flatMap(({ service, links, threads }) => [
-    ...links.map((link) => draw(service, link)),
+    ...links.map((link) => drawWay(service, link)),
     ...threads.flatMap(({ name, channels }) =>
       channels
         .filter(({ inflight, served, is_up }) => inflight > 0 || served > 0 || !is_up)
-        .map((way) => draw(`${service} ${name}`, way)),
+        .map((way) => drawWay(`${service} ${name}`, way)),
     ),
   ])
   return lines.length === 0 ? [] : ['', 'WAYS', ...lines]

@@ -60,30 +60,38 @@ class Explainer {
   }
 
   chains(wanted: string | null): readonly Chain[] {
-    const isWanted = (text: string) => wanted === null || text.includes(wanted)
-    const isOld = (for_ms: number) => wanted !== null || for_ms >= stuck_ms_min
-    const called = new Set(this.#calls.map(({ to_host, to_actor }) => `${to_host} ${to_actor}`))
-    const asked = this.#calls.filter(
-      (call) =>
-        isOld(call.for_ms) &&
-        (isWanted(`${call.to_actor} ${call.message}`) || isWanted(call.by?.what ?? '')) &&
-        // A call on the way of another one is told there.
-        (wanted !== null || !called.has(`${call.host} ${call.by?.actor ?? ''}`)),
-    )
+    const silent = wanted === null ? this.#silent() : []
+    return [...this.#ofCalls(wanted), ...this.#ofActors(wanted), ...silent].slice(0, chains_max)
+  }
+
+  #ofCalls(wanted: string | null): readonly Chain[] {
     const chains: Chain[] = []
-    for (const call of asked) {
-      if (wanted === null || !this.#told.has(`${call.to_host} ${call.to_actor}`)) {
-        chains.push([this.#waits(call), ...this.#at(call.to_host, call.to_actor, call.message)])
-      }
+    for (const call of this.#calls.filter(wanted === null ? this.#isRoot() : isAbout(wanted))) {
+      // With a name given, what an earlier chain came by is told there.
+      if (wanted !== null && this.#told.has(`${call.to_host} ${call.to_actor}`)) continue
+      chains.push([this.#waits(call), ...this.#at(call.to_host, call.to_actor, call.message)])
     }
+    return chains
+  }
+
+  /** What actors work on that nobody waits for. */
+  #ofActors(wanted: string | null): readonly Chain[] {
+    const chains: Chain[] = []
     for (const { snapshot, actor } of this.#actors()) {
-      const isTold = this.#told.has(`${snapshot.host} ${actor.name}`)
-      const for_ms = actor.running?.for_ms ?? (wanted === null ? 0 : stuck_ms_min)
-      if (isTold || !isOld(for_ms) || !isWanted(actor.name)) continue
-      chains.push(this.#at(snapshot.host, actor.name, actor.running?.message ?? ''))
+      const { name, running } = actor
+      const isMeant =
+        wanted === null ? (running?.for_ms ?? 0) >= stuck_ms_min : name.includes(wanted)
+      if (!isMeant || this.#told.has(`${snapshot.host} ${name}`)) continue
+      chains.push(this.#at(snapshot.host, name, running?.message ?? ''))
     }
-    if (wanted === null) chains.push(...this.#silent())
-    return chains.slice(0, chains_max)
+    return chains
+  }
+
+  /** Calls that have waited for a while, but for those on the way of another: they are told there. */
+  #isRoot(): (call: Call) => boolean {
+    const called = new Set(this.#calls.map(({ to_host, to_actor }) => `${to_host} ${to_actor}`))
+    return ({ for_ms, host, by }) =>
+      for_ms >= stuck_ms_min && !called.has(`${host} ${by?.actor ?? ''}`)
   }
 
   *#actors(): Iterable<Place & { readonly actor: ActorSeen }> {
@@ -95,7 +103,7 @@ class Explainer {
   }
 
   #waits({ by, host, to_host, to_actor, message, for_ms, timeout_ms }: Call): string {
-    const who = by === null ? `somebody in ${this.#nameOf(host)}` : `${by.what}`
+    const who = by === null ? `somebody in ${this.#nameOf(host)}` : by.what
     const where = to_host === host ? '' : ` in ${this.#nameOf(to_host)}`
     const limit = `${seconds(for_ms)} of at most ${seconds(timeout_ms)}`
     return `${who} waits for ${to_actor} ${message}${where}, for ${limit}.`
@@ -170,7 +178,10 @@ class Explainer {
       const actor = thread.actors.find((candidate) => candidate.name === name) ?? null
       return { snapshot, thread, actor }
     }
-    const silent = snapshot.threads.find(({ answers }) => !answers)
+    // What a silent thread hosts is not known, but what it is in.
+    const silents = snapshot.threads.filter(({ answers }) => !answers)
+    const silent =
+      silents.find(({ blocked_in }) => (blocked_in?.what ?? '').includes(name)) ?? silents[0]
     return silent === undefined
       ? `nobody in ${this.#nameOf(host)} hosts ${name}.`
       : silence(`thread ${silent.name} of ${this.#nameOf(host)}`, silent)
@@ -181,6 +192,9 @@ class Explainer {
     return `${service ?? 'host'} ${host}`
   }
 }
+
+const isAbout = (wanted: string) => (call: Call) =>
+  `${call.to_actor} ${call.message}`.includes(wanted) || (call.by?.what ?? '').includes(wanted)
 
 function silence(where: string, { blocked_in }: ThreadSeen): string {
   return blocked_in === null

@@ -109,7 +109,7 @@ async function live(
   const keys: Keys = { sort: 'tree', filter: '', isTyping: false }
   let view = viewOf([], [], keys)
   const draw = () => {
-    const { columns: width = 80, rows: height = 24 } = process.stdout
+    const { columns: width, rows: height } = process.stdout
     const lines = drawTop(
       { ...view, sort: keys.sort, filter: keys.filter },
       { width, height: height - 1 },

@@ -11,7 +11,7 @@ import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
-import { fits } from '#runtime/schema.ts'
+import { misfit } from '#runtime/schema.ts'
 import { ensureCertificates } from './certificates.ts'
 import { rackDown, rackRest } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
@@ -157,7 +157,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
 async function writeConfigs(state: string, planned: RackPlan): Promise<Result<null, string>> {
   const plan = withTelemetry(planned)
   const url = plan.profile.telemetry?.otlp_url
-  if (url !== undefined && !fits(otlpUrl, url)) {
+  if (url !== undefined && misfit(otlpUrl, url) !== '') {
     return err('invalid_option', `OTEL_EXPORTER_OTLP_ENDPOINT: ${url} is no http or https URL`)
   }
   try {

@@ -115,7 +115,7 @@ export class TestNexus {
       random: systemRandom,
       log,
       sleds: new Sleds(
-        (work) => (protocol, id) => this.world.system.refFor(work, protocol, { id, host: null }),
+        (work) => (protocol, id) => this.world.system.ref(protocol, id, null, work),
         () => [sled_id],
       ),
       sagas,
