@@ -15,7 +15,11 @@ export const limits = {
   /** Actors that messages have made, in one thread. */
   actors_max: 2_000_000,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
-  link_connect_ms: 2_000,
+  /** From dialling, or being dialled, until the other end must have said who it is. */
+  link_connect_ms: 4_000,
+  /** Answers that wait for an end that does not read; beyond it the channel is over. */
+  link_parked_max: 131_072,
+  link_parked_bytes_max: 64 * 1024 * 1024,
   link_retry_ms_min: 50,
   link_retry_ms_max: 2_000,
   link_ping_ms: 1_000,
@@ -48,7 +52,13 @@ export const limits = {
   tls_file_bytes_max: 256 * 1024,
   /** Between two looks at the files of certificates. */
   tls_reload_ms: 5_000,
+  /** Between two looks at whether the peers of links are still to be trusted. */
+  tls_recheck_ms: 60_000,
   tls_refusals_log_ms: 1_000,
+  /** How long before the end of a certificate `luge rack status` warns of it. */
+  tls_warning_ms: 30 * 24 * 60 * 60 * 1_000,
+  /** For how long it tells of a connection that was refused. */
+  tls_refusal_shown_ms: 60 * 60 * 1_000,
 
   // Seeing in.
   /** How long a thread may take to say what it looks like; then it counts as silent. */
@@ -67,6 +77,7 @@ export const limits = {
 
   // HTTP.
   http_body_bytes_max: 1_048_576,
+  http_headers_bytes_max: 16_384,
   http_request_ms_max: 300_000,
 
   // Resources (spec of 2022-11-11: disks, NICs, external IPs and keys of one instance).
@@ -128,6 +139,11 @@ export const limits = {
 assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fits in a frame')
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
+assert(limits.tls_handshake_ms_max < limits.link_connect_ms, 'a handshake fits into connecting')
+assert(
+  2 * limits.link_inflight_max + limits.link_watches_max < limits.link_parked_max,
+  'answers, cancellations and watches of a peer that keeps to its bounds have room',
+)
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
 assert(
   limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,

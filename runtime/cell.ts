@@ -38,6 +38,10 @@ class Troubles {
   restarts: number[] = []
   restarts_total = 0
   last_failure: string | null = null
+  /** What `init` works on, while it does. */
+  starting: Standing | null = null
+  /** Answers that were promised and have not come yet. */
+  late = 0
   /** Called when the handler that runs has ended. */
   settled: (() => void) | null = null
 
@@ -60,7 +64,9 @@ export class Cell {
   readonly #mailbox = new Mailbox<Message>()
   #state: unknown = null
   #phase: Phase = 'starting'
-  #running: Standing | null = null
+  #running: Message | null = null
+  /** Counts its lives: what an earlier one left running must not touch this one. */
+  #life = 0
   #rare: Troubles | null = null
 
   constructor(kind: Kind, id: string, services: Services) {
@@ -76,8 +82,9 @@ export class Cell {
   get depth(): number {
     return this.#mailbox.depth
   }
+  /** It has nothing to do and owes nobody an answer. */
   get isQuiet(): boolean {
-    return this.#phase === 'idle'
+    return this.#phase === 'idle' && (this.#rare?.late ?? 0) === 0
   }
   get isGone(): boolean {
     return this.#phase === 'stopped'
@@ -100,9 +107,9 @@ export class Cell {
     }
   }
 
-  /** What is worked on now, for those who ask why something takes long: a message, or the start. */
+  /** What is worked on now, for those who ask why it takes long: a message, or the start. */
   get running(): Standing | null {
-    return this.#running
+    return this.#phase === 'starting' ? (this.#rare?.starting ?? null) : this.#running
   }
 
   /** Queues a message or refuses it at once. */
@@ -124,7 +131,7 @@ export class Cell {
   /** Handles up to `quantum` messages; the scheduler's call. Gives back how many it handled. */
   turn(quantum: number): number {
     let done = 0
-    this.touched = this.services.sweep
+    this.touched = this.kind.sweep
     while (this.#phase === 'ready') {
       const message = this.#mailbox.take()
       if (message === null) {
@@ -172,18 +179,20 @@ export class Cell {
   }
 
   #init(): void {
+    this.#life += 1
+    const life = this.#life
     try {
       const context = new Standing(this)
       const state = this.kind.behaviour.init(context)
       if (state instanceof Promise) {
         context.waits_ms = this.services.clock.monotonic()
-        this.#running = context
+        this.#troubles.starting = context
         state.then(
           (value) => {
-            this.#begin(value)
+            if (this.#life === life) this.#begin(value)
           },
           (error: unknown) => {
-            this.#crash(error)
+            if (this.#life === life) this.#crash(error)
           },
         )
       } else {
@@ -194,10 +203,11 @@ export class Cell {
     }
   }
 
-  /** Starts again what is down, as its supervisor decides. */
-  restart(): void {
+  /** Starts again what is down, as its supervisor decides; `isFresh` forgets what it did before. */
+  restart(isFresh = false): void {
     if (this.#phase !== 'down') return
     this.#troubles.restarts_total += 1
+    if (isFresh) this.#troubles.restarts = []
     this.start()
   }
 
@@ -206,9 +216,10 @@ export class Cell {
    * `down` as the end it can be started again; otherwise it is forgotten.
    */
   async stop(end: 'stopped' | 'down', reason: Down['reason'], why: string): Promise<void> {
-    if (this.#phase === 'stopped' || this.#phase === 'down') {
+    if (this.#phase === 'stopped') return
+    if (this.#phase === 'down') {
       this.#phase = end
-      if (end === 'stopped') this.services.ended(this)
+      if (end === 'stopped') this.#gone()
       return
     }
     const running = this.#running
@@ -217,12 +228,13 @@ export class Cell {
     this.#troubles.last_failure = why
     this.#fall({ reason, detail: `${this.name}: ${why}` })
     if (end === 'stopped') this.services.ended(this)
-    if (running instanceof Message) {
-      running.cancel('the actor stops')
-      await this.#untilSettled()
-    }
-    if (wasUp) await this.#release()
+    await this.#leave(running, wasUp)
     if (end === 'stopped') this.kind.virtual?.release(this)
+  }
+
+  #gone(): void {
+    this.services.ended(this)
+    this.kind.virtual?.release(this)
   }
 
   /** Waits until the mailbox is empty, at most `shutdown_ms`; callers see to it that nothing new comes. */
@@ -256,19 +268,31 @@ export class Cell {
 
   monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
     const { timers } = this.#troubles
-    const cancel = this.services.monitor(target, (down) => {
-      timers.delete(cancel)
-      this.#tellSelf(name, request(down), null)
-    })
-    timers.add(cancel)
-    return () => {
-      timers.delete(cancel)
+    let cancel: () => void = () => undefined
+    const takeBack = () => {
+      timers.delete(takeBack)
       cancel()
     }
+    timers.add(takeBack)
+    cancel = this.services.monitor(target, (down) => {
+      if (!timers.delete(takeBack)) return
+      try {
+        this.#tellSelf(name, request(down), null)
+      } catch (error) {
+        // Whoever is down must not suffer from who watched it.
+        this.#crash(error)
+      }
+    })
+    return takeBack
   }
 
-  /** Tells `watcher` once, when this actor is there no more. */
+  /** Tells `watcher` once, when this actor is there no more; at once while it is down. */
   watch(watcher: (down: Down) => void): () => void {
+    if (this.#phase === 'down' || this.#phase === 'stopped') {
+      const detail = `${this.name} is ${this.#phase}: ${this.#rare?.last_failure ?? ''}`
+      watcher({ reason: this.#phase === 'down' ? 'crashed' : 'stopped', detail })
+      return () => undefined
+    }
     const { watchers } = this.#troubles
     watchers.add(watcher)
     return () => {
@@ -278,7 +302,6 @@ export class Cell {
 
   #begin(state: unknown): void {
     if (this.#phase !== 'starting') return
-    this.#running = null
     try {
       this.kind.behaviour.invariant(state)
     } catch (error) {
@@ -308,14 +331,20 @@ export class Cell {
   }
 
   #await(message: Message, step: Promise<Step<unknown, unknown, string>>): void {
+    const life = this.#life
     message.waits_ms = this.services.clock.monotonic()
     step
       .then((done) => {
+        if (this.#life !== life) {
+          // The actor went down meanwhile, and its caller was told.
+          this.#rare?.settled?.()
+          return
+        }
         this.#accept(message, done)
         if (this.#phase === 'ready') this.services.scheduler.add(this)
       })
       .catch((error: unknown) => {
-        this.#fail(message, error)
+        this.#failLater(message, error, life)
       })
   }
 
@@ -332,20 +361,33 @@ export class Cell {
       return
     }
     if (step.stop === true && this.#mailbox.depth === 0) {
-      // Forgotten at once: a message that comes now makes the actor anew.
-      void this.stop('stopped', 'ended', 'it ended by itself')
+      this.#end()
     } else {
       this.#phase = 'ready'
     }
   }
 
+  /** What stays up is started again; otherwise it is forgotten at once, and the next message makes it anew. */
+  #end(): void {
+    const why = 'it ended by itself'
+    const { supervisor, behaviour } = this.kind
+    if (supervisor !== null && behaviour.child.restart === 'permanent') this.#goDown('ended', why)
+    else void this.stop('stopped', 'ended', why)
+  }
+
   #answerLate(message: Message, result: Promise<Answer>): void {
+    const life = this.#life
+    const rare = this.#troubles
+    rare.late += 1
     result
+      .finally(() => {
+        rare.late -= 1
+      })
       .then((answer) => {
         this.#answer(message, answer)
       })
       .catch((error: unknown) => {
-        this.#fail(message, error)
+        this.#failLater(message, error, life)
       })
   }
 
@@ -371,28 +413,52 @@ export class Cell {
     this.#crash(error)
   }
 
+  /** The same for what began in an earlier turn: the life that it belonged to may be over. */
+  #failLater(message: Message, error: unknown, life: number): void {
+    if (this.#life === life) {
+      this.#fail(message, error)
+      return
+    }
+    this.#refuse(message, 'crashed', `${this.#what(message)}: ${explain(error)}`)
+    this.log.warn('what an actor had left running failed', { why: explain(error) })
+    this.#rare?.settled?.()
+  }
+
   #crash(error: unknown): void {
     const why = explain(error)
-    const rare = this.#troubles
-    rare.last_failure = why
     this.kind.crashes += 1
     this.log.error('actor crashed', { why, stack: error instanceof Error ? error.stack : null })
-    rare.settled?.()
+    this.#rare?.settled?.()
     if (this.#phase === 'stopped' || this.#phase === 'down') return
+    this.#goDown('crashed', why)
+  }
+
+  /** Its supervisor decides what comes next, when all that this life had begun is over. */
+  #goDown(reason: Down['reason'], why: string): void {
+    const rare = this.#troubles
+    const running = this.#running
     const wasUp = this.#phase !== 'starting'
-    if (!wasUp) this.#running = null
+    rare.last_failure = why
     this.#phase = 'down'
-    this.#fall({ reason: 'crashed', detail: `${this.name}: ${why}` })
-    if (wasUp) void this.#release()
+    this.#fall({ reason, detail: `${this.name}: ${why}` })
+    if (running !== null) {
+      this.#refuse(running, 'crashed', `${this.#what(running)}: ${why}`)
+      this.#running = null
+    }
+    this.#life += 1
     const { restarts_max, restarts_period_ms, restart } = this.kind.behaviour.child
     if (restart === 'temporary') {
       this.#phase = 'stopped'
-      this.services.ended(this)
+      this.#gone()
+      void this.#leave(running, wasUp)
       return
     }
     const now_ms = this.services.clock.monotonic()
     rare.restarts = [...rare.restarts.filter((at) => at > now_ms - restarts_period_ms), now_ms]
-    this.services.crashed(this, rare.restarts.length <= restarts_max, why)
+    const isWithin = rare.restarts.length <= restarts_max
+    const left = this.#leave(running, wasUp)
+    if (left === null) this.services.crashed(this, isWithin, why)
+    else void left.then(() => this.services.crashed(this, isWithin, why))
   }
 
   /** No more timers; everybody who waits or watches is told. */
@@ -415,21 +481,48 @@ export class Cell {
     if (message.came_ms > 0) this.services.observer.answered(message, err(code, detail))
   }
 
-  async #release(): Promise<void> {
-    try {
-      await this.kind.behaviour.stop?.(new Standing(this), this.#state)
-    } catch (error) {
+  /**
+   * Lets what runs end, and releases what the actor holds, each within `shutdown_ms`; null when there
+   * was nothing to wait for.
+   */
+  #leave(running: Message | null, wasUp: boolean): Promise<void> | null {
+    if (running === null) return wasUp ? this.#release() : null
+    running.cancel('the actor stops')
+    return this.#untilSettled(running).then(async () => {
+      if (wasUp) await this.#release()
+    })
+  }
+
+  #release(): Promise<void> | null {
+    const failed = (error: unknown) => {
       this.log.error('actor could not release what it held', { why: explain(error) })
+    }
+    try {
+      const released = this.kind.behaviour.stop?.(new Standing(this), this.#state)
+      return released instanceof Promise ? this.#atMost(released.catch(failed)) : null
+    } catch (error) {
+      failed(error)
+      return null
     }
   }
 
-  async #untilSettled(): Promise<void> {
+  async #untilSettled(running: Message): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#troubles.settled = resolve
-    const cancel = this.services.clock.after(this.kind.behaviour.child.shutdown_ms, resolve)
-    await promise
-    cancel()
+    await this.#atMost(promise)
     this.#troubles.settled = null
+    if (this.#running !== running) return
+    // It is left to itself: what it says later is nobody's.
+    this.#running = null
+    this.#life += 1
+    this.#refuse(running, 'crashed', `${this.#what(running)}: it did not end in time`)
+  }
+
+  async #atMost(end: Promise<void>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const cancel = this.services.clock.after(this.kind.behaviour.child.shutdown_ms, resolve)
+    await Promise.race([promise, end])
+    cancel()
   }
 
   #tellSelf(name: string, request: unknown, parent: Span | null): void {

@@ -8,7 +8,10 @@ export class LocalCall extends Caller implements Asker {
   message: Message | null = null
 
   settle(message: Message, answer: Answer): void {
-    if (!this.isWaiting) return
+    if (!this.isWaiting) {
+      message.cell.services.late(`${message.cell.name} ${message.row.name}: nobody waits`)
+      return
+    }
     this.finish(answer.ok ? ok(message.row.reply.copy(answer.value)) : answer)
   }
 

@@ -71,10 +71,6 @@ export class Standing implements Context<unknown>, Work {
   monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
     return this.cell.monitor(target, name, request)
   }
-  /** What is done outside of any message is done to its end. */
-  cancel(_why: string): void {
-    return undefined
-  }
 }
 
 export class Message extends Standing implements Linked {
@@ -122,7 +118,7 @@ export class Message extends Standing implements Linked {
   }
 
   /** Nobody waits for it any more, or something more urgent has come. */
-  override cancel(why: string): void {
+  cancel(why: string): void {
     this.#cancelled ??= why
     this.#abort?.abort(new Error(why))
   }

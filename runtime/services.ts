@@ -25,6 +25,8 @@ export interface Kind {
   crashes: number
   /** What actors that are gone have handled. */
   handled: number
+  /** How often idle ones were looked for; see System's passivation. */
+  sweep: number
 }
 
 export interface Services {
@@ -32,8 +34,6 @@ export interface Services {
   readonly random: Random
   readonly log: Log
   readonly scheduler: Scheduler
-  /** A counter that every sweep for idle actors raises. */
-  readonly sweep: number
   readonly ref: <P extends Protocol>(
     protocol: P,
     id: string,
@@ -48,4 +48,6 @@ export interface Services {
   readonly crashed: (cell: Cell, isWithin: boolean, why: string) => void
   readonly observer: Observer
   readonly natives: NativeCalls
+  /** An answer came when nobody waited for it any more. */
+  readonly late: (what: string) => void
 }

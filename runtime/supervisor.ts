@@ -58,20 +58,21 @@ export class Supervisor {
   crashed(member: Member, isWithin: boolean, why: string): void {
     this.#work = this.#work.then(async () => {
       if (this.#isStopped) return
-      if (isWithin) await this.#restart(this.#affected(member))
+      if (isWithin) await this.#restart(this.#affected(member), false)
       else await this.#fail(member, why)
     })
   }
 
   /** Stops all members, the last first. */
   async stop(end: 'stopped' | 'down', why: string): Promise<void> {
-    this.#isStopped = end === 'stopped'
+    this.#isStopped ||= end === 'stopped'
     for (const member of this.#members.toReversed()) await stopMember(member, end, why)
   }
 
-  /** Starts all members again, in order. */
+  /** Starts all members again, in order, each with a whole budget. */
   restart(): void {
-    for (const member of this.#members) member.restart()
+    this.#failures = []
+    for (const member of this.#members) member.restart(true)
   }
 
   #affected(member: Member): readonly Member[] {
@@ -86,11 +87,11 @@ export class Supervisor {
     }
   }
 
-  async #restart(members: readonly Member[]): Promise<void> {
+  async #restart(members: readonly Member[], isFresh: boolean): Promise<void> {
     for (const member of members.toReversed()) {
       await stopMember(member, 'down', `group ${this.spec.name} is restarted`)
     }
-    for (const member of members) member.restart()
+    for (const member of members) member.restart(isFresh)
   }
 
   async #fail(member: Member, why: string): Promise<void> {
@@ -98,7 +99,7 @@ export class Supervisor {
     const now_ms = this.#clock.monotonic()
     this.#failures = [...this.#failures.filter((at) => at > now_ms - restarts_period_ms), now_ms]
     if (this.#failures.length <= restarts_max) {
-      await this.#restart(this.#members)
+      await this.#restart(this.#members, true)
       return
     }
     await this.stop('down', `group ${this.spec.name} gave up: ${why}`)

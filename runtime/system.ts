@@ -58,7 +58,7 @@ export class System implements ChannelHost, Router {
   readonly #options: SystemOptions
   readonly #kinds = new Map<string, Kind>()
   readonly #root: Supervisor
-  readonly #services: Services & { sweep: number }
+  readonly #services: Services
   readonly #virtual: VirtualActors | null
   #made = 0
   #isStopping = false
@@ -76,7 +76,6 @@ export class System implements ChannelHost, Router {
       clock,
       random,
       log,
-      sweep: 0,
       scheduler: new Scheduler(clock),
       ref: (protocol, id, host, work) => this.ref(protocol, id, host, work),
       monitor: (target, watcher) => this.monitor(target, watcher),
@@ -91,6 +90,9 @@ export class System implements ChannelHost, Router {
       },
       observer: this.observer,
       natives: this.natives,
+      late: (what) => {
+        this.late(what)
+      },
     }
   }
 
@@ -128,6 +130,7 @@ export class System implements ChannelHost, Router {
       virtual: isVirtual ? this.#virtual : null,
       crashes: 0,
       handled: 0,
+      sweep: 0,
     }
     this.#kinds.set(protocol.name, kind)
     if (child.idle_ms !== undefined) this.#sweepEvery(kind, child.idle_ms)
@@ -432,9 +435,9 @@ export class System implements ChannelHost, Router {
     let stop: () => void = before
     const again = () => {
       stop = this.#services.clock.after(idle_ms / sweeps, () => {
-        this.#services.sweep += 1
+        kind.sweep += 1
         for (const cell of kind.cells.values()) {
-          if (cell.isQuiet && this.#services.sweep - cell.touched > sweeps) {
+          if (cell.isQuiet && kind.sweep - cell.touched > sweeps) {
             void cell.stop('stopped', 'ended', 'it was idle')
           }
         }

@@ -62,11 +62,11 @@ export async function insertVpc(services: Services, store: StoreTransaction, giv
   const rules = defaultRules(vpc.name).map((rule) => ({
     ...newRow(services, rule),
     vpc_id: vpc.id,
-    status: 'enabled',
-    direction: 'inbound',
+    status: 'enabled' as const,
+    direction: 'inbound' as const,
     targets: JSON.stringify([{ type: 'vpc', value: vpc.name }]),
     filters: JSON.stringify(rule.filters),
-    action: 'allow',
+    action: 'allow' as const,
     priority: default_priority,
   }))
   await store.insertInto('vpc_firewall_rule').values(rules).execute()

@@ -8,6 +8,7 @@ import type { MetricsListen } from '#config/seeing.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Protocol } from '#runtime/protocol.ts'
+import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { Lookout, type LookoutOptions } from '#runtime/seeing/lookout.ts'
 import { metricsText, metricsType, scrape_measure_ms } from '#runtime/seeing/metrics.ts'
@@ -16,7 +17,7 @@ import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { seeing, type SeeingDeps } from '#runtime/seeing/seeing.ts'
 import type { Snapshot } from '#runtime/seeing/snapshot.ts'
 import type { System } from '#runtime/system.ts'
-import { Links } from '#runtime/wire/link.ts'
+import { Links } from '#runtime/wire/links.ts'
 
 export interface FaceOptions extends Omit<ProcessOptions, 'clock' | 'lookout'> {
   readonly system: System
@@ -46,8 +47,10 @@ export class Face {
       host,
       clock: systemClock,
       log,
+      random: systemRandom,
       exports: [...options.exports, seeingProtocol],
       serve: () => system,
+      // Only who owns the state directory reaches the socket.
       security: null,
     })
     const { addSpan } = options

@@ -1,6 +1,8 @@
 /** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
 import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
+import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
 import { processTerminal } from '#runtime/terminal.ts'
 import { checkJournal, salvageJournal } from './rack/journal.ts'
@@ -166,6 +168,13 @@ journal
   .argument('<file>', journalFile)
   .action((file: string) => {
     salvageJournal(resolve(file))
+  })
+
+luge
+  .command('openapi')
+  .description('print the OpenAPI document of the API')
+  .action(() => {
+    process.stdout.write(`${JSON.stringify(documentOf(routes), null, 2)}\n`)
   })
 
 interface UpFlags {

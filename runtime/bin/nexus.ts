@@ -5,14 +5,12 @@ import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
-import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
-import { routes } from '#actors/nexus/routes.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
+import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -29,7 +27,8 @@ import type { Exporter, Sent } from '#runtime/seeing/exporter.ts'
 import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { System } from '#runtime/system.ts'
 import type { FinishedSpan } from '#runtime/trace.ts'
-import { Links } from '#runtime/wire/link.ts'
+import { Identity } from '#runtime/tls/identity.ts'
+import { Links } from '#runtime/wire/links.ts'
 import { Face } from './face.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
@@ -46,7 +45,14 @@ export function readConfig(path: string): NexusConfig {
 
 async function start(config: NexusConfig): Promise<void> {
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
-  const { system, links } = makeSystem(config)
+  const identity = await Identity.open({
+    files: config.tls,
+    host: config.id,
+    clock: systemClock,
+    log,
+  })
+  if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
+  const { system, links } = makeSystem(config, identity.value)
   const { exporter, tracing } = trace(config, system, links)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
@@ -61,7 +67,7 @@ async function start(config: NexusConfig): Promise<void> {
       (work) =>
         (protocol, id, host = null) =>
           system.ref(protocol, id, host, work),
-      () => links.peers.filter((host) => config.sleds.includes(host)),
+      () => links.peers,
     ),
     sagas,
     firewall: new FirewallPublisher(),
@@ -70,15 +76,8 @@ async function start(config: NexusConfig): Promise<void> {
     work: null,
   }
   sagas.join(services)
-  system.add(nexus, { services }, 'nexus')
-  const server = makeServer({
-    services,
-    routes,
-    extend: (bare, shared) => {
-      addLogin(bare, shared)
-      addSerialStream(bare, shared)
-    },
-  })
+  system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
+  const server = makeServer({ services, routes })
   const face = faceOf(services, { system, links, exporter })
   stopOnSignal(async () => {
     face.close()
@@ -145,14 +144,15 @@ function faceOf(
   })
 }
 
-function makeSystem(config: NexusConfig): { system: System; links: Links } {
+function makeSystem(config: NexusConfig, identity: Identity): { system: System; links: Links } {
   const links: Links = new Links({
     host: config.id,
     clock: systemClock,
     log,
+    random: systemRandom,
     exports: [nexusProtocol],
     serve: () => system,
-    security: null,
+    security: { identity, peers: config.sleds },
   })
   const system: System = new System({
     host: config.id,

@@ -26,19 +26,19 @@ import { stderrLog } from '#runtime/log.ts'
 import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
-import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
-import type { SeeingDeps } from '#runtime/seeing/seeing.ts'
 import type { Exporter } from '#runtime/seeing/exporter.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { Identity } from '#runtime/tls/identity.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
 import { Face } from './face.ts'
-import { makeExporter, makeTracing } from './telemetry.ts'
 import { sledFiles } from './rack/layout.ts'
 import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
+import { makeExporter, makeTracing, type Tracing } from './telemetry.ts'
 import { routes, sledNetns, threadNames } from './routes.ts'
 
 const log = stderrLog('sled')
@@ -65,7 +65,7 @@ class Supervisor {
   #exporter: Exporter | null = null
   #stopping = false
 
-  constructor(config: SledConfig) {
+  constructor(config: SledConfig, identity: Identity) {
     this.#config = config
     this.#vmm = makeVmm(config)
     const pipes = config.platform === 'linux' ? makePipes() : null
@@ -101,8 +101,9 @@ class Supervisor {
       host: config.sled_id,
       clock: systemClock,
       log,
+      random: systemRandom,
       serve: () => this.#system,
-      security: null,
+      security: { identity, peers: config.nexus.map(({ host }) => host) },
       exports: [
         sledProtocol,
         diskProtocol,
@@ -116,33 +117,38 @@ class Supervisor {
         if (isUp) this.#announceTo(host)
       },
     })
-    const addSpan = this.#trace()
-    this.#face = new Face({
+    this.#face = this.#makeFace(threadLinks)
+  }
+
+  #makeFace(threadLinks: ThreadLinks): Face {
+    const { sled_id, state, metrics = null } = this.#config
+    const tracing = this.#trace()
+    return new Face({
       service: 'sled',
-      host: config.sled_id,
+      host: sled_id,
       system: this.#system,
       log,
-      control: sledFiles(config.state).control,
+      control: sledFiles(state).control,
       exports: [sledProtocol],
-      metrics: config.metrics ?? null,
+      metrics,
       threads: async (measure_ms) => await this.#threads.look(measure_ms),
       channels: () => threadLinks.inspect(),
       links: () => this.#nexus.inspect(),
       http: () => [],
       counters: () => this.#exporter?.counters ?? {},
-      addSpan,
+      addSpan: this.#exporter === null ? null : (tracing?.buffer.add ?? null),
     })
   }
 
-  /** Begins tracing, where the configuration says so; gives back who takes the spans of others. */
-  #trace(): SeeingDeps['addSpan'] {
+  /** Begins tracing, where the configuration says so. */
+  #trace(): Tracing | null {
     const { telemetry, sled_id } = this.#config
     if (telemetry === undefined) return null
     const tracing = makeTracing(telemetry, { service: 'sled', host: sled_id, thread: 'main' })
     this.#system.observer.tracer = tracing.tracer
     const others = async () => await this.#threads.spans()
     this.#exporter = makeExporter(telemetry, tracing, { log, others, instead: null })
-    return this.#exporter === null ? null : tracing.buffer.add
+    return tracing
   }
 
   async start(): Promise<void> {
@@ -162,6 +168,8 @@ class Supervisor {
           probe: makeBlock(config).probe,
           accelerator: this.#vmm.accelerator,
           nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
+          nexus: config.nexus.map(({ host }) => host),
+          warnings: () => this.#nexus.troubles,
           onReconciled: (troubles) => {
             this.#onReconciled(troubles)
           },
@@ -235,7 +243,17 @@ if (findSupervisor(read.value.state) !== null) {
   fatal(`a supervisor already runs for ${read.value.state}`)
 }
 writeFileAtomically(sledFiles(read.value.state).identity, JSON.stringify(own))
-const supervisor = new Supervisor({ ...read.value, ...(telemetry === null ? {} : { telemetry }) })
+const identity = await Identity.open({
+  files: read.value.tls,
+  host: read.value.sled_id,
+  clock: systemClock,
+  log,
+})
+if (!identity.ok) fatal(`certificates: ${identity.detail}`)
+const supervisor = new Supervisor(
+  { ...read.value, ...(telemetry === null ? {} : { telemetry }) },
+  identity.value,
+)
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
     void supervisor.stop()

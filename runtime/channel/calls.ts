@@ -2,6 +2,7 @@
 import { Caller } from '../caller.ts'
 import { Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Answer } from '../message.ts'
+import { isDeliveryFailure } from '../protocol.ts'
 import { err, ok } from '../result.ts'
 import { failureCodec, FrameError, kinds } from '../wire/frame.ts'
 import type { Channel } from './channel.ts'
@@ -25,7 +26,10 @@ export class RemoteCall extends Caller implements Pending {
   take(kind: number, cursor: Cursor): void {
     if (kind === kinds.failure) {
       const [code, detail] = readPair(cursor)
-      this.finish(err(code, detail))
+      const isKnown = isDeliveryFailure(code) || this.row.call.errors.includes(code)
+      this.finish(
+        isKnown ? err(code, detail) : err('invalid', `${this.what}: undeclared failure ${code}`),
+      )
       return
     }
     try {
@@ -59,7 +63,7 @@ export class Relay implements Pending, Served {
     this.#from.relay(kind, this.#fromCorrelation, payload)
   }
   finish(answer: Answer): void {
-    this.#from.refuse(this.#fromCorrelation, answer)
+    this.#from.relayFailure(this.#fromCorrelation, answer)
   }
   cancel(): void {
     this.#to.abandon(this.correlation)

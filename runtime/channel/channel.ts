@@ -18,7 +18,7 @@ import type { Outlet } from './outlet.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
 import type { Row } from '../protocol.ts'
 import type { ActorRef } from '../ref.ts'
-import { err } from '../result.ts'
+import { err, explain } from '../result.ts'
 import { explainMisfit } from '../schema.ts'
 import { Slots } from './slots.ts'
 import type { Span } from '../trace.ts'
@@ -144,7 +144,7 @@ export class Channel implements Asker {
     out.remaining_ms = header.remaining_ms
     const payload = cursor.buffer.subarray(cursor.at, cursor.limit)
     if (!this.#writer.send(rawCodec, payload, span)) {
-      this.#pending.free(correlation)
+      if (!isCast) this.#pending.free(correlation)
       refuse('busy', 'the channel can take no more now')
     } else if (!isCast) {
       channel.serving(header.correlation, relay)
@@ -159,8 +159,13 @@ export class Channel implements Asker {
     }
     if (this.#closed !== null) return gone(this.#closed)
     if (this.#watches.size >= limits.link_watches_max) return gone('too much is watched already')
-    const number = this.#bind(ref.host, ref.protocol.name, ref.id)
-    if (number === null) return gone('the channel can take no more now')
+    let number: number | null
+    try {
+      number = this.#bind(ref.host, ref.protocol.name, ref.id)
+    } catch (error) {
+      return gone(explain(error))
+    }
+    if (number === null || this.#writer.isParked) return gone('the channel can take no more now')
     const watch = this.#nextWatch
     this.#nextWatch = watch === 0xffff_ffff ? 1 : watch + 1
     this.#watches.set(watch, watcher)
@@ -183,6 +188,7 @@ export class Channel implements Asker {
     if (header.sequence !== this.#received) {
       throw new FrameError(`frame ${header.sequence} came where ${this.#received} was due`)
     }
+    if (this.#writer.isFlooded) throw new FrameError('the other end asks on and reads no answers')
     this.#incoming.span = (header.flags & flags.trace) === 0 ? null : frame.readSpan(cursor)
     switch (header.kind) {
       case kinds.call:
@@ -274,6 +280,14 @@ export class Channel implements Asker {
     this.#must(this.#writer.head(kind, correlation), rawCodec, payload)
   }
 
+  /** Answers a call that was passed on with why there is no answer. */
+  relayFailure(correlation: number, answer: Answer): void {
+    const index = this.#pending.indexOf(correlation)
+    if (this.#servingAs[index] !== correlation || this.#serving[index] === null) return
+    this.#serving[index] = null
+    this.refuse(correlation, answer)
+  }
+
   /** The channel is gone: every waiting call fails, everything being served is cancelled. */
   close(code: 'unreachable' | 'crashed', why: string): void {
     if (this.#closed !== null) return
@@ -310,14 +324,14 @@ export class Channel implements Asker {
     },
   ): Answer | null {
     const { request, correlation, options } = what
-    const number = this.#bindings.isBound(ref) ? ref.number : this.#bindRef(ref)
-    const header = this.#writer.head(kind, correlation, number ?? 0)
-    header.op = row.call.op
-    header.remaining_ms = Math.min(
-      frame.remaining_ms_max,
-      Math.ceil(options?.timeout_ms ?? frame.remaining_ms_max),
-    )
     try {
+      const number = this.#bindings.isBound(ref) ? ref.number : this.#bindRef(ref)
+      const header = this.#writer.head(kind, correlation, number ?? 0)
+      header.op = row.call.op
+      header.remaining_ms = Math.min(
+        frame.remaining_ms_max,
+        Math.ceil(Math.max(0, options?.timeout_ms ?? frame.remaining_ms_max)),
+      )
       if (number !== null && this.#writer.send(row.request, request, ref.parent)) return null
     } catch (error) {
       if (!(error instanceof Misfit) && !(error instanceof FrameError)) throw error
@@ -338,9 +352,15 @@ export class Channel implements Asker {
     const { number, isNew } = this.#bindings.numberOf(host, protocol, actor)
     if (!isNew) return number
     this.#writer.head(kinds.bind, 0, number)
-    if (this.#writer.send(frame.bindCodec, [host, protocol, actor], null)) return number
-    this.#bindings.forget(number)
-    return null
+    let isSent = false
+    try {
+      isSent = this.#writer.send(frame.bindCodec, [host, protocol, actor], null)
+    } catch (cause) {
+      throw new Misfit(`an actor's name cannot be sent`, { cause })
+    } finally {
+      if (!isSent) this.#bindings.forget(number)
+    }
+    return isSent ? number : null
   }
 
   /** Sends what the other end waits for. Throws Misfit. */
@@ -367,15 +387,26 @@ export class Channel implements Asker {
     }
     const bound = this.#bindings.at(header.target)
     this.#incoming.bound = bound
-    if (bound.refusal === null) this.#options.host.serve(this.#incoming)
-    else if (isCall) this.refuse(header.correlation, bound.refusal)
+    const { refusal } = bound
+    if (refusal === null || refusal.ok) this.#options.host.serve(this.#incoming)
+    else if (isCall) this.refuse(header.correlation, refusal)
+    else this.#options.host.late(`${bound.protocol}/${bound.actor}: ${refusal.detail}`)
   }
 
   #finish(): void {
-    const { header, cursor } = this.#incoming
+    const { header } = this.#incoming
     const pending = this.#pending.free(header.correlation)
     if (pending === null) this.#options.host.late('a reply came to a call that was over')
-    else pending.take(header.kind, cursor)
+    else this.#takeReply(pending)
+  }
+
+  #takeReply(pending: Pending): void {
+    try {
+      pending.take(this.#incoming.header.kind, this.#incoming.cursor)
+    } catch (error) {
+      pending.finish(err('invalid', `the answer makes no sense: ${explain(error)}`))
+      throw error
+    }
   }
 
   #cancelServed(why: string): void {

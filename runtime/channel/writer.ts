@@ -30,6 +30,17 @@ export class FrameWriter {
     return this.#parkedBytes > limits.link_outgoing_bytes_max
   }
 
+  get isParked(): boolean {
+    return this.#parked.length > 0
+  }
+  /** More waits to be read than an end that keeps to its bounds can bring about. */
+  get isFlooded(): boolean {
+    return (
+      this.#parkedBytes > limits.link_parked_bytes_max ||
+      this.#parked.length > limits.link_parked_max
+    )
+  }
+
   /** The header of the next frame, with nothing in it but this. */
   head(kind: number, correlation: number, target = 0): Header {
     const header = this.#header
@@ -68,7 +79,8 @@ export class FrameWriter {
     if (this.send(codec, value, null)) return
     const whole = this.#writeApart(codec, value, null)
     this.#sent = this.#header.sequence
-    this.#parked.push(whole)
+    // Most are short, and the memory that they were written in is not.
+    this.#parked.push(whole.length < 2_048 ? Buffer.from(whole) : whole)
     this.#parkedBytes += whole.length
     if (this.#parked.length === 1) this.#outlet.onRoom(this.#unpark)
   }

@@ -6,16 +6,12 @@
  */
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import {
-  createServer as createNetServer,
-  type ListenOptions,
-  type Server,
-  type Socket,
-} from 'node:net'
+import { createServer as createNetServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
 import { limits } from '#config/limits.ts'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
+import { listenAt, type ListenAt } from '../wire/listening.ts'
 import type { Identity } from './identity.ts'
 import { handshakeFault, mutual, peerIdentity } from './secure.ts'
 
@@ -23,8 +19,16 @@ export interface SecureListenerOptions {
   readonly identity: Identity
   readonly clock: Clock
   readonly log: Log
+  /** The hosts that may come in. */
+  readonly peers: readonly string[]
   /** A host connected and has proved that it is `host`. */
   readonly onHost: (socket: TLSSocket, host: string) => void
+}
+
+export interface Refusal {
+  readonly count: number
+  readonly at_ms: number
+  readonly why: string
 }
 
 export class SecureListener {
@@ -37,6 +41,7 @@ export class SecureListener {
   readonly #about = new AsyncLocalStorage<Socket>()
   readonly #stopListening: () => void
   #refused = 0
+  #refusal: Refusal | null = null
   #stopCounting: () => void = () => undefined
 
   constructor(options: SecureListenerOptions) {
@@ -62,14 +67,14 @@ export class SecureListener {
     return this.#waiting.size
   }
 
+  /** The last connection that was refused, and how many were. */
+  get refusal(): Refusal | null {
+    return this.#refusal
+  }
+
   /** Listens; rejects when the address is taken. Resolves with what `net.Server.address` says. */
-  async listen(where: ListenOptions): Promise<ReturnType<Server['address']>> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#net.once('error', reject)
-    this.#net.listen(where, () => {
-      resolve()
-    })
-    await promise
+  async listen(where: ListenAt): Promise<ReturnType<Server['address']>> {
+    await listenAt(this.#net, where)
     return this.#net.address()
   }
 
@@ -107,13 +112,17 @@ export class SecureListener {
     const raw = this.#about.getStore()
     assert(raw !== undefined, 'a handshake belongs to a connection that was admitted')
     this.#forget(raw)
-    const { identity, clock, onHost } = this.#options
+    const { identity, peers, clock, onHost } = this.#options
     const peer = peerIdentity(socket, identity.credentials, clock.now())
-    if (peer.ok) {
+    if (peer.ok && peers.includes(peer.value)) {
       onHost(socket, peer.value)
       return
     }
-    this.#refuse(peer.detail)
+    this.#refuse(
+      peer.ok
+        ? `${peer.value} is a host of this rack, but none that the configuration here names`
+        : peer.detail,
+    )
     socket.destroy()
   }
 
@@ -124,9 +133,10 @@ export class SecureListener {
 
   /** Logs the first of many refusals, and a second later how many there were. */
   #refuse(why: string): void {
-    this.#refused += 1
-    if (this.#refused > 1) return
     const { clock, log } = this.#options
+    this.#refused += 1
+    this.#refusal = { count: (this.#refusal?.count ?? 0) + 1, at_ms: clock.now(), why }
+    if (this.#refused > 1) return
     log.warn('a connection was refused', { why })
     this.#stopCounting = clock.after(limits.tls_refusals_log_ms, () => {
       if (this.#refused > 1) log.warn('more connections were refused', { count: this.#refused - 1 })

@@ -7,7 +7,7 @@ import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import type { RackPlan } from './plan.ts'
 import { findSupervisor } from './supervisor.ts'
@@ -56,6 +56,7 @@ export async function openControl(target: Target): Promise<Result<ControlLink, '
     host,
     clock: systemClock,
     log,
+    random: systemRandom,
     exports: [],
     serve: () => system,
     security: null,
@@ -76,7 +77,7 @@ export async function openControl(target: Target): Promise<Result<ControlLink, '
   const giveUp = systemClock.after(connect_ms_max, () => {
     up.resolve(false)
   })
-  links.dial(path, connector({ path }))
+  links.dial(target.host, connector({ path }))
   const isUp = await up.promise
   giveUp()
   const close = () => {
