@@ -17,12 +17,14 @@ export interface Expiring {
 
 class List {
   readonly alarm: Alarm
+  readonly limit_ms: number
   readonly #clock: Clock
   first: Expiring | null = null
   last: Expiring | null = null
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, limit_ms: number) {
     this.#clock = clock
+    this.limit_ms = limit_ms
     this.alarm = clock.alarm(() => {
       this.#ring()
     })
@@ -53,8 +55,8 @@ function remove(list: List, entry: Expiring): void {
   if (list.first === null) list.alarm.clear()
 }
 
-/** Beyond this many different limits, lists that are empty are dropped. */
-const lists_max = 64
+/** This many different limits are counted exactly; those that come later are rounded up. */
+const exact_max = 64
 
 export class Deadlines {
   readonly #clock: Clock
@@ -64,10 +66,13 @@ export class Deadlines {
     this.#clock = clock
   }
 
-  /** Lets an entry expire after `timeout_ms`. */
+  /**
+   * Lets an entry expire after `timeout_ms`: at once when that is no time. Beyond the limits that have
+   * lists of their own an entry may wait longer than its limit, by a sixty-fourth part at most.
+   */
   add(entry: Expiring, timeout_ms: number): void {
-    const list = this.#lists.get(timeout_ms) ?? this.#make(timeout_ms)
-    entry.expires_ms = this.#clock.monotonic() + timeout_ms
+    const list = this.#lists.get(timeout_ms) ?? this.#listFor(timeout_ms > 0 ? timeout_ms : 0)
+    entry.expires_ms = this.#clock.monotonic() + list.limit_ms
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -84,12 +89,20 @@ export class Deadlines {
     if (entry.list !== null) remove(entry.list, entry)
   }
 
-  #make(timeout_ms: number): List {
-    if (this.#lists.size >= lists_max) {
-      for (const [limit, list] of this.#lists) if (list.first === null) this.#lists.delete(limit)
-    }
-    const made = new List(this.#clock)
-    this.#lists.set(timeout_ms, made)
+  #listFor(timeout_ms: number): List {
+    const limit_ms = this.#lists.size < exact_max ? timeout_ms : coarse(timeout_ms)
+    const found = this.#lists.get(limit_ms)
+    if (found !== undefined) return found
+    const made = new List(this.#clock, limit_ms)
+    this.#lists.set(limit_ms, made)
     return made
   }
+}
+
+/** The next of 64 steps in each power of two, so that there are few limits whatever callers choose. */
+function coarse(timeout_ms: number): number {
+  if (timeout_ms <= 1) return Math.ceil(timeout_ms)
+  if (!Number.isFinite(timeout_ms)) return timeout_ms
+  const step = 2 ** (Math.floor(Math.log2(timeout_ms)) - 6)
+  return Math.ceil(timeout_ms / step) * step
 }
