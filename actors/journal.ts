@@ -1,7 +1,7 @@
 /** The journal as an actor: everybody's durable memory of what this sled was asked to have. */
 import { behaviour, type Context } from '#runtime/actor.ts'
-import type { Journal } from '#runtime/journal.ts'
-import { ok } from '#runtime/result.ts'
+import { NotWritten, type Journal } from '#runtime/journal.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { journalProtocol } from './journal.protocol.ts'
 
 type JournalContext = Context<{ readonly journal: Journal }, typeof journalProtocol>
@@ -31,11 +31,39 @@ export const journal = behaviour({
     }),
     put: (context, state, request) => ({
       state,
-      result: context.deps.journal.put(request).then(() => ok(null)),
+      result: written(context.deps.journal.put(request).then(() => ok(null))),
     }),
     remove: (context, state, request) => ({
       state,
-      result: context.deps.journal.remove(request.kind, request.id).then(() => ok(null)),
+      result: written(context.deps.journal.remove(request.kind, request.id).then(() => ok(null))),
+    }),
+    append: (context, state, { kind, id, documents }) => ({
+      state,
+      result: written(context.deps.journal.append(kind, id, documents).then(ok)),
+    }),
+    read: (context, state, { kind, id, after, limit }) => {
+      const { events, ...page } = context.deps.journal.read(kind, id, after, limit)
+      return { state, result: ok({ ...page, events: [...events] }) }
+    },
+    snapshot: (context, state, { through, ...entry }) => ({
+      state,
+      result: written(context.deps.journal.snapshot(entry, through)),
+    }),
+    compact: (context, state) => ({
+      state,
+      result: written(context.deps.journal.compact().then(() => ok(null))),
     }),
   },
 })
+
+/** A disk that refuses is no reason for this actor to crash: it goes on when there is room again. */
+async function written<T, E extends string>(
+  writing: Promise<Result<T, E>>,
+): Promise<Result<T, E | 'os_failed'>> {
+  try {
+    return await writing
+  } catch (error) {
+    if (error instanceof NotWritten) return err('os_failed', explain(error))
+    throw error
+  }
+}

@@ -18,11 +18,26 @@ export const limits = {
   /** Answers that wait for an end that does not read; beyond it the channel is over. */
   link_parked_max: 131_072,
   link_parked_bytes_max: 64 * 1024 * 1024,
-  link_connect_ms: 2_000,
+  /** From dialling, or being dialled, until the other end must have said who it is. */
+  link_connect_ms: 4_000,
   link_retry_ms_min: 50,
   link_retry_ms_max: 2_000,
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
+
+  // The journal.
+  journal_commit_lines_max: 512,
+  journal_commit_bytes_max: 1024 * 1024,
+  journal_document_bytes_max: 4 * 1024 * 1024,
+  /** Documents of one append: they are durable together. */
+  journal_append_max: 256,
+  journal_read_events_max: 1_000,
+  journal_read_bytes_max: 1024 * 1024,
+  /** How much one step of compaction rewrites before others get their turn. */
+  journal_compact_bytes_max: 256 * 1024,
+  /** Compaction begins by itself once this much, and more than what is alive, is dead. */
+  journal_dead_bytes_max: 4 * 1024 * 1024,
+  journal_wal_bytes_max: 16 * 1024 * 1024,
 
   // The cluster (runtime/cluster/timing.ts says why these three keep it safe).
   cluster_heartbeat_ms: 1_000,
@@ -37,10 +52,13 @@ export const limits = {
   tls_file_bytes_max: 256 * 1024,
   /** Between two looks at the files of certificates. */
   tls_reload_ms: 5_000,
+  /** Between two looks at whether the peers of links are still to be trusted. */
+  tls_recheck_ms: 60_000,
   tls_refusals_log_ms: 1_000,
 
   // HTTP.
   http_body_bytes_max: 1_048_576,
+  http_headers_bytes_max: 16_384,
   http_request_ms_max: 300_000,
 
   // Resources (spec of 2022-11-11: disks, NICs, external IPs and keys of one instance).
@@ -83,7 +101,7 @@ export const limits = {
   store_busy_ms_max: 1_000,
   /** How often what other transactions were in the way of is run, and the pause between. */
   store_statement_tries_max: 5,
-  store_tries_max: 12,
+  store_tries_max: 24,
   store_retry_ms_min: 2,
   store_retry_ms_max: 500,
   /** Between two attempts to reach a database that is not there when Nexus starts. */
@@ -106,6 +124,7 @@ assert(
   2 * limits.link_inflight_max + limits.link_watches_max < limits.link_parked_max,
   'answers, cancellations and watches of a peer that keeps to its bounds have room',
 )
+assert(limits.tls_handshake_ms_max < limits.link_connect_ms, 'a handshake fits into connecting')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
 assert(
   limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,
@@ -116,3 +135,7 @@ assert(
   'a member stops trusting its session well before others end it',
 )
 assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')
+assert(
+  limits.journal_append_max + limits.journal_commit_lines_max <= 1024,
+  'lines of a commit fit the numbers of places (runtime/journal.index.ts)',
+)

@@ -12,7 +12,7 @@ import { Misfit } from './codec/cursor.ts'
 import type { Log } from './log.ts'
 import { Mailbox } from './mailbox.ts'
 import { Message, Standing, type Answer, type Asker } from './message.ts'
-import { isDeliveryFailure, type Protocol } from './protocol.ts'
+import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protocol.ts'
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
 import type { Kind, Services } from './services.ts'
@@ -41,6 +41,12 @@ class Troubles {
   late = 0
   /** Called when the handler that runs has ended. */
   settled: (() => void) | null = null
+
+  tell(down: Down): void {
+    const watchers = [...this.watchers]
+    this.watchers.clear()
+    for (const watcher of watchers) watcher(down)
+  }
 }
 
 export class Cell {
@@ -129,6 +135,8 @@ export class Cell {
         this.#refuse(message, 'cancelled', `${this.#what(message)}: ${message.cancelled}`)
       } else if (message.expires_ms <= this.services.clock.monotonic()) {
         this.#refuse(message, 'deadline', `${this.#what(message)}: expired in the mailbox`)
+      } else if (this.kind.virtual?.holds(this) === false) {
+        this.#refuse(message, 'unreachable', `${this.#what(message)}: its lease is in doubt`)
       } else {
         this.#handle(message)
       }
@@ -139,9 +147,31 @@ export class Cell {
     return done
   }
 
-  /** Reads the world and begins; also after a crash. */
+  /** Reads the world and begins; also after a crash. A virtual actor first takes its lease. */
   start(): void {
     this.#phase = 'starting'
+    if (this.kind.virtual === null || this.generation > 0) {
+      this.#init()
+      return
+    }
+    this.kind.virtual.claim(this).then(
+      (claimed) => {
+        if (!claimed.ok) {
+          void this.stop('stopped', 'unreachable', claimed.detail)
+        } else if (this.#phase === 'starting') {
+          this.generation = claimed.value.generation
+          this.#init()
+        } else {
+          this.kind.virtual?.release(this)
+        }
+      },
+      (error: unknown) => {
+        this.#crash(error)
+      },
+    )
+  }
+
+  #init(): void {
     this.#life += 1
     const life = this.#life
     try {
@@ -179,7 +209,9 @@ export class Cell {
     if (this.#phase === 'stopped') return
     if (this.#phase === 'down') {
       this.#phase = end
-      if (end === 'stopped') this.services.ended(this)
+      if (end === 'down') return
+      this.services.ended(this)
+      this.kind.virtual?.release(this)
       return
     }
     const running = this.#running
@@ -189,6 +221,7 @@ export class Cell {
     this.#fall({ reason, detail: `${this.name}: ${why}` })
     if (end === 'stopped') this.services.ended(this)
     await this.#leave(running, wasUp)
+    if (end === 'stopped') this.kind.virtual?.release(this)
   }
 
   /** Waits until the mailbox is empty, at most `shutdown_ms`; callers see to it that nothing new comes. */
@@ -397,7 +430,7 @@ export class Cell {
     if (restart === 'temporary') {
       this.#phase = 'stopped'
       this.services.ended(this)
-      void this.#leave(running, wasUp)
+      void Promise.resolve(this.#leave(running, wasUp)).then(() => this.kind.virtual?.release(this))
       return
     }
     const now_ms = this.services.clock.monotonic()
@@ -414,18 +447,16 @@ export class Cell {
     for (const cancel of rare?.timers ?? []) cancel()
     rare?.timers.clear()
     for (let next = this.#mailbox.take(); next !== null; next = this.#mailbox.take()) {
-      this.#refuse(next, 'crashed', `${this.#what(next)}: ${rare?.last_failure ?? ''}`)
+      this.#refuse(
+        next,
+        down.reason === 'unreachable' ? 'unreachable' : 'crashed',
+        `${this.#what(next)}: ${rare?.last_failure ?? ''}`,
+      )
     }
-    const watchers = [...(rare?.watchers ?? [])]
-    rare?.watchers.clear()
-    for (const watcher of watchers) watcher(down)
+    rare?.tell(down)
   }
 
-  #refuse(
-    message: Message,
-    code: 'busy' | 'cancelled' | 'deadline' | 'crashed' | 'unsupported',
-    detail: string,
-  ): void {
+  #refuse(message: Message, code: DeliveryFailure, detail: string): void {
     message.asker.settle(message, err(code, detail))
     if (message.came_ms > 0) this.services.observed(message, err(code, detail))
   }

@@ -25,6 +25,7 @@ export class ActorRef {
   /** Its number on the channel that it was used on last, and the name that the number was given to. */
   number = 0
   key = ''
+  #elsewhere: ActorRef | null = null
 
   constructor(
     router: Router,
@@ -37,6 +38,14 @@ export class ActorRef {
     this.id = at.id
     this.host = at.host
     this.parent = parent
+  }
+
+  /** The same actor, on a host that is named. */
+  at(host: string): ActorRef {
+    if (this.#elsewhere?.host !== host) {
+      this.#elsewhere = new ActorRef(this.router, this.protocol, { id: this.id, host }, this.parent)
+    }
+    return this.#elsewhere
   }
 
   get name(): string {

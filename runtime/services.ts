@@ -9,6 +9,7 @@ import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Span } from './trace.ts'
+import type { VirtualActors } from './virtual.ts'
 
 /** All actors of one protocol in this thread. */
 export interface Kind {
@@ -18,6 +19,8 @@ export interface Kind {
   readonly cells: Map<string, Cell>
   /** Who decides when its actor crashes; null for actors that a message makes. */
   readonly supervisor: Supervisor | null
+  /** Who keeps the leases of virtual actors; null for all others. */
+  readonly virtual: VirtualActors | null
   crashes: number
   /** How often idle ones were looked for; see System's passivation. */
   sweep: number

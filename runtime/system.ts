@@ -24,6 +24,7 @@ import { Scheduler } from './scheduler.ts'
 import type { Kind, Services } from './services.ts'
 import { Supervisor, type GroupSpec } from './supervisor.ts'
 import type { Span } from './trace.ts'
+import { VirtualActors, type Homes } from './virtual.ts'
 import { kinds as frames } from './wire/frame.ts'
 
 export interface SystemOptions {
@@ -39,6 +40,8 @@ export interface SystemOptions {
   readonly toThread: (thread: string) => Channel | null
   /** The way to another host; null when no link is up. */
   readonly toHost: (host: string) => Channel | null
+  /** Where virtual actors live; without it there are none. */
+  readonly homes?: Homes
   /** An actor used up its restart budget: the next level decides. */
   readonly onExhausted?: (actor: string, why: string) => void
 }
@@ -54,6 +57,7 @@ export class System implements ChannelHost, Router {
   readonly #kinds = new Map<string, Kind>()
   readonly #root: Supervisor
   readonly #services: Services
+  readonly #virtual: VirtualActors | null
   #made = 0
   #isStopping = false
   #stopSweeps: () => void = () => undefined
@@ -63,6 +67,7 @@ export class System implements ChannelHost, Router {
     const { clock, random, log } = options
     this.deadlines = new Deadlines(clock)
     this.observer = new Observer(clock, random)
+    this.#virtual = options.homes === undefined ? null : new VirtualActors(options.homes, log)
     const exhausted = (name: string, why: string) => options.onExhausted?.(name, why)
     this.#root = new Supervisor(rootGroup, null, clock, exhausted)
     this.#services = {
@@ -108,12 +113,19 @@ export class System implements ChannelHost, Router {
     const { protocol, child } = behaviour
     if (this.#kinds.has(protocol.name)) throw new Error(`kind ${protocol.name} is registered twice`)
     const isStarted = child.activation === 'start'
+    const isVirtual = child.activation === 'virtual'
+    if (isVirtual && this.#virtual === null) {
+      throw new Error(
+        `kind ${protocol.name} is virtual: the system needs to know where such actors live`,
+      )
+    }
     const kind: Kind = {
       protocol,
       behaviour: behaviour as unknown as AnyBehaviour,
       deps,
       cells: new Map(),
       supervisor: isStarted ? group : null,
+      virtual: isVirtual ? this.#virtual : null,
       crashes: 0,
       sweep: 0,
     }
@@ -143,15 +155,17 @@ export class System implements ChannelHost, Router {
   /** Watches an actor: told once when it is there no more, at once when it is not there now. */
   monitor(target: Ref<Protocol>, watcher: (down: Down) => void): () => void {
     if (!(target instanceof ActorRef)) throw new Error('only what `ref` made can be watched')
-    const way = this.#wayTo(target.host, target.protocol.name)
+    const ref = this.#settle(target)
+    const way = this.#wayTo(ref.host, ref.protocol.name)
     if (typeof way === 'string') {
-      watcher({ reason: 'unreachable', detail: `${target.name}: ${way}` })
+      watcher({ reason: 'unreachable', detail: `${ref.name}: ${way}` })
       return () => undefined
     }
-    return 'cells' in way ? watchHere(way, target.id, watcher) : way.monitor(target, watcher)
+    return 'cells' in way ? watchHere(way, ref.id, watcher) : way.monitor(ref, watcher)
   }
 
-  ask(ref: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
+  ask(asked: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
+    const ref = this.#settle(asked)
     const way = this.#wayOf(ref)
     if (typeof way === 'string') {
       return Promise.resolve(err('unreachable', `${ref.name} ${row.name}: ${way}`))
@@ -164,7 +178,8 @@ export class System implements ChannelHost, Router {
     }
   }
 
-  tell(ref: ActorRef, row: Row, request: unknown): void {
+  tell(told: ActorRef, row: Row, request: unknown): void {
+    const ref = this.#settle(told)
     const way = this.#wayOf(ref)
     if (typeof way === 'string') {
       this.deadLetters.add(`${ref.name} ${row.name}: ${way}`)
@@ -178,14 +193,16 @@ export class System implements ChannelHost, Router {
 
   serve(incoming: Incoming): void {
     const { bound, header, channel } = incoming
-    if (bound.kind === null) {
-      const way = this.#wayTo(bound.host, bound.protocol)
+    if (bound.kind === null || bound.kind.virtual !== null) {
+      // Who named this host has looked where the actor belongs; anybody else leaves it to us.
+      const host = bound.host === '' ? this.#homeOf(bound.protocol, bound.actor) : bound.host
+      const way = this.#wayTo(host, bound.protocol)
       if (typeof way === 'string') {
         this.#refuse(incoming, err('unreachable', `${bound.protocol}/${bound.actor}: ${way}`))
         return
       }
       if (!('cells' in way)) {
-        way.forward(incoming)
+        way.forward(incoming, host)
         return
       }
       bound.kind = way
@@ -238,6 +255,7 @@ export class System implements ChannelHost, Router {
   async stop(drain = false): Promise<void> {
     this.#isStopping = true
     this.#stopSweeps()
+    this.#virtual?.stop()
     for (const { cells, supervisor } of [...this.#kinds.values()].toReversed()) {
       for (const cell of [...cells.values()].toReversed()) {
         if (drain) await cell.drain()
@@ -264,6 +282,19 @@ export class System implements ChannelHost, Router {
     const there = routes[kind] ?? thread
     if (there !== thread) return toThread(there) ?? `thread ${there} is not up`
     return this.#kinds.get(kind) ?? 'no such kind on this host'
+  }
+
+  /** The ref to use now: a virtual actor that belongs elsewhere is called there. */
+  #settle(ref: ActorRef): ActorRef {
+    if (ref.host !== '' || (ref.cell !== null && !ref.cell.isGone)) return ref
+    const home = this.#homeOf(ref.protocol.name, ref.id)
+    return home === '' ? ref : ref.at(home)
+  }
+
+  /** The host where a virtual actor belongs; empty for this one, and for all other actors. */
+  #homeOf(kind: string, id: string): string {
+    const home = this.#kinds.get(kind)?.virtual?.home(kind, id) ?? ''
+    return home === this.#options.host ? '' : home
   }
 
   #wayOf(ref: ActorRef): Way {

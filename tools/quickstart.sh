@@ -97,15 +97,21 @@ say 'Instance'
 ensure $project/instances/myinst POST $project/instances \
   '{"name":"myinst","description":"my inst","hostname":"myinst","memory":1073741824,"ncpus":2,
     "disks":[{"type":"attach","name":"alpine"}],"external_ips":[{"type":"ephemeral"}]}'
-case $(tools/oxide api $project/instances/myinst | field run_state) in
-  stopped) tools/oxide instance start -o myorg -p myproj myinst ;;
-esac
+# A guest that was left stopped, or ended with the machine, is started; the sled says so in its time.
+start_again() {
+  case $(tools/oxide api $project/instances/myinst | field run_state) in
+    stopped) tools/oxide instance start -o myorg -p myproj myinst ;;
+    failed) fail "the guest could not be started: tools/luge logs supervisor${state:+ --state $state} says why" ;;
+  esac
+}
+start_again
 
 say 'Serial console'
 tries=0
 until tools/oxide instance serial -o myorg -p myproj --byte-offset=0 -m 1048576 myinst 2>/dev/null |
   tr -d '\r' | grep -a 'login: *' >/dev/null; do
   tries=$((tries + 1))
+  start_again
   [ $tries -lt 240 ] || {
     tools/oxide instance serial -o myorg -p myproj myinst || true
     fail 'the guest did not show its login prompt within two minutes'

@@ -33,7 +33,11 @@ export async function attachDisk(
   const slot = Array.from({ length: limits.instance_disks_max }, (_, index) => index).find(
     (index) => !others.some((other) => other.slot === index),
   )
-  const attached = { state: 'attached', attach_instance_id: instance.id, slot: slot ?? 0 }
+  const attached = {
+    state: 'attached',
+    attach_instance_id: instance.id,
+    slot: slot ?? 0,
+  } as const
   await store.updateTable('disk').set(attached).where('id', '=', disk.id).execute()
   return { ...disk, ...attached }
 }
@@ -52,7 +56,7 @@ export async function detachDisk(
   if (!['creating', 'stopped', 'failed'].includes(instance.run_state)) {
     throw invalidRequest(`cannot detach disk from instance in ${instance.run_state} state`)
   }
-  const detached = { state: 'detached', attach_instance_id: null, slot: null }
+  const detached = { state: 'detached', attach_instance_id: null, slot: null } as const
   await store.updateTable('disk').set(detached).where('id', '=', disk.id).execute()
   return { ...disk, ...detached }
 }

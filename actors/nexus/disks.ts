@@ -1,15 +1,16 @@
 /** Disks: their rules, their views, and the operations on them outside of instances. */
+import assert from 'node:assert/strict'
 import type { Selectable } from 'kysely'
-import { Type } from 'typebox'
+import type { Static } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { byName, pageQuery } from './api/pagination.ts'
-import { route, type Call } from './api/route.ts'
+import type { diskCreate, diskState } from './api/contract/disks.ts'
+import { implement, type UserCall } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import type { Services } from './context.ts'
 import { invalidRequest, invalidValue, notFound, notFoundById, unavailable } from './errors.ts'
 import { imageById } from './images.ts'
 import { demandProject, projectOf } from './lookup.ts'
-import { byteCount, identity, identityView, uuid } from './names.ts'
+import { identityView } from './names.ts'
 import { diskCreateSaga, type DiskPlan } from './sagas/disk-create.ts'
 import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
@@ -17,7 +18,6 @@ import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 export type Disk = Selectable<Tables['disk']>
 
 const gib_bytes = limits.size_step_bytes
-const disks = '/organizations/{organization_name}/projects/{project_name}/disks'
 
 export const diskView = (row: Disk) => ({
   ...identityView(row),
@@ -26,25 +26,26 @@ export const diskView = (row: Disk) => ({
   image_id: row.image_id,
   size: row.size_bytes,
   block_size: row.block_size,
-  state:
-    row.attach_instance_id === null
-      ? { state: row.state }
-      : { state: row.state, instance: row.attach_instance_id },
+  state: stateView(row),
   device_path: `/mnt/${row.name}`,
 })
 
-const blockSize = Type.Union([Type.Literal(512), Type.Literal(2048), Type.Literal(4096)])
-export const diskCreate = Type.Object({
-  ...identity,
-  size: byteCount,
-  disk_source: Type.Union([
-    Type.Object({ type: Type.Literal('blank'), block_size: blockSize }),
-    Type.Object({ type: Type.Literal('snapshot'), snapshot_id: uuid }),
-    Type.Object({ type: Type.Literal('image'), image_id: uuid }),
-    Type.Object({ type: Type.Literal('global_image'), image_id: uuid }),
-  ]),
-})
-export type DiskCreate = Type.Static<typeof diskCreate>
+function stateView({ state, attach_instance_id }: Disk): Static<typeof diskState> {
+  switch (state) {
+    case 'attaching':
+    case 'attached':
+    case 'detaching':
+      assert(attach_instance_id !== null, `a disk is ${state} to no instance`)
+      return { state, instance: attach_instance_id }
+    case 'creating':
+    case 'detached':
+    case 'destroyed':
+    case 'faulted':
+      return { state }
+  }
+}
+
+export type DiskCreate = Static<typeof diskCreate>
 
 /** Checks a request in Omicron's order and with its words. */
 export async function planDisk(services: Services, body: DiskCreate): Promise<DiskPlan> {
@@ -109,10 +110,7 @@ export async function diskNamed(
   return row
 }
 
-async function diskOf(
-  call: Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>,
-  needed: Power,
-): Promise<Disk> {
+async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
   const project = await projectOf(call, needed)
   return await diskNamed(call.services.store, project.id, call.path('disk_name'))
 }
@@ -125,67 +123,54 @@ export function placeOnSled(services: Services): string {
 }
 
 export const diskRoutes = [
-  route(`GET ${disks}`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const project = await projectOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('disk')
-          .selectAll()
-          .where('project_id', '=', project.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        diskView,
-      )
-    },
-  }),
-
-  route(`POST ${disks}`, {
-    body: diskCreate,
-    handle: async (call) => {
-      const { services, body } = call
-      const project = await projectOf(call, powers.collaborator)
-      const plan = await planDisk(services, body)
-      const disk_id = services.random.uuid()
-      await services.sagas.run(diskCreateSaga, {
-        disk_id,
-        project_id: project.id,
-        sled_id: placeOnSled(services),
-        plan,
-        now_ms: services.clock.now(),
-      })
-      const row = await diskNamed(services.store, project.id, plan.name)
-      // Omicron answers with the record as it was made, before it was finished.
-      return diskView({ ...row, state: 'creating' })
-    },
-  }),
-
-  route(`GET ${disks}/{disk_name}`, {
-    handle: async (call) => diskView(await diskOf(call, powers.viewer)),
-  }),
-
-  route('GET /by-id/disks/{id}', {
-    handle: async (call) => {
-      const id = call.path('id')
-      const row = await call.services.store
+  implement('disk_list', async (call) => {
+    const project = await projectOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
         .selectFrom('disk')
         .selectAll()
-        .where('id', '=', id)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (row === undefined) throw notFoundById('disk', id)
-      await demandProject(call, { type: 'disk', id, project_id: row.project_id }, powers.viewer)
-      return diskView(row)
-    },
+        .where('project_id', '=', project.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      diskView,
+    )
   }),
 
-  route(`DELETE ${disks}/{disk_name}`, {
-    handle: async (call) => {
-      await deleteDisk(call.services, await diskOf(call, powers.collaborator))
-      return null
-    },
+  implement('disk_create', async (call) => {
+    const { services, body } = call
+    const project = await projectOf(call, powers.collaborator)
+    const plan = await planDisk(services, body)
+    const disk_id = services.random.uuid()
+    await services.sagas.run(diskCreateSaga, {
+      disk_id,
+      project_id: project.id,
+      sled_id: placeOnSled(services),
+      plan,
+      now_ms: services.clock.now(),
+    })
+    const row = await diskNamed(services.store, project.id, plan.name)
+    // Omicron answers with the record as it was made, before it was finished.
+    return diskView({ ...row, state: 'creating' })
+  }),
+
+  implement('disk_view', async (call) => diskView(await diskOf(call, powers.viewer))),
+
+  implement('disk_view_by_id', async (call) => {
+    const id = call.path('id')
+    const row = await call.services.store
+      .selectFrom('disk')
+      .selectAll()
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('disk', id)
+    await demandProject(call, { type: 'disk', id, project_id: row.project_id }, powers.viewer)
+    return diskView(row)
+  }),
+
+  implement('disk_delete', async (call) => {
+    await deleteDisk(call.services, await diskOf(call, powers.collaborator))
+    return null
   }),
 ]
 

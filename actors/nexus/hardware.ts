@@ -1,7 +1,8 @@
 /** Racks and sleds, and the sagas that work on them, as the fleet's viewers see them. */
 import type { Selectable } from 'kysely'
-import { byId, pageQuery } from './api/pagination.ts'
-import { route } from './api/route.ts'
+import type { Static } from 'typebox'
+import type { saga } from './api/contract/system.ts'
+import { implement } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { notFoundById } from './errors.ts'
 import { timestamp } from './names.ts'
@@ -19,75 +20,60 @@ const sledView = (row: Selectable<Tables['sled']>) => ({
   service_address: row.ip.includes(':') ? `[${row.ip}]:${row.port}` : `${row.ip}:${row.port}`,
 })
 
-function sagaView(row: Selectable<Tables['saga']>) {
+function sagaView(row: Selectable<Tables['saga']>): Static<typeof saga> {
   if (row.state === 'failed') {
     const info: unknown = JSON.parse(row.error ?? 'null')
-    const error_info = { error: 'action_failed', source_error: info }
-    const state = { state: 'failed', error_node_name: row.error_node_name ?? '', error_info }
-    return { id: row.id, state }
+    const error_info = { error: 'action_failed' as const, source_error: info }
+    const error_node_name = row.error_node_name ?? ''
+    return { id: row.id, state: { state: 'failed', error_node_name, error_info } }
   }
   return { id: row.id, state: { state: row.state === 'succeeded' ? 'succeeded' : 'running' } }
 }
 
 export const hardwareRoutes = [
-  route('GET /system/hardware/racks', {
-    query: pageQuery,
-    handle: async ({ services, actor, query }) => {
-      await demandFleet(services, actor, powers.viewer)
-      return await listPage(services.store.selectFrom('rack').selectAll(), query, byId, rackView)
-    },
+  implement('rack_list', async ({ services, actor, page }) => {
+    await demandFleet(services, actor, powers.viewer)
+    return await listPage(services.store.selectFrom('rack').selectAll(), page, rackView)
   }),
-  route('GET /system/hardware/racks/{rack_id}', {
-    handle: async ({ services, actor, path }) => {
-      await demandFleet(services, actor, powers.viewer)
-      const id = path('rack_id')
-      const row = await services.store
-        .selectFrom('rack')
-        .selectAll()
-        .where('id', '=', id)
-        .executeTakeFirst()
-      if (row === undefined) throw notFoundById('rack', id)
-      return rackView(row)
-    },
+  implement('rack_view', async ({ services, actor, path }) => {
+    await demandFleet(services, actor, powers.viewer)
+    const id = path('rack_id')
+    const row = await services.store
+      .selectFrom('rack')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('rack', id)
+    return rackView(row)
   }),
-  route('GET /system/hardware/sleds', {
-    query: pageQuery,
-    handle: async ({ services, actor, query }) => {
-      await demandFleet(services, actor, powers.viewer)
-      return await listPage(services.store.selectFrom('sled').selectAll(), query, byId, sledView)
-    },
+  implement('sled_list', async ({ services, actor, page }) => {
+    await demandFleet(services, actor, powers.viewer)
+    return await listPage(services.store.selectFrom('sled').selectAll(), page, sledView)
   }),
-  route('GET /system/hardware/sleds/{sled_id}', {
-    handle: async ({ services, actor, path }) => {
-      await demandFleet(services, actor, powers.viewer)
-      const id = path('sled_id')
-      const row = await services.store
-        .selectFrom('sled')
-        .selectAll()
-        .where('id', '=', id)
-        .executeTakeFirst()
-      if (row === undefined) throw notFoundById('sled', id)
-      return sledView(row)
-    },
+  implement('sled_view', async ({ services, actor, path }) => {
+    await demandFleet(services, actor, powers.viewer)
+    const id = path('sled_id')
+    const row = await services.store
+      .selectFrom('sled')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('sled', id)
+    return sledView(row)
   }),
-  route('GET /system/sagas', {
-    query: pageQuery,
-    handle: async ({ services, actor, query }) => {
-      await demandFleet(services, actor, powers.viewer)
-      return await listPage(services.store.selectFrom('saga').selectAll(), query, byId, sagaView)
-    },
+  implement('saga_list', async ({ services, actor, page }) => {
+    await demandFleet(services, actor, powers.viewer)
+    return await listPage(services.store.selectFrom('saga').selectAll(), page, sagaView)
   }),
-  route('GET /system/sagas/{saga_id}', {
-    handle: async ({ services, actor, path }) => {
-      await demandFleet(services, actor, powers.viewer)
-      const id = path('saga_id')
-      const row = await services.store
-        .selectFrom('saga')
-        .selectAll()
-        .where('id', '=', id)
-        .executeTakeFirst()
-      if (row === undefined) throw notFoundById('saga-dbg', id)
-      return sagaView(row)
-    },
+  implement('saga_view', async ({ services, actor, path }) => {
+    await demandFleet(services, actor, powers.viewer)
+    const id = path('saga_id')
+    const row = await services.store
+      .selectFrom('saga')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('saga-dbg', id)
+    return sagaView(row)
   }),
 ]

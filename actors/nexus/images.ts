@@ -1,9 +1,9 @@
 /** Global images: what a disk's first bytes may come from. */
 import type { Selectable } from 'kysely'
-import { Type } from 'typebox'
+import type { Static } from 'typebox'
 import type { ImageSource } from '#actors/disk.protocol.ts'
-import { byName, pageQuery } from './api/pagination.ts'
-import { route } from './api/route.ts'
+import type { globalImageCreate } from './api/contract/images.ts'
+import { implement } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
 import {
@@ -15,7 +15,7 @@ import {
   notFoundById,
   unavailable,
 } from './errors.ts'
-import { identity, identityView } from './names.ts'
+import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
@@ -35,76 +35,52 @@ const view = (row: Image) => ({
   size: row.size_bytes,
 })
 
-const imageCreate = Type.Object({
-  ...identity,
-  distribution: Type.Object({
-    name: Type.String({ maxLength: 64 }),
-    version: Type.String({ maxLength: 64 }),
-  }),
-  block_size: Type.Union([Type.Literal(512), Type.Literal(2048), Type.Literal(4096)]),
-  source: Type.Union([
-    Type.Object({ type: Type.Literal('url'), url: Type.String({ maxLength: 8192 }) }),
-    Type.Object({ type: Type.Literal('snapshot'), id: Type.String() }),
-    Type.Object({ type: Type.Literal('you_can_boot_anything_as_long_as_its_alpine') }),
-  ]),
-})
-type Create = Type.Static<typeof imageCreate>
+type Create = Static<typeof globalImageCreate>
 type Content = Pick<
   Image,
   'url' | 'distribution' | 'version' | 'block_size' | 'size_bytes' | 'source'
 >
 
 export const imageRoutes = [
-  route('GET /system/images', {
-    query: pageQuery,
-    handle: async ({ services, query }) => {
-      return await listPage(
-        services.store.selectFrom('global_image').selectAll().where('time_deleted_ms', 'is', null),
-        query,
-        byName,
-        view,
-      )
-    },
+  implement('system_image_list', async ({ services, page }) => {
+    return await listPage(
+      services.store.selectFrom('global_image').selectAll().where('time_deleted_ms', 'is', null),
+      page,
+      view,
+    )
   }),
 
-  route('POST /system/images', {
-    body: imageCreate,
-    handle: async ({ services, actor, body }) => {
-      await demandFleet(services, actor, powers.admin)
-      const row = { ...newRow(services, body), ...(await contentOf(services, body)) }
-      try {
-        await services.store.insertInto('global_image').values(row).execute()
-      } catch (error) {
-        throw isConflict(error) ? alreadyExists('global-image', body.name) : error
-      }
-      return view(row)
-    },
+  implement('system_image_create', async ({ services, actor, body }) => {
+    await demandFleet(services, actor, powers.admin)
+    const row = { ...newRow(services, body), ...(await contentOf(services, body)) }
+    try {
+      await services.store.insertInto('global_image').values(row).execute()
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('global-image', body.name) : error
+    }
+    return view(row)
   }),
 
-  route('GET /system/images/{image_name}', {
-    handle: async ({ services, path }) => {
-      const name = path('image_name')
-      const row = await services.store
-        .selectFrom('global_image')
-        .selectAll()
-        .where('name', '=', name)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (row === undefined) throw notFound('global-image', name)
-      return view(row)
-    },
+  implement('system_image_view', async ({ services, path }) => {
+    const name = path('image_name')
+    const row = await services.store
+      .selectFrom('global_image')
+      .selectAll()
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (row === undefined) throw notFound('global-image', name)
+    return view(row)
   }),
 
-  route('GET /system/by-id/images/{id}', {
-    handle: async ({ services, path }) => view(await imageById(services, path('id'))),
-  }),
+  implement('system_image_view_by_id', async ({ services, path }) =>
+    view(await imageById(services, path('id'))),
+  ),
 
   // Not built there, and answered as there: the guide's table of refusals has it.
-  route('DELETE /system/images/{image_name}', {
-    handle: async ({ services, actor }) => {
-      await demandFleet(services, actor, powers.admin)
-      throw internal()
-    },
+  implement('system_image_delete', async ({ services, actor }) => {
+    await demandFleet(services, actor, powers.admin)
+    throw internal()
   }),
 ]
 

@@ -1,71 +1,19 @@
 /** What a request for an instance must satisfy, in Omicron's order and words, and what becomes of it. */
-import { Type } from 'typebox'
+import type { Static } from 'typebox'
 import { limits } from '#config/limits.ts'
+import type { instanceCreate, networkInterfaceCreate } from './api/contract/instances.ts'
 import type { Actor, Services } from './context.ts'
 import { newRow } from './context.ts'
-import { diskCreate, placeOnSled, planDisk } from './disks.ts'
+import { placeOnSled, planDisk } from './disks.ts'
 import { invalidRequest, invalidValue } from './errors.ts'
 import type { Project } from './lookup.ts'
-import { byteCount, identity, ipAddress, name } from './names.ts'
 import type { NicGiven } from './nics.ts'
 import type { DiskCreateParams } from './sagas/disk-create.ts'
 import type { InstanceCreateParams } from './sagas/instance-create.ts'
 
 const gib_bytes = limits.size_step_bytes
-const base64 = Type.Refine(
-  Type.String({ maxLength: 2 * limits.user_data_bytes_max }),
-  (text) => userDataProblem(text) === null,
-  (text) => userDataProblem(text) ?? '',
-)
-const nicCreate = Type.Object({
-  ...identity,
-  vpc_name: name,
-  subnet_name: name,
-  ip: Type.Optional(Type.Union([ipAddress, Type.Null()])),
-})
-type NicCreate = Type.Static<typeof nicCreate>
-
-export const instanceCreate = Type.Object({
-  ...identity,
-  ncpus: Type.Integer({ minimum: 0, maximum: 65_535 }),
-  memory: byteCount,
-  hostname: Type.String({ maxLength: 63 }),
-  user_data: Type.Optional(base64),
-  network_interfaces: Type.Optional(
-    Type.Union([
-      Type.Object({ type: Type.Literal('create'), params: Type.Array(nicCreate) }),
-      Type.Object({ type: Type.Literal('default') }),
-      Type.Object({ type: Type.Literal('none') }),
-    ]),
-  ),
-  external_ips: Type.Optional(
-    Type.Array(
-      Type.Object({
-        type: Type.Literal('ephemeral'),
-        pool_name: Type.Optional(Type.Union([name, Type.Null()])),
-      }),
-    ),
-  ),
-  disks: Type.Optional(
-    Type.Array(
-      Type.Union([
-        Type.Object({ type: Type.Literal('attach'), name }),
-        Type.Object({ type: Type.Literal('create'), ...diskCreate.properties }),
-      ]),
-    ),
-  ),
-  start: Type.Optional(Type.Boolean()),
-})
-export type InstanceCreate = Type.Static<typeof instanceCreate>
-
-function userDataProblem(text: string): string | null {
-  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) {
-    return 'invalid base64'
-  }
-  return Buffer.from(text, 'base64').length > limits.user_data_bytes_max
-    ? `User data exceeds maximum size of ${limits.user_data_bytes_max} bytes`
-    : null
-}
+type NicCreate = Static<typeof networkInterfaceCreate>
+export type InstanceCreate = Static<typeof instanceCreate>
 
 /** Checks a request and decides everything that the saga will need to know. */
 export async function planInstance(

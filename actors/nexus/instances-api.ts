@@ -1,12 +1,10 @@
 /** The operations on instances. */
-import { Type } from 'typebox'
-import { byName, pageQuery } from './api/pagination.ts'
-import { route, type Call } from './api/route.ts'
+import { implement, type UserCall } from './api/route.ts'
 import { attachDisk, detachDisk } from './attach.ts'
 import { powers, type Power } from './authz.ts'
 import { diskView } from './disks.ts'
 import { invalidRequest, notFound, notFoundById } from './errors.ts'
-import { instanceCreate, planInstance } from './instance-create.ts'
+import { planInstance } from './instance-create.ts'
 import {
   deleteInstance,
   instanceById,
@@ -17,16 +15,11 @@ import {
   type Instance,
 } from './instances.ts'
 import { demandProject, projectOf } from './lookup.ts'
-import { name } from './names.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { listPage } from './store/page.ts'
 import { transact } from './store/transact.ts'
 
-export const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
-const one = `${instancesPath}/{instance_name}`
-type Located = Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>
-
-export async function instanceOf(call: Located, needed: Power): Promise<Instance> {
+export async function instanceOf(call: UserCall, needed: Power): Promise<Instance> {
   const project = await projectOf(call, needed)
   const wanted = call.path('instance_name')
   const row = await call.services.store
@@ -40,7 +33,7 @@ export async function instanceOf(call: Located, needed: Power): Promise<Instance
   return row
 }
 
-async function changeState(call: Located, target: 'running' | 'stopped' | 'reboot') {
+async function changeState(call: UserCall, target: 'running' | 'stopped' | 'reboot') {
   const row = await instanceOf(call, powers.collaborator)
   if (['migrating', 'repairing', 'failed', 'destroyed'].includes(row.run_state)) {
     throw invalidRequest(`instance state cannot be changed from state "${row.run_state}"`)
@@ -51,156 +44,109 @@ async function changeState(call: Located, target: 'running' | 'stopped' | 'reboo
 }
 
 export const instanceRoutes = [
-  route(`GET ${instancesPath}`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const project = await projectOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('instance')
-          .selectAll()
-          .where('project_id', '=', project.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        instanceView,
-      )
-    },
-  }),
-
-  route(`POST ${instancesPath}`, {
-    body: instanceCreate,
-    handle: async (call) => {
-      const { services, actor, body } = call
-      const project = await projectOf(call, powers.collaborator)
-      const params = await planInstance(services, actor, project, body)
-      await services.sagas.run(instanceCreateSaga, params)
-      return instanceView(await instanceById(services, params.instance.id))
-    },
-  }),
-
-  route(`GET ${one}`, {
-    handle: async (call) => instanceView(await instanceOf(call, powers.viewer)),
-  }),
-
-  route('GET /by-id/instances/{id}', {
-    handle: async (call) => {
-      const id = call.path('id')
-      const row = await call.services.store
+  implement('instance_list', async (call) => {
+    const project = await projectOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
         .selectFrom('instance')
         .selectAll()
-        .where('id', '=', id)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (row === undefined) throw notFoundById('instance', id)
-      const what = { type: 'instance', id, project_id: row.project_id }
-      await demandProject(call, what, powers.viewer)
-      return instanceView(row)
-    },
+        .where('project_id', '=', project.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      instanceView,
+    )
   }),
 
-  route(`DELETE ${one}`, {
-    handle: async (call) => {
-      await deleteInstance(call.services, await instanceOf(call, powers.collaborator))
-      return null
-    },
+  implement('instance_create', async (call) => {
+    const { services, actor, body } = call
+    const project = await projectOf(call, powers.collaborator)
+    const params = await planInstance(services, actor, project, body)
+    await services.sagas.run(instanceCreateSaga, params)
+    return instanceView(await instanceById(services, params.instance.id))
   }),
 
-  route(`POST ${one}/start`, {
-    status: 202,
-    handle: async (call) => await changeState(call, 'running'),
-  }),
-  route(`POST ${one}/stop`, {
-    status: 202,
-    handle: async (call) => await changeState(call, 'stopped'),
-  }),
-  route(`POST ${one}/reboot`, {
-    status: 202,
-    handle: async (call) => await changeState(call, 'reboot'),
+  implement('instance_view', async (call) => instanceView(await instanceOf(call, powers.viewer))),
+
+  implement('instance_view_by_id', async (call) => {
+    const id = call.path('id')
+    const row = await call.services.store
+      .selectFrom('instance')
+      .selectAll()
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('instance', id)
+    const what = { type: 'instance', id, project_id: row.project_id }
+    await demandProject(call, what, powers.viewer)
+    return instanceView(row)
   }),
 
-  route(`GET ${one}/disks`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.viewer)
-      return await listPage(
-        call.services.store.selectFrom('disk').selectAll().where('attach_instance_id', '=', row.id),
-        call.query,
-        byName,
-        diskView,
-      )
-    },
-  }),
-  route(`POST ${one}/disks/attach`, {
-    status: 202,
-    body: Type.Object({ name }),
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.collaborator)
-      return diskView(
-        await transact(
-          call.services,
-          async (store) => await attachDisk(store, row, call.body.name),
-        ),
-      )
-    },
-  }),
-  route(`POST ${one}/disks/detach`, {
-    status: 202,
-    body: Type.Object({ name }),
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.collaborator)
-      return diskView(
-        await transact(
-          call.services,
-          async (store) => await detachDisk(store, row, call.body.name),
-        ),
-      )
-    },
+  implement('instance_delete', async (call) => {
+    await deleteInstance(call.services, await instanceOf(call, powers.collaborator))
+    return null
   }),
 
-  route(`GET ${one}/network-interfaces`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('network_interface')
-          .selectAll()
-          .where('instance_id', '=', row.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        nicView,
-      )
-    },
+  implement('instance_start', async (call) => await changeState(call, 'running')),
+  implement('instance_stop', async (call) => await changeState(call, 'stopped')),
+  implement('instance_reboot', async (call) => await changeState(call, 'reboot')),
+
+  implement('instance_disk_list', async (call) => {
+    const row = await instanceOf(call, powers.viewer)
+    return await listPage(
+      call.services.store.selectFrom('disk').selectAll().where('attach_instance_id', '=', row.id),
+      call.page,
+      diskView,
+    )
   }),
-  route(`GET ${one}/network-interfaces/{interface_name}`, {
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.viewer)
-      const wanted = call.path('interface_name')
-      const nic = await call.services.store
+  implement('instance_disk_attach', async (call) => {
+    const row = await instanceOf(call, powers.collaborator)
+    return diskView(
+      await transact(call.services, async (store) => await attachDisk(store, row, call.body.name)),
+    )
+  }),
+  implement('instance_disk_detach', async (call) => {
+    const row = await instanceOf(call, powers.collaborator)
+    return diskView(
+      await transact(call.services, async (store) => await detachDisk(store, row, call.body.name)),
+    )
+  }),
+
+  implement('instance_network_interface_list', async (call) => {
+    const row = await instanceOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
         .selectFrom('network_interface')
         .selectAll()
         .where('instance_id', '=', row.id)
-        .where('name', '=', wanted)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (nic === undefined) throw notFound('network-interface', wanted)
-      return nicView(nic)
-    },
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      nicView,
+    )
+  }),
+  implement('instance_network_interface_view', async (call) => {
+    const row = await instanceOf(call, powers.viewer)
+    const wanted = call.path('interface_name')
+    const nic = await call.services.store
+      .selectFrom('network_interface')
+      .selectAll()
+      .where('instance_id', '=', row.id)
+      .where('name', '=', wanted)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (nic === undefined) throw notFound('network-interface', wanted)
+    return nicView(nic)
   }),
 
-  route(`GET ${one}/external-ips`, {
-    handle: async (call) => {
-      const row = await instanceOf(call, powers.viewer)
-      const items = await call.services.store
-        .selectFrom('external_ip')
-        .select(['ip', 'kind'])
-        .where('instance_id', '=', row.id)
-        .where('kind', '!=', 'snat')
-        .where('time_deleted_ms', 'is', null)
-        .execute()
-      return { items, next_page: null }
-    },
+  implement('instance_external_ip_list', async (call) => {
+    const row = await instanceOf(call, powers.viewer)
+    const items = await call.services.store
+      .selectFrom('external_ip')
+      .select(['ip', 'kind'])
+      .where('instance_id', '=', row.id)
+      .where('kind', '!=', 'snat')
+      .$narrowType<{ kind: 'ephemeral' }>()
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    return { items, next_page: null }
   }),
 ]

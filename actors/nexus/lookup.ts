@@ -3,7 +3,7 @@ import type { Selectable } from 'kysely'
 import { organizationPower, powers, projectPower, demand, type Power } from './authz.ts'
 import type { Actor, Services } from './context.ts'
 import { notFound, notFoundById } from './errors.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Organization = Selectable<Tables['organization']>
 export type Project = Selectable<Tables['project']>
@@ -92,4 +92,22 @@ export async function demandProject(
   if (power === powers.none) throw absent
   demand(power, needed)
   return row
+}
+
+/**
+ * Sees, within the transaction that puts something into it, that a container is still there: who
+ * deletes it looks whether it is empty, and of the two one comes first. Throws 404 when it has gone.
+ */
+export async function demandLive(
+  store: StoreTransaction,
+  type: 'organization' | 'project',
+  { id, name }: { readonly id: string; readonly name: string | null },
+): Promise<void> {
+  const row = await store
+    .selectFrom(type)
+    .select('id')
+    .where('id', '=', id)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw name === null ? notFoundById(type, id) : notFound(type, name)
 }

@@ -1,12 +1,10 @@
 /** Projects: where instances, disks and VPCs live. Each begins with a VPC called `default`. */
-import { Type } from 'typebox'
-import { byNameOrId, pageQuery } from './api/pagination.ts'
-import { route } from './api/route.ts'
+import { implement } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
-import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
-import { identity, identityView, updatedIdentity } from './names.ts'
+import { demandLive, demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
+import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { listPage } from './store/page.ts'
@@ -14,97 +12,77 @@ import { deleteVpcs, insertVpc } from './vpc-create.ts'
 import { transact } from './store/transact.ts'
 
 const view = (row: Project) => ({ ...identityView(row), organization_id: row.organization_id })
-const projects = '/organizations/{organization_name}/projects'
 
 export const projectRoutes = [
-  route(`GET ${projects}`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const organization = await organizationOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('project')
-          .selectAll()
-          .where('organization_id', '=', organization.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byNameOrId,
-        view,
-      )
-    },
+  implement('project_list', async (call) => {
+    const organization = await organizationOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
+        .selectFrom('project')
+        .selectAll()
+        .where('organization_id', '=', organization.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      view,
+    )
   }),
 
-  route(`POST ${projects}`, {
-    body: Type.Object(identity),
-    handle: async (call) => {
-      const { services, body } = call
-      const organization = await organizationOf(call, powers.collaborator)
-      const row = { ...newRow(services, body), organization_id: organization.id }
-      try {
-        await transact(services, async (store) => {
-          await store.insertInto('project').values(row).execute()
-          await insertVpc(services, store, {
-            project_id: row.id,
-            name: 'default',
-            description: 'Default VPC',
-            dns_name: 'default',
-            ipv6_prefix: null,
-          })
-        })
-      } catch (error) {
-        throw isConflict(error) ? alreadyExists('project', body.name) : error
-      }
-      return view(row)
-    },
-  }),
-
-  route(`GET ${projects}/{project_name}`, {
-    handle: async (call) => view(await projectOf(call, powers.viewer)),
-  }),
-
-  route('GET /by-id/projects/{id}', {
-    handle: async (call) => {
-      const id = call.path('id')
-      const row = await demandProject(call, { type: 'project', id, project_id: id }, powers.viewer)
-      return view(row)
-    },
-  }),
-
-  route(`PUT ${projects}/{project_name}`, {
-    body: Type.Object(updatedIdentity),
-    handle: async (call) => {
-      const { services, body } = call
-      const row = await projectOf(call, powers.admin)
-      const changed = {
-        name: body.name ?? row.name,
-        description: body.description ?? row.description,
-        time_modified_ms: services.clock.now(),
-      }
-      try {
-        await services.store.updateTable('project').set(changed).where('id', '=', row.id).execute()
-      } catch (error) {
-        throw isConflict(error) ? alreadyExists('project', changed.name) : error
-      }
-      return view({ ...row, ...changed })
-    },
-  }),
-
-  route(`DELETE ${projects}/{project_name}`, {
-    handle: async (call) => {
-      const { services } = call
-      const row = await projectOf(call, powers.admin)
+  implement('project_create', async (call) => {
+    const { services, body } = call
+    const organization = await organizationOf(call, powers.collaborator)
+    const row = { ...newRow(services, body), organization_id: organization.id }
+    try {
       await transact(services, async (store) => {
-        await refuseIfUsed(store, row.id)
-        const time_deleted_ms = services.clock.now()
-        await deleteVpcs(store, row.id, time_deleted_ms)
-        await store
-          .updateTable('project')
-          .set({ time_deleted_ms })
-          .where('id', '=', row.id)
-          .execute()
+        await demandLive(store, 'organization', organization)
+        await store.insertInto('project').values(row).execute()
+        await insertVpc(services, store, {
+          project_id: row.id,
+          name: 'default',
+          description: 'Default VPC',
+          dns_name: 'default',
+          ipv6_prefix: null,
+        })
       })
-      return null
-    },
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('project', body.name) : error
+    }
+    return view(row)
+  }),
+
+  implement('project_view', async (call) => view(await projectOf(call, powers.viewer))),
+
+  implement('project_view_by_id', async (call) => {
+    const id = call.path('id')
+    const row = await demandProject(call, { type: 'project', id, project_id: id }, powers.viewer)
+    return view(row)
+  }),
+
+  implement('project_update', async (call) => {
+    const { services, body } = call
+    const row = await projectOf(call, powers.admin)
+    const changed = {
+      name: body.name ?? row.name,
+      description: body.description ?? row.description,
+      time_modified_ms: services.clock.now(),
+    }
+    try {
+      await services.store.updateTable('project').set(changed).where('id', '=', row.id).execute()
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('project', changed.name) : error
+    }
+    return view({ ...row, ...changed })
+  }),
+
+  implement('project_delete', async (call) => {
+    const { services } = call
+    const row = await projectOf(call, powers.admin)
+    await transact(services, async (store) => {
+      await refuseIfUsed(store, row.id)
+      const time_deleted_ms = services.clock.now()
+      await deleteVpcs(store, row.id, time_deleted_ms)
+      await store.updateTable('project').set({ time_deleted_ms }).where('id', '=', row.id).execute()
+    })
+    return null
   }),
 ]
 

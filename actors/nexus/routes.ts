@@ -4,6 +4,7 @@ import { hardwareRoutes } from './hardware.ts'
 import { imageRoutes } from './images.ts'
 import { instanceRoutes } from './instances-api.ts'
 import { ipPoolRoutes } from './ip-pools.ts'
+import { loginRoutes } from './login.ts'
 import { organizationRoutes } from './organizations.ts'
 import { projectRoutes } from './projects.ts'
 import { serialRoutes } from './serial.ts'
@@ -17,6 +18,7 @@ export const routes: readonly Route[] = [
   ...imageRoutes,
   ...instanceRoutes,
   ...ipPoolRoutes,
+  ...loginRoutes,
   ...organizationRoutes,
   ...projectRoutes,
   ...serialRoutes,

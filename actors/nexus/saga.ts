@@ -194,13 +194,7 @@ export class Sagas {
           })
           .where('id', '=', progress.id)
           .execute()
-        try {
-          await this.#backward(progress, position)
-        } catch (why) {
-          if (why instanceof SagaCrash) throw why
-          // The caller need not wait for a sled that is away: the rest is undone when it is back.
-          this.#log.error('a saga is not undone yet', { saga: progress.id, why: explain(why) })
-        }
+        await this.#giveBack(progress, position)
         throw restoreError(recorded)
       }
       this.#crash(node.name, 'after')
@@ -213,6 +207,16 @@ export class Sagas {
       .where('id', '=', progress.id)
       .execute()
     return progress.outputs
+  }
+
+  /** The caller need not wait for a sled that is away: what is not undone now is when it is back. */
+  async #giveBack(progress: Progress, from: number): Promise<void> {
+    try {
+      await this.#backward(progress, from)
+    } catch (error) {
+      if (error instanceof SagaCrash) throw error
+      this.#log.error('a saga is not undone yet', { saga: progress.id, why: explain(error) })
+    }
   }
 
   async #backward(progress: Progress, from: number): Promise<void> {

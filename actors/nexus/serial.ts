@@ -1,19 +1,13 @@
 /** The serial console: its history as JSON, and a websocket that carries both directions. */
-import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 import type { RawData, WebSocket } from 'ws'
 import { limits } from '#config/limits.ts'
-import { explain } from '#runtime/result.ts'
-import { credentialsOf, readPath } from './api/server.ts'
-import { route } from './api/route.ts'
-import { authenticate } from './authn.ts'
+import { implement } from './api/route.ts'
 import { powers } from './authz.ts'
 import type { Services } from './context.ts'
 import { badRequest, internal, invalidRequest, unavailable } from './errors.ts'
-import { instanceOf, instancesPath } from './instances-api.ts'
+import { instanceOf } from './instances-api.ts'
 import type { Instance } from './instances.ts'
 
-const console = `${instancesPath}/{instance_name}/serial-console`
 const call_ms = 10_000
 const follow_ms = 5_000
 const chunk_bytes = 64 * 1024
@@ -22,85 +16,38 @@ const unread_bytes_max = 1024 * 1024
 const slow_look_ms = 50
 const closing = { normal: 1000, going: 1011 } as const
 
-const optionalCount = Type.Optional(Type.String({ pattern: '^[0-9]+$' }))
-
 export const serialRoutes = [
-  route(`GET ${console}`, {
-    query: Type.Object({
-      from_start: optionalCount,
-      most_recent: optionalCount,
-      max_bytes: optionalCount,
-    }),
-    handle: async (call) => {
-      const { services, query } = call
-      const row = await instanceOf(call, powers.viewer)
-      const from_start = countOf(query.from_start)
-      const most_recent = countOf(query.most_recent)
-      if ((from_start === null) === (most_recent === null)) {
-        throw badRequest("Exactly one of 'from_start' or 'most_recent' must be specified.")
-      }
-      const max_bytes = Math.min(
-        countOf(query.max_bytes) ?? limits.serial_read_bytes_default,
-        limits.serial_read_bytes_max,
-      )
-      const read = await services.sleds
-        .instance(row.sled_id, row.id)
-        .call('serial_read', { from_start, most_recent, max_bytes }, { timeout_ms: call_ms })
-      if (read.ok) {
-        return { data: [...read.value.data], last_byte_offset: read.value.last_byte_offset }
-      }
-      if (read.error === 'not_running') {
-        throw invalidRequest(
-          `instance ${row.name} has no serial console in state "${row.run_state}"`,
-        )
-      }
-      services.log.error('a console could not be read', { instance: row.id, detail: read.detail })
-      throw read.error === 'os_failed' ? internal() : unavailable()
-    },
+  implement('instance_serial_console', async (call) => {
+    const { services, query } = call
+    const row = await instanceOf(call, powers.viewer)
+    const { from_start = null, most_recent = null } = query
+    if ((from_start === null) === (most_recent === null)) {
+      throw badRequest("Exactly one of 'from_start' or 'most_recent' must be specified.")
+    }
+    const max_bytes = Math.min(
+      query.max_bytes ?? limits.serial_read_bytes_default,
+      limits.serial_read_bytes_max,
+    )
+    const read = await services.sleds
+      .instance(row.sled_id, row.id)
+      .call('serial_read', { from_start, most_recent, max_bytes }, { timeout_ms: call_ms })
+    if (read.ok) {
+      return { data: [...read.value.data], last_byte_offset: read.value.last_byte_offset }
+    }
+    if (read.error === 'not_running') {
+      throw invalidRequest(`instance ${row.name} has no serial console in state "${row.run_state}"`)
+    }
+    services.log.error('a console could not be read', { instance: row.id, detail: read.detail })
+    throw read.error === 'os_failed' ? internal() : unavailable()
+  }),
+
+  implement('instance_serial_console_stream', async (call) => {
+    const row = await instanceOf(call, powers.collaborator)
+    return async (socket) => {
+      await stream(call.services, socket, row)
+    }
   }),
 ]
-
-function countOf(text: string | undefined): number | null {
-  if (text === undefined) return null
-  const value = Number(text)
-  if (!Number.isSafeInteger(value)) throw badRequest(`unable to parse query string: ${text}`)
-  return value
-}
-
-export function addSerialStream(server: FastifyInstance, services: Services): void {
-  const url = `${console.replaceAll(/\{([^}]+)\}/g, ':$1')}/stream`
-  server.route({
-    method: 'GET',
-    url,
-    // Who may not watch learns so by HTTP, before the upgrade.
-    preValidation: async (request) => {
-      await watched(services, request.params, credentialsOf(request))
-    },
-    handler: async () => {
-      throw badRequest('a websocket upgrade is expected here')
-    },
-    wsHandler: (socket, request) => {
-      watched(services, request.params, credentialsOf(request))
-        .then(async (row) => {
-          await stream(services, socket, row)
-        })
-        .catch((error: unknown) => {
-          services.log.warn('a console stream ended', { why: explain(error) })
-          socket.close(closing.going, 'the console is not available')
-        })
-    },
-  })
-}
-
-async function watched(
-  services: Services,
-  params: unknown,
-  credentials: Parameters<typeof authenticate>[1],
-): Promise<Instance> {
-  const path = readPath(params)
-  const actor = await authenticate(services, credentials)
-  return await instanceOf({ services, actor, path }, powers.collaborator)
-}
 
 /** Carries output from now on and keys typed, until the viewer leaves or the guest ends. */
 async function stream(services: Services, socket: WebSocket, row: Instance): Promise<void> {

@@ -1,11 +1,9 @@
 /** What a caller may ask about themselves: who they are, their groups, their ssh keys. */
 import type { Selectable } from 'kysely'
-import { Type } from 'typebox'
-import { byId, byName, pageQuery, readPage } from './api/pagination.ts'
-import { route } from './api/route.ts'
+import { implement } from './api/route.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, notFound, unauthenticated } from './errors.ts'
-import { identity, identityView } from './names.ts'
+import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
@@ -22,103 +20,82 @@ const userView = (row: Selectable<Tables['silo_user']>) => ({
 })
 
 export const sessionRoutes = [
-  route('GET /session/me', {
-    handle: async ({ services, actor }) => {
-      const row = await services.store
+  implement('session_me', async ({ services, actor }) => {
+    const row = await services.store
+      .selectFrom('silo_user')
+      .selectAll()
+      .where('id', '=', actor.user_id)
+      .executeTakeFirst()
+    if (row === undefined) throw unauthenticated()
+    return userView(row)
+  }),
+
+  implement('session_me_groups', async () =>
+    // Groups come with the identity providers that make them; until then nobody is in one.
+    ({ items: [], next_page: null }),
+  ),
+
+  implement('user_list', async ({ services, actor, page }) => {
+    return await listPage(
+      services.store
         .selectFrom('silo_user')
         .selectAll()
-        .where('id', '=', actor.user_id)
-        .executeTakeFirst()
-      if (row === undefined) throw unauthenticated()
-      return userView(row)
-    },
+        .where('silo_id', '=', actor.silo_id)
+        .where('time_deleted_ms', 'is', null),
+      page,
+      userView,
+    )
   }),
 
-  route('GET /session/me/groups', {
-    query: pageQuery,
-    handle: async ({ query }) => {
-      // Groups come with the identity providers that make them; until then nobody is in one.
-      readPage(query, byId)
-      return { items: [], next_page: null }
-    },
-  }),
-
-  route('GET /users', {
-    query: pageQuery,
-    handle: async ({ services, actor, query }) => {
-      return await listPage(
-        services.store
-          .selectFrom('silo_user')
-          .selectAll()
-          .where('silo_id', '=', actor.silo_id)
-          .where('time_deleted_ms', 'is', null),
-        query,
-        byId,
-        userView,
-      )
-    },
-  }),
-
-  route('GET /session/me/sshkeys', {
-    query: pageQuery,
-    handle: async ({ services, actor, query }) => {
-      return await listPage(
-        services.store
-          .selectFrom('ssh_key')
-          .selectAll()
-          .where('silo_user_id', '=', actor.user_id)
-          .where('time_deleted_ms', 'is', null),
-        query,
-        byName,
-        keyView,
-      )
-    },
-  }),
-
-  route('POST /session/me/sshkeys', {
-    body: Type.Object({ ...identity, public_key: Type.String({ maxLength: 1023 }) }),
-    handle: async ({ services, actor, body }) => {
-      const row = {
-        ...newRow(services, body),
-        silo_user_id: actor.user_id,
-        public_key: body.public_key,
-      }
-      try {
-        await services.store.insertInto('ssh_key').values(row).execute()
-      } catch (error) {
-        throw isConflict(error) ? alreadyExists('ssh-key', body.name) : error
-      }
-      return keyView(row)
-    },
-  }),
-
-  route('GET /session/me/sshkeys/{ssh_key_name}', {
-    handle: async ({ services, actor, path }) => {
-      const name = path('ssh_key_name')
-      const row = await services.store
+  implement('session_sshkey_list', async ({ services, actor, page }) => {
+    return await listPage(
+      services.store
         .selectFrom('ssh_key')
         .selectAll()
         .where('silo_user_id', '=', actor.user_id)
-        .where('name', '=', name)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (row === undefined) throw notFound('ssh-key', name)
-      return keyView(row)
-    },
+        .where('time_deleted_ms', 'is', null),
+      page,
+      keyView,
+    )
   }),
 
-  route('DELETE /session/me/sshkeys/{ssh_key_name}', {
-    handle: async ({ services, actor, path }) => {
-      const name = path('ssh_key_name')
-      const { numUpdatedRows } = await services.store
-        .updateTable('ssh_key')
-        .set({ time_deleted_ms: services.clock.now() })
-        .where('silo_user_id', '=', actor.user_id)
-        .where('name', '=', name)
-        .where('time_deleted_ms', 'is', null)
-        .executeTakeFirst()
-      if (numUpdatedRows === 0n) throw notFound('ssh-key', name)
-      return null
-    },
+  implement('session_sshkey_create', async ({ services, actor, body }) => {
+    const row = {
+      ...newRow(services, body),
+      silo_user_id: actor.user_id,
+      public_key: body.public_key,
+    }
+    try {
+      await services.store.insertInto('ssh_key').values(row).execute()
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('ssh-key', body.name) : error
+    }
+    return keyView(row)
+  }),
+
+  implement('session_sshkey_view', async ({ services, actor, path }) => {
+    const name = path('ssh_key_name')
+    const row = await services.store
+      .selectFrom('ssh_key')
+      .selectAll()
+      .where('silo_user_id', '=', actor.user_id)
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (row === undefined) throw notFound('ssh-key', name)
+    return keyView(row)
+  }),
+
+  implement('session_sshkey_delete', async ({ services, actor, path }) => {
+    const name = path('ssh_key_name')
+    const { numUpdatedRows } = await services.store
+      .updateTable('ssh_key')
+      .set({ time_deleted_ms: services.clock.now() })
+      .where('silo_user_id', '=', actor.user_id)
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (numUpdatedRows === 0n) throw notFound('ssh-key', name)
+    return null
   }),
 ]

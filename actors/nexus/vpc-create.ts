@@ -62,11 +62,11 @@ export async function insertVpc(services: Services, store: StoreTransaction, giv
   const rules = defaultRules(vpc.name).map((rule) => ({
     ...newRow(services, rule),
     vpc_id: vpc.id,
-    status: 'enabled',
-    direction: 'inbound',
+    status: 'enabled' as const,
+    direction: 'inbound' as const,
     targets: JSON.stringify([{ type: 'vpc', value: vpc.name }]),
     filters: JSON.stringify(rule.filters),
-    action: 'allow',
+    action: 'allow' as const,
     priority: default_priority,
   }))
   await store.insertInto('vpc_firewall_rule').values(rules).execute()
@@ -132,8 +132,20 @@ export async function deleteVpcs(
     .where('time_deleted_ms', 'is', null)
     .execute()
   for (const { id } of vpcs) {
+    const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', '=', id)
+    await store
+      .updateTable('router_route')
+      .set({ time_deleted_ms })
+      .where('vpc_router_id', 'in', routers.where('time_deleted_ms', 'is', null))
+      .where('time_deleted_ms', 'is', null)
+      .execute()
     for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-      await store.updateTable(table).set({ time_deleted_ms }).where('vpc_id', '=', id).execute()
+      await store
+        .updateTable(table)
+        .set({ time_deleted_ms })
+        .where('vpc_id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
     }
     await store.updateTable('vpc').set({ time_deleted_ms }).where('id', '=', id).execute()
   }

@@ -1,22 +1,26 @@
 /** VPCs, their subnets, routers, routes and firewall rules, as far as the guide looks at them. */
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
-import { byName, pageQuery } from './api/pagination.ts'
-import { route, type Call } from './api/route.ts'
+import {
+  routeDestination,
+  routeTarget,
+  vpcFirewallRuleFilter,
+  vpcFirewallRuleTarget,
+} from './api/contract/vpcs.ts'
+import { implement, type UserCall } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import { newRow } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
 import { projectOf } from './lookup.ts'
-import { identity, identityView } from './names.ts'
+import { identityView } from './names.ts'
+import { readColumn } from './store/column.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
 type Vpc = Selectable<Tables['vpc']>
-type Located = Pick<Call<unknown, unknown>, 'services' | 'actor' | 'path'>
-const vpcs = '/organizations/{organization_name}/projects/{project_name}/vpcs'
 
-export async function vpcOf(call: Located, needed: Power): Promise<Vpc> {
+export async function vpcOf(call: UserCall, needed: Power): Promise<Vpc> {
   const project = await projectOf(call, needed)
   const name = call.path('vpc_name')
   const row = await call.services.store
@@ -30,7 +34,7 @@ export async function vpcOf(call: Located, needed: Power): Promise<Vpc> {
   return row
 }
 
-async function routerOf(call: Located) {
+async function routerOf(call: UserCall) {
   const vpc = await vpcOf(call, powers.viewer)
   const name = call.path('router_name')
   const row = await call.services.store
@@ -62,170 +66,112 @@ const routerView = (row: Selectable<Tables['vpc_router']>) => ({
   kind: row.kind,
   vpc_id: row.vpc_id,
 })
-const parsed = (text: string): unknown => JSON.parse(text)
 const routeView = (row: Selectable<Tables['router_route']>) => ({
   ...identityView(row),
   vpc_router_id: row.vpc_router_id,
   kind: row.kind,
-  target: parsed(row.target),
-  destination: parsed(row.destination),
+  target: readColumn(routeTarget, row.target),
+  destination: readColumn(routeDestination, row.destination),
 })
 const ruleView = (row: Selectable<Tables['vpc_firewall_rule']>) => ({
   ...identityView(row),
   status: row.status,
   direction: row.direction,
-  targets: parsed(row.targets),
-  filters: parsed(row.filters),
+  targets: readColumn(Type.Array(vpcFirewallRuleTarget), row.targets),
+  filters: readColumn(vpcFirewallRuleFilter, row.filters),
   action: row.action,
   priority: row.priority,
   vpc_id: row.vpc_id,
 })
 
-const endpoint = Type.Object({
-  type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),
-  value: Type.String({ maxLength: 63 }),
-})
-const nullable = <S extends Type.TSchema>(schema: S) =>
-  Type.Optional(Type.Union([schema, Type.Null()]))
-const portRange = Type.Refine(
-  Type.String(),
-  (text) => isPortRange(text),
-  (text) => `invalid port range "${text}"`,
-)
-const ruleUpdate = Type.Object({
-  ...identity,
-  status: Type.Enum(['enabled', 'disabled']),
-  direction: Type.Enum(['inbound', 'outbound']),
-  targets: Type.Array(endpoint, { maxItems: 1024 }),
-  filters: Type.Object({
-    hosts: nullable(Type.Array(endpoint, { maxItems: 1024 })),
-    ports: nullable(Type.Array(portRange, { maxItems: 256 })),
-    protocols: nullable(Type.Array(Type.Enum(['TCP', 'UDP', 'ICMP']))),
-  }),
-  action: Type.Enum(['allow', 'deny']),
-  priority: Type.Integer({ minimum: 0, maximum: 65_535 }),
-})
-
-function isPortRange(text: string): boolean {
-  const match = /^([0-9]{1,5})(?:-([0-9]{1,5}))?$/.exec(text)
-  const first = Number(match?.[1])
-  const last = Number(match?.[2] ?? match?.[1])
-  return first >= 1 && first <= last && last <= 65_535
-}
-
 export const vpcRoutes = [
-  route(`GET ${vpcs}`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const project = await projectOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('vpc')
-          .selectAll()
-          .where('project_id', '=', project.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        vpcView,
-      )
-    },
+  implement('vpc_list', async (call) => {
+    const project = await projectOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
+        .selectFrom('vpc')
+        .selectAll()
+        .where('project_id', '=', project.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      vpcView,
+    )
   }),
-  route(`GET ${vpcs}/{vpc_name}`, {
-    handle: async (call) => vpcView(await vpcOf(call, powers.viewer)),
+  implement('vpc_view', async (call) => vpcView(await vpcOf(call, powers.viewer))),
+  implement('vpc_subnet_list', async (call) => {
+    const vpc = await vpcOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
+        .selectFrom('vpc_subnet')
+        .selectAll()
+        .where('vpc_id', '=', vpc.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      subnetView,
+    )
   }),
-  route(`GET ${vpcs}/{vpc_name}/subnets`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const vpc = await vpcOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('vpc_subnet')
-          .selectAll()
-          .where('vpc_id', '=', vpc.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        subnetView,
-      )
-    },
+  implement('vpc_router_list', async (call) => {
+    const vpc = await vpcOf(call, powers.viewer)
+    return await listPage(
+      call.services.store
+        .selectFrom('vpc_router')
+        .selectAll()
+        .where('vpc_id', '=', vpc.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      routerView,
+    )
   }),
-  route(`GET ${vpcs}/{vpc_name}/routers`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const vpc = await vpcOf(call, powers.viewer)
-      return await listPage(
-        call.services.store
-          .selectFrom('vpc_router')
-          .selectAll()
-          .where('vpc_id', '=', vpc.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        routerView,
-      )
-    },
+  implement('vpc_router_view', async (call) => routerView(await routerOf(call))),
+  implement('vpc_router_route_list', async (call) => {
+    const router = await routerOf(call)
+    return await listPage(
+      call.services.store
+        .selectFrom('router_route')
+        .selectAll()
+        .where('vpc_router_id', '=', router.id)
+        .where('time_deleted_ms', 'is', null),
+      call.page,
+      routeView,
+    )
   }),
-  route(`GET ${vpcs}/{vpc_name}/routers/{router_name}`, {
-    handle: async (call) => routerView(await routerOf(call)),
+  implement('vpc_firewall_rules_view', async (call) => {
+    const vpc = await vpcOf(call, powers.viewer)
+    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
   }),
-  route(`GET ${vpcs}/{vpc_name}/routers/{router_name}/routes`, {
-    query: pageQuery,
-    handle: async (call) => {
-      const router = await routerOf(call)
-      return await listPage(
-        call.services.store
-          .selectFrom('router_route')
-          .selectAll()
-          .where('vpc_router_id', '=', router.id)
-          .where('time_deleted_ms', 'is', null),
-        call.query,
-        byName,
-        routeView,
-      )
-    },
-  }),
-  route(`GET ${vpcs}/{vpc_name}/firewall/rules`, {
-    handle: async (call) => {
-      const vpc = await vpcOf(call, powers.viewer)
-      return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
-    },
-  }),
-  route(`PUT ${vpcs}/{vpc_name}/firewall/rules`, {
-    body: Type.Object({ rules: Type.Array(ruleUpdate, { maxItems: 1024 }) }),
-    handle: async (call) => {
-      const vpc = await vpcOf(call, powers.collaborator)
-      const { services, body } = call
-      refuseOddRules(body.rules, vpc.name)
-      await transact(services, async (store) => {
-        await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
-        for (const rule of body.rules) {
-          const filters = {
-            hosts: rule.filters.hosts ?? null,
-            ports: rule.filters.ports ?? null,
-            protocols: rule.filters.protocols ?? null,
-          }
-          await store
-            .insertInto('vpc_firewall_rule')
-            .values({
-              ...newRow(services, rule),
-              vpc_id: vpc.id,
-              status: rule.status,
-              direction: rule.direction,
-              targets: JSON.stringify(rule.targets),
-              filters: JSON.stringify(filters),
-              action: rule.action,
-              priority: rule.priority,
-            })
-            .execute()
+  implement('vpc_firewall_rules_update', async (call) => {
+    const vpc = await vpcOf(call, powers.collaborator)
+    const { services, body } = call
+    refuseOddRules(body.rules, vpc.name)
+    await transact(services, async (store) => {
+      await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
+      for (const rule of body.rules) {
+        const filters = {
+          hosts: rule.filters.hosts ?? null,
+          ports: rule.filters.ports ?? null,
+          protocols: rule.filters.protocols ?? null,
         }
-      })
-      await services.firewall.publish(services, vpc.id)
-      return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
-    },
+        await store
+          .insertInto('vpc_firewall_rule')
+          .values({
+            ...newRow(services, rule),
+            vpc_id: vpc.id,
+            status: rule.status,
+            direction: rule.direction,
+            targets: JSON.stringify(rule.targets),
+            filters: JSON.stringify(filters),
+            action: rule.action,
+            priority: rule.priority,
+          })
+          .execute()
+      }
+    })
+    await services.firewall.publish(services, vpc.id)
+    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
   }),
 ]
 
-async function rulesOf(call: Located, vpc_id: string) {
+async function rulesOf(call: UserCall, vpc_id: string) {
   return await call.services.store
     .selectFrom('vpc_firewall_rule')
     .selectAll()

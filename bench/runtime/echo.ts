@@ -121,11 +121,11 @@ export function asker<S extends Shape>(
   const refs = Array.from({ length: where.actors }, (_, id) =>
     system.ref(echoProtocol, `${id}`, where.host),
   )
-  return async (actor: number, message: Message<S>): Promise<unknown> => {
+  return async (actor: number, message: Message<S>): Promise<Message<S>> => {
     // The compiler cannot see that a shape's row takes that shape's messages.
     const request = message as never
     const answer = await refs[actor]?.call(shape, request, options)
     if (answer?.ok !== true) throw new Error(answer?.detail ?? `there is no actor ${actor}`)
-    return answer.value
+    return answer.value as never
   }
 }

@@ -2,9 +2,10 @@
 import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
+import { systemRandom } from '#runtime/random.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import type { Entrant } from '../contestant.ts'
 import { isShape, type Shape } from '../messages.ts'
 import { closedLoop, serveNothing, serveOrders } from '../peers/orders.ts'
@@ -118,6 +119,7 @@ function linked(host: string, onUp: () => void) {
     host,
     clock: systemClock,
     log: memoryLog(),
+    random: systemRandom,
     exports: [echoProtocol],
     serve: () => system,
     security: null,

@@ -1,7 +1,10 @@
 /** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
 import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
+import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
+import { checkJournal, salvageJournal } from './rack/journal.ts'
 import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
@@ -113,6 +116,32 @@ luge
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)
     if (!result.ok) throw new Refusal(result.detail)
+  })
+
+const journal = luge.command('journal').description('the durable memory of a sled, as a file')
+const journalFile = 'the file, as in <state>/sled1/journal.sqlite'
+
+journal
+  .command('check')
+  .description('read all of a journal without changing it, and say whether it is sound')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    checkJournal(resolve(file))
+  })
+
+journal
+  .command('recover')
+  .description('make a sound journal of all that can be read, and keep the old file beside it')
+  .argument('<file>', journalFile)
+  .action((file: string) => {
+    salvageJournal(resolve(file))
+  })
+
+luge
+  .command('openapi')
+  .description('print the OpenAPI document of the API')
+  .action(() => {
+    process.stdout.write(`${JSON.stringify(documentOf(routes), null, 2)}\n`)
   })
 
 interface UpFlags {

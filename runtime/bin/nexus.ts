@@ -5,13 +5,11 @@ import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
-import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -23,7 +21,8 @@ import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
 import { System } from '#runtime/system.ts'
-import { Links } from '#runtime/wire/link.ts'
+import { Identity } from '#runtime/tls/identity.ts'
+import { Links } from '#runtime/wire/links.ts'
 
 const log = stderrLog('nexus')
 
@@ -38,7 +37,14 @@ export function readConfig(path: string): NexusConfig {
 
 async function start(config: NexusConfig): Promise<void> {
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
-  const { system, links } = makeSystem(config)
+  const identity = await Identity.open({
+    files: config.tls,
+    host: config.id,
+    clock: systemClock,
+    log,
+  })
+  if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
+  const { system, links } = makeSystem(config, identity.value)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
@@ -50,21 +56,14 @@ async function start(config: NexusConfig): Promise<void> {
     log,
     sleds: new Sleds(
       (protocol, id, host) => system.ref(protocol, id, host),
-      () => links.peers.filter((host) => config.sleds.includes(host)),
+      () => links.peers,
     ),
     sagas,
     firewall: new FirewallPublisher(),
   }
   sagas.join(services)
   system.add(nexus, { services }, 'nexus')
-  const server = makeServer({
-    services,
-    routes,
-    extend: (bare, shared) => {
-      addLogin(bare, shared)
-      addSerialStream(bare, shared)
-    },
-  })
+  const server = makeServer({ services, routes })
   stopOnSignal(async () => {
     await server.close()
     links.close()
@@ -80,14 +79,15 @@ async function start(config: NexusConfig): Promise<void> {
   log.info('nexus serves', { external: config.external })
 }
 
-function makeSystem(config: NexusConfig): { system: System; links: Links } {
+function makeSystem(config: NexusConfig, identity: Identity): { system: System; links: Links } {
   const links: Links = new Links({
     host: config.id,
     clock: systemClock,
     log,
+    random: systemRandom,
     exports: [nexusProtocol],
     serve: () => system,
-    security: null,
+    security: { identity, peers: config.sleds },
   })
   const system: System = new System({
     host: config.id,

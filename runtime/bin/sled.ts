@@ -27,7 +27,8 @@ import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { Identity } from '#runtime/tls/identity.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
 import { sledFiles } from './rack/layout.ts'
 import { readJson } from './rack/plan.ts'
@@ -57,7 +58,7 @@ class Supervisor {
   readonly #vmm: Vmm
   #stopping = false
 
-  constructor(config: SledConfig) {
+  constructor(config: SledConfig, identity: Identity) {
     this.#config = config
     this.#vmm = makeVmm(config)
     const pipes = config.platform === 'linux' ? makePipes() : null
@@ -93,11 +94,12 @@ class Supervisor {
       host: config.sled_id,
       clock: systemClock,
       log,
+      random: systemRandom,
       serve: () => this.#system,
-      security: null,
     }
     this.#nexus = new Links({
       ...common,
+      security: { identity, peers: config.nexus.map(({ host }) => host) },
       exports: [
         sledProtocol,
         diskProtocol,
@@ -110,7 +112,8 @@ class Supervisor {
         if (isUp) this.#announceTo(host)
       },
     })
-    this.#control = new Links({ ...common, exports: [sledProtocol] })
+    // Only root reaches the control socket.
+    this.#control = new Links({ ...common, security: null, exports: [sledProtocol] })
   }
 
   async start(): Promise<void> {
@@ -199,7 +202,14 @@ if (findSupervisor(read.value.state) !== null) {
   fatal(`a supervisor already runs for ${read.value.state}`)
 }
 writeFileAtomically(sledFiles(read.value.state).identity, JSON.stringify(own))
-const supervisor = new Supervisor(read.value)
+const identity = await Identity.open({
+  files: read.value.tls,
+  host: read.value.sled_id,
+  clock: systemClock,
+  log,
+})
+if (!identity.ok) fatal(`certificates: ${identity.detail}`)
+const supervisor = new Supervisor(read.value, identity.value)
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
     void supervisor.stop()

@@ -114,8 +114,8 @@ export class Channel implements Asker {
     return this.#sendCall(kinds.cast, ref, row, { request, correlation: 0, options: null })
   }
 
-  /** Passes a call on that came over another channel, as the bytes it came as. */
-  forward(incoming: Incoming): void {
+  /** Passes a call on that came over another channel, as the bytes it came as, to an actor of `host`. */
+  forward(incoming: Incoming, host: string): void {
     const { channel, header, cursor, bound, span } = incoming
     const isCast = header.kind === kinds.cast
     const what = `${bound.protocol}/${bound.actor} op ${header.op}`
@@ -127,7 +127,7 @@ export class Channel implements Asker {
       refuse('unreachable', this.#closed)
       return
     }
-    const number = this.#bind(bound.host, bound.protocol, bound.actor)
+    const number = this.#bind(host, bound.protocol, bound.actor)
     if (number === null || this.#pending.isFull) {
       refuse('busy', 'too much is in flight')
       return

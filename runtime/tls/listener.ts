@@ -6,16 +6,12 @@
  */
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import {
-  createServer as createNetServer,
-  type ListenOptions,
-  type Server,
-  type Socket,
-} from 'node:net'
+import { createServer as createNetServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
 import { limits } from '#config/limits.ts'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
+import { listenAt, type ListenAt } from '../wire/listening.ts'
 import type { Identity } from './identity.ts'
 import { handshakeFault, mutual, peerIdentity } from './secure.ts'
 
@@ -23,6 +19,8 @@ export interface SecureListenerOptions {
   readonly identity: Identity
   readonly clock: Clock
   readonly log: Log
+  /** The hosts that may come in. */
+  readonly peers: readonly string[]
   /** A host connected and has proved that it is `host`. */
   readonly onHost: (socket: TLSSocket, host: string) => void
 }
@@ -63,13 +61,8 @@ export class SecureListener {
   }
 
   /** Listens; rejects when the address is taken. Resolves with what `net.Server.address` says. */
-  async listen(where: ListenOptions): Promise<ReturnType<Server['address']>> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#net.once('error', reject)
-    this.#net.listen(where, () => {
-      resolve()
-    })
-    await promise
+  async listen(where: ListenAt): Promise<ReturnType<Server['address']>> {
+    await listenAt(this.#net, where)
     return this.#net.address()
   }
 
@@ -107,13 +100,17 @@ export class SecureListener {
     const raw = this.#about.getStore()
     assert(raw !== undefined, 'a handshake belongs to a connection that was admitted')
     this.#forget(raw)
-    const { identity, clock, onHost } = this.#options
+    const { identity, peers, clock, onHost } = this.#options
     const peer = peerIdentity(socket, identity.credentials, clock.now())
-    if (peer.ok) {
+    if (peer.ok && peers.includes(peer.value)) {
       onHost(socket, peer.value)
       return
     }
-    this.#refuse(peer.detail)
+    this.#refuse(
+      peer.ok
+        ? `${peer.value} is a host of this rack, but none that the configuration here names`
+        : peer.detail,
+    )
     socket.destroy()
   }
 

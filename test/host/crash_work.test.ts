@@ -54,18 +54,26 @@ async function ask(method: string, path: string, body?: unknown): Promise<Answer
 type Victim = 'supervisor' | 'Nexus' | 'qemu' | 'qemu-storage-daemon'
 
 function kill(victim: Victim): void {
-  const pids =
-    victim === 'supervisor'
-      ? [rack.supervisorPid]
-      : victim === 'Nexus'
-        ? [Number(/^oxz_nexus\s+(\d+)/m.exec(containers(`${rack.state}/sled1/crun`))?.[1])]
-        : processesOf(rack.state)
-            .filter(({ command }) =>
-              command.startsWith(victim === 'qemu' ? '/usr/bin/qemu-system' : '/usr/bin/qemu-sto'),
-            )
-            .map(({ pid }) => pid)
   // The moment may have come before there was one, or after it had ended.
-  for (const pid of pids) attempt('kill', ['-9', String(pid)])
+  for (const pid of pidsOf(victim)) attempt('kill', ['-9', String(pid)])
+}
+
+const named = (program: string) =>
+  processesOf(rack.state)
+    .filter(({ command }) => command.startsWith(program))
+    .map(({ pid }) => pid)
+
+function pidsOf(victim: Victim): readonly number[] {
+  switch (victim) {
+    case 'supervisor':
+      return [rack.supervisorPid]
+    case 'Nexus':
+      return [Number(/^oxz_nexus\s+(\d+)/m.exec(containers(`${rack.state}/sled1/crun`))?.[1])]
+    case 'qemu':
+      return named('/usr/bin/qemu-system')
+    case 'qemu-storage-daemon':
+      return named('/usr/bin/qemu-storage-daemon')
+  }
 }
 
 /** Whoever died is there again, and Nexus and the sled know each other. */
@@ -135,55 +143,51 @@ async function runs(): Promise<void> {
   assert.equal(await settled(), 'running')
 }
 
-async function life(victim: Victim, delays_ms: readonly number[]): Promise<void> {
-  const isGuests = victim === 'qemu' || victim === 'qemu-storage-daemon'
-  const [create_ms = 0, stop_ms = 0, start_ms = 0, delete_ms = 0] = delays_ms
-  const created = await during(
-    victim,
-    create_ms,
-    async () => await ask('POST', instances(), body()),
-  )
-  // What a crash cut off is gone on with: then the guest is there although nobody was told.
-  if (isDone(created.answer)) assert.notEqual(created.state, 'absent')
-  if (created.state === 'absent') {
-    assert.equal((await ask('POST', instances(), body())).status, 201)
-  }
-  if (created.state === 'failed') {
+const make = async () => await ask('POST', instances(), body())
+
+/** What a crash cut off is gone on with or undone: then it is asked for again. */
+async function created(victim: Victim, delay_ms: number): Promise<void> {
+  const { answer, state } = await during(victim, delay_ms, make)
+  if (isDone(answer)) assert.notEqual(state, 'absent')
+  if (state === 'failed') {
     assert.equal((await ask('DELETE', guest())).status, 204)
     assert.equal((await ask('DELETE', `${project}/disks/disk`)).status, 204)
-    assert.equal((await ask('POST', instances(), body())).status, 201)
   }
+  if (state === 'failed' || state === 'absent') assert.equal((await make()).status, 201)
   await runs()
+}
 
-  const stop = await during(victim, stop_ms, async () => await ask('POST', `${guest()}/stop`))
-  if (isDone(stop.answer)) assert.equal(stop.state, 'stopped')
-  await stopped()
-
-  const start = await during(victim, start_ms, async () => await ask('POST', `${guest()}/start`))
-  if (isDone(start.answer) && !isGuests) assert.equal(start.state, 'running')
-  await stopped()
-
-  const gone = await during(victim, delete_ms, async () => await ask('DELETE', guest()))
-  if (isDone(gone.answer)) assert.equal(gone.state, 'absent')
-  if (gone.state !== 'absent') assert.equal((await ask('DELETE', guest())).status, 204)
+async function deleted(victim: Victim, delay_ms: number): Promise<void> {
+  const { answer, state } = await during(victim, delay_ms, async () => await ask('DELETE', guest()))
+  if (isDone(answer)) assert.equal(state, 'absent')
+  if (state !== 'absent') assert.equal((await ask('DELETE', guest())).status, 204)
   assert.equal((await ask('DELETE', `${project}/disks/disk`)).status, 204)
-  await until(`nothing is left after ${victim} died`, 20_000, () => {
-    const left = kernelObjects(rack.tag, rack.state)
-    return left.length === empty.length ? true : null
-  })
+  await until(`nothing is left after ${victim} died`, 20_000, () =>
+    kernelObjects(rack.tag, rack.state).length === empty.length ? true : null,
+  )
   assert.deepEqual(kernelObjects(rack.tag, rack.state), empty)
 }
 
-for (const [victim, delays_ms] of [
-  ['supervisor', [150, 5, 60, 5]],
-  ['supervisor', [600, 60, 300, 30]],
-  ['Nexus', [150, 5, 20, 5]],
-  ['Nexus', [400, 30, 60, 20]],
-  ['qemu', [700, 5, 250, 5]],
-  ['qemu-storage-daemon', [500, 5, 150, 5]],
+for (const [victim, create_ms, stop_ms, start_ms, delete_ms] of [
+  ['supervisor', 150, 5, 300, 5],
+  ['Nexus', 150, 30, 20, 5],
+  ['qemu', 700, 5, 250, 5],
+  ['qemu-storage-daemon', 500, 5, 150, 5],
 ] as const) {
-  test(`kill -9 of ${victim} ${delays_ms.join(', ')} ms into create, stop, start, delete`, async () => {
-    await life(victim, delays_ms)
+  const moments = `${create_ms}, ${stop_ms}, ${start_ms}, ${delete_ms} ms`
+  test(`kill -9 of ${victim} ${moments} into create, stop, start, delete`, async () => {
+    await created(victim, create_ms)
+
+    const stop = await during(victim, stop_ms, async () => await ask('POST', `${guest()}/stop`))
+    if (isDone(stop.answer)) assert.equal(stop.state, 'stopped')
+    await stopped()
+
+    const start = await during(victim, start_ms, async () => await ask('POST', `${guest()}/start`))
+    const isGuests = victim === 'qemu' || victim === 'qemu-storage-daemon'
+    if (isDone(start.answer) && !isGuests) assert.equal(start.state, 'running')
+    await stopped()
+
+    await deleted(victim, delete_ms)
   })
 }
 

@@ -144,7 +144,8 @@ test('without root linux is refused with what to do, and auto brings up sim', as
       down.stderr,
       /plan cannot be read: EACCES.*act as the user who brought the rack up/,
     )
-    const [program = '', ...rest] = [...asNobody, process.execPath, luge, 'rack', 'down']
+    const [program, ...rest] = [...asNobody, process.execPath, luge, 'rack', 'down']
+    assert.ok(program !== undefined)
     assert.equal(attempt(program, [...rest, '--state', state]).status, 0)
   })
 })

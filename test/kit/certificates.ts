@@ -47,6 +47,12 @@ export class TestAuthority {
     return hostFiles(this.hostDirectory(name))
   }
 
+  /** Gives a host a new key and certificate beside the old one, which still holds. */
+  async renew(name: string): Promise<void> {
+    rmSync(hostFiles(this.hostDirectory(name)).certificate)
+    await this.host(name)
+  }
+
   /** Revokes what a host has; its files stay as they are, and `others` learn of it. */
   async revoke(name: string, others: readonly string[]): Promise<number> {
     const store = await this.store()

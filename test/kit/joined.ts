@@ -17,7 +17,7 @@ import { systemRandom } from '#runtime/random.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks, type WayEnd } from '#runtime/thread/links.ts'
 import { makeRing } from '#runtime/thread/ring.ts'
-import { Links, type LinkOptions } from '#runtime/wire/link.ts'
+import { Links, type LinkOptions } from '#runtime/wire/links.ts'
 import { probe, Probed, probeProtocol } from './probe.ts'
 import { until } from './rack.ts'
 
@@ -82,7 +82,15 @@ export async function joined(child: Partial<ChildSpec> = {}) {
   const thread = { name: 'thread', links: threadLinks(broken) }
   pair(main, thread)
   const linkOf = (host: string, exports: LinkOptions['exports'], serve: () => System): Links =>
-    new Links({ host, clock: systemClock, log: memoryLog(), exports, serve, security: null })
+    new Links({
+      host,
+      clock: systemClock,
+      random: systemRandom,
+      log: memoryLog(),
+      exports,
+      serve,
+      security: null,
+    })
   const mainLinks: Links = linkOf('rack-a', [near, mid], () => inMain.system)
   const hostLinks: Links = linkOf('rack-b', [far], () => inHost.system)
   const inThread = runtime(

@@ -77,10 +77,13 @@ export class TestRack {
   readonly outside = `lugeout${process.pid}`
   readonly platform: 'linux' | 'sim'
   ready: Ready | null = null
+  readonly store: string
   #external = ''
 
-  constructor(platform: 'linux' | 'sim') {
+  /** `store` is what `--store` takes; the environment carries it, for a URL may hold a password. */
+  constructor(platform: 'linux' | 'sim', store = 'sqlite') {
     this.platform = platform
+    this.store = store
   }
 
   /** Brings the rack up; on linux with the outside in a namespace of the test's own. */
@@ -95,7 +98,8 @@ export class TestRack {
       }
       args.push('--outside', `/run/netns/${this.outside}`)
     }
-    const ready = JSON.parse(await sh(join(repository, 'tools/luge'), args)) as Ready
+    const env = { LUGE_STORE: this.store }
+    const ready = JSON.parse(await sh(join(repository, 'tools/luge'), args, env)) as Ready
     this.ready = ready
     return ready
   }

@@ -7,60 +7,19 @@
  *   const answer = await world.ref(diskProtocol, id).call('get', null, soon)
  *   await world.restart()        // as after kill -9: the journal stays, the actors are made anew
  */
-import { journalProtocol } from '#actors/journal.protocol.ts'
-import { behaviour, type Behaviour, type Ref } from '#runtime/actor.ts'
+import { journal } from '#actors/journal.ts'
+import type { Behaviour, Ref } from '#runtime/actor.ts'
 import { systemClock, type Clock } from '#runtime/clock.ts'
+import { Journal, type Entry } from '#runtime/journal.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
 import type { Protocol } from '#runtime/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { ok } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
 
 export const soon = { timeout_ms: 5_000 } as const
 
-interface Entry {
-  readonly kind: string
-  readonly id: string
-  readonly document: unknown
-}
-
-/** The journal's messages over a Map that outlives a world's restarts. */
-const memoryJournal = behaviour({
-  protocol: journalProtocol,
-  child: {
-    restart: 'permanent',
-    restarts_max: 1,
-    restarts_period_ms: 1_000,
-    shutdown_ms: 100,
-    mailbox_max: 1_000,
-    thread: 'main',
-    activation: 'start',
-  },
-  init: (context: { readonly deps: { readonly entries: Map<string, Entry> } }) =>
-    context.deps.entries,
-  invariant: () => undefined,
-  handlers: {
-    get: (_context, entries, { kind, id }) => ({
-      state: entries,
-      result: ok(entries.get(`${kind}/${id}`)?.document ?? null),
-    }),
-    list: (_context, entries, { kind }) => ({
-      state: entries,
-      result: ok([...entries.values()].filter((entry) => kind === null || entry.kind === kind)),
-    }),
-    put: (_context, entries, entry) => {
-      entries.set(`${entry.kind}/${entry.id}`, structuredClone(entry))
-      return { state: entries, result: ok(null) }
-    },
-    remove: (_context, entries, { kind, id }) => {
-      entries.delete(`${kind}/${id}`)
-      return { state: entries, result: ok(null) }
-    },
-  },
-})
-
 export class World {
-  readonly entries = new Map<string, Entry>()
+  readonly journal = new Journal(':memory:')
   readonly lines: LogLine[] = []
   readonly #clock: Clock
   readonly #added: Array<(system: System) => void> = []
@@ -69,6 +28,11 @@ export class World {
   constructor(clock: Clock = systemClock) {
     this.#clock = clock
     this.#system = this.#make()
+  }
+
+  /** What is journaled, by `kind/id`. */
+  get entries(): ReadonlyMap<string, Entry> {
+    return new Map(this.journal.list(null).map((entry) => [`${entry.kind}/${entry.id}`, entry]))
   }
 
   get system(): System {
@@ -110,7 +74,7 @@ export class World {
       toThread: () => null,
       toHost: () => null,
     })
-    system.add(memoryJournal, { entries: this.entries }, 'sled')
+    system.add(journal, { journal: this.journal }, 'sled')
     return system
   }
 }

@@ -1,56 +1,76 @@
 /**
- * How an operation is declared: one value with its path, what it takes and what it does. The server
- * turns it into HTTP; nothing else knows of requests and responses.
+ * What an operation does: a row of the contract and its handler. The server turns it into HTTP;
+ * nothing else knows of requests and responses.
  */
-import type { Static, TSchema } from 'typebox'
+import type { WebSocket } from 'ws'
 import type { Actor, Services } from '../context.ts'
+import type {
+  AccessOf,
+  BodyOf,
+  Operation,
+  PageOf,
+  QueryOf,
+  ReplyOf,
+  ReplyFormOf,
+} from './contract/operation.ts'
+import { operations, type OperationId, type Operations } from './contract/operations.ts'
+import type { PageRequest } from './pagination.ts'
 
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
-
-export interface Call<Q, B> {
+/** What every handler is given of its request, whatever the operation. */
+export interface AnyCall {
   readonly services: Services
-  readonly actor: Actor
-  /** A part of the path, as it was given. */
+  /** A part of the path, as it was given and found well-formed. */
   readonly path: (name: string) => string
-  readonly query: Q
-  readonly body: B
+  /** A header of the request, by its lower-case name; null when it is not there. */
+  readonly header: (name: string) => string | null
+  /** What the request came by. */
+  readonly scheme: 'http' | 'https'
+  /** Aborted when the client hangs up. */
   readonly signal: AbortSignal
 }
+/** A request of somebody who has said who they are. */
+export interface UserCall extends AnyCall {
+  readonly actor: Actor
+}
 
-export interface Route {
-  readonly method: Method
-  /** With `{name}` for its parts; parts called `…id` are UUIDs, all others names. */
-  readonly path: string
+/** A request of one operation, with the types of its row. */
+export interface Call<Id extends OperationId> extends AnyCall {
+  readonly actor: AccessOf<Operations[Id]> extends 'anyone' ? null : Actor
+  readonly query: QueryOf<Operations[Id]>
+  readonly body: BodyOf<Operations[Id]>
+  readonly page: PageOf<Operations[Id]> extends string ? PageRequest : null
+}
+
+/** A response in full, where JSON of the operation's schema is not enough. */
+export class Reply {
   readonly status: number
-  readonly query: TSchema | null
-  readonly body: TSchema | null
-  readonly handle: (call: Call<never, never>) => Promise<unknown>
-}
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string | Buffer | null
 
-interface Given<Q extends TSchema | null, B extends TSchema | null> {
-  readonly query?: Q
-  readonly body?: B
-  readonly status?: number
-  readonly handle: (
-    call: Call<Q extends TSchema ? Static<Q> : null, B extends TSchema ? Static<B> : null>,
-  ) => Promise<unknown>
-}
-const usualStatus: Readonly<Record<Method, number>> = { GET: 200, PUT: 200, POST: 201, DELETE: 204 }
-
-/** Declares an operation. The schemas give the handler's types. */
-export function route<Q extends TSchema | null = null, B extends TSchema | null = null>(
-  operation: `${Method} ${string}`,
-  given: Given<Q, B>,
-): Route {
-  const [verb = '', path = ''] = operation.split(' ')
-  const method = (['GET', 'POST', 'PUT', 'DELETE'] as const).find((known) => known === verb)
-  if (method === undefined) throw new Error(`${operation}: unknown method`)
-  return {
-    method,
-    path,
-    status: given.status ?? usualStatus[method],
-    query: given.query ?? null,
-    body: given.body ?? null,
-    handle: given.handle,
+  constructor(
+    status: number,
+    headers: Readonly<Record<string, string>>,
+    body: string | Buffer | null = null,
+  ) {
+    this.status = status
+    this.headers = headers
+    this.body = body
   }
 }
+/** Goes on with a connection that has become a websocket, until it ends. */
+export type Stream = (socket: WebSocket) => Promise<void>
+
+type Result<Id extends OperationId> =
+  'websocket' extends ReplyFormOf<Operations[Id]> ? Stream : ReplyOf<Operations[Id]> | Reply
+
+export interface Route {
+  readonly id: OperationId
+  readonly operation: Operation
+  readonly handle: (call: Call<never>) => Promise<unknown>
+}
+
+/** Gives an operation what it does. The contract's row is the type of its call and its result. */
+export const implement = <Id extends OperationId>(
+  id: Id,
+  handle: (call: Call<Id>) => Promise<Result<Id>>,
+): Route => ({ id, operation: operations[id], handle })

@@ -2,36 +2,58 @@
  * The HTTP face: turns requests into calls of declared routes and errors into their bodies. What is
  * parsed comes first (path, query, body), who asks second, the operation last.
  */
+import assert from 'node:assert/strict'
 import websocket from '@fastify/websocket'
-import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
-import { ApiError, asApiError, badRequest, internal, notFound } from '../errors.ts'
-import { nameProblem, uuid } from '../names.ts'
-import { fits } from '#runtime/schema.ts'
-import { readBody, readQuery } from './body.ts'
-import type { Route } from './route.ts'
+import { ApiError, badRequest } from '../errors.ts'
+import { documentOf } from './openapi.ts'
+import { readPage } from './pagination.ts'
+import { readBody, readPath, readQuery } from './read.ts'
+import { refuseConnection, send, sendError } from './respond.ts'
+import type { Route, Stream } from './route.ts'
+
+const documentPath = '/openapi.json'
+/** How often connections are looked at for requests that take too long. */
+const connections_look_ms = 10_000
+/** RFC 6455 §7.4.1: the server cannot go on. */
+const websocketGoing = 1011
 
 export interface ServerOptions {
   readonly services: Services
   readonly routes: readonly Route[]
-  /** Adds what is not a plain request and reply: logins, websockets. */
-  readonly extend: (server: FastifyInstance, services: Services) => void
+  /** How long a client may take to send a request. */
+  readonly request_ms_max?: number
 }
 
 /** The server, not listening yet. */
 export function makeServer(options: ServerOptions): FastifyInstance {
-  const { services, routes } = options
+  const { services, routes, request_ms_max = limits.http_request_ms_max } = options
   const server = fastify({
     bodyLimit: limits.http_body_bytes_max,
-    requestTimeout: limits.http_request_ms_max,
+    requestTimeout: request_ms_max,
+    http: {
+      maxHeaderSize: limits.http_headers_bytes_max,
+      headersTimeout: request_ms_max,
+      connectionsCheckingInterval: Math.min(request_ms_max / 2, connections_look_ms),
+    },
+    exposeHeadRoutes: false,
+    clientErrorHandler: (error, socket) => {
+      refuseConnection(services, error, socket)
+    },
+    frameworkErrors: (error, request, reply) => {
+      sendError(services, request, reply, error)
+    },
     genReqId: () => services.random.uuid(),
     rewriteUrl: (request) => tidyUrl(request.url ?? '/'),
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: limits.http_headers_bytes_max },
     forceCloseConnections: true,
   })
+  // A client that has said all it wants to may close its side and still gets its answer.
+  Object.assign(server.server, { httpAllowHalfOpen: true })
   void server.register(websocket, {
     options: { maxPayload: limits.serial_write_bytes_max },
   })
@@ -46,13 +68,14 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
   })
+  const paths = [...routes.map(({ operation }) => operation.path), documentPath].map(formOf)
   server.setNotFoundHandler((request, reply) => {
-    sendError(services, request, reply, unknownRoute(routes, request))
+    sendError(services, request, reply, unknownRoute(paths, request))
   })
   // A plugin of its own: it is loaded when the websocket one is there.
   void server.register(async (scope) => {
     for (const route of routes) addRoute(scope, services, route)
-    options.extend(scope, services)
+    addDocument(scope, routes)
   })
   return server
 }
@@ -68,106 +91,98 @@ const hasDotSegment = (url: string) =>
   (url.split('?')[0] ?? '').split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))
 
 /** A path that is served under another method is 405; any other is 404. */
-function unknownRoute(routes: readonly Route[], request: FastifyRequest): ApiError {
+function unknownRoute(paths: readonly RegExp[], request: FastifyRequest): ApiError {
   const [path = ''] = request.url.split('?')
-  const isKnown = routes.some((route) => formOf(route).test(path))
+  const isKnown = paths.some((known) => known.test(path))
   return isKnown
     ? new ApiError(405, null, 'Method Not Allowed')
     : new ApiError(404, null, 'Not Found')
 }
 
-const formOf = ({ path }: Route) => new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+const formOf = (path: string) => new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`)
+
+/** The document is of the operations that are there, and for everybody to read. */
+function addDocument(server: FastifyInstance, routes: readonly Route[]): void {
+  const text = JSON.stringify(documentOf(routes), null, 2)
+  server.get(documentPath, async (_request, reply) => {
+    await reply.header('content-type', 'application/json').send(text)
+  })
+}
 
 function addRoute(server: FastifyInstance, services: Services, route: Route): void {
+  const { operation } = route
+  const url = operation.path.replaceAll(/\{([^}]+)\}/g, ':$1')
+  if (operation.reply === 'websocket') {
+    addStream(server, services, route, url)
+    return
+  }
   server.route({
-    method: route.method,
-    url: route.path.replaceAll(/\{([^}]+)\}/g, ':$1'),
+    method: operation.method,
+    url,
     handler: async (request, reply) => {
-      const path = readPath(request.params)
-      const query = route.query === null ? null : readQuery(route.query, request.query)
-      const body =
-        route.body === null
-          ? null
-          : readBody(route.body, request.headers['content-type'] ?? null, bytesOf(request.body))
-      const actor = await authenticate(services, credentialsOf(request))
-      const gone = new AbortController()
-      request.raw.once('close', () => {
-        if (!reply.sent) gone.abort(new Error('the client hung up'))
-      })
-      const call = { services, actor, path, query, body, signal: gone.signal }
-      // The schemas of this very route have been checked above.
-      const result = await route.handle(call as Parameters<Route['handle']>[0])
-      await send(reply, route.status, result)
+      await send(reply, operation, await run(services, route, request))
     },
   })
 }
 
-export const credentialsOf = (request: FastifyRequest) => ({
-  authorization: request.headers.authorization ?? null,
-  cookie: request.headers.cookie ?? null,
-})
-
-export const bytesOf = (body: unknown): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0))
-
-async function send(reply: FastifyReply, status: number, result: unknown): Promise<void> {
-  void reply.status(status)
-  if (status === 204) await reply.send()
-  else await reply.header('content-type', 'application/json').send(JSON.stringify(result))
+/** Whoever may not watch learns so by HTTP, before the connection is upgraded. */
+function addStream(server: FastifyInstance, services: Services, route: Route, url: string): void {
+  const opened = new WeakMap<object, Stream>()
+  server.route({
+    method: 'GET',
+    url,
+    preHandler: async (request) => {
+      const stream = await run(services, route, request)
+      if (!request.ws) throw badRequest('expected a websocket upgrade request')
+      opened.set(request, stream as Stream)
+    },
+    handler: async () => undefined,
+    wsHandler: (socket, request) => {
+      opened
+        .get(request)?.(socket)
+        .catch((error: unknown) => {
+          services.log.warn('a stream ended', { operation: route.id, why: explain(error) })
+          socket.close(websocketGoing, 'the stream failed')
+        })
+    },
+  })
 }
 
-const uuidProblem = (text: string) =>
-  fits(uuid, text) ? null : `UUID parsing failed: invalid value "${String(text).slice(0, 64)}"`
-
-/** Access to the path's parts, each checked by its kind. */
-export function readPath(params: unknown): (name: string) => string {
-  const parts = new Map<string, string>()
-  if (typeof params === 'object' && params !== null) {
-    for (const [key, value] of Object.entries(params)) parts.set(key, String(value))
+/** Reads, authenticates, acts. */
+async function run(services: Services, route: Route, request: FastifyRequest): Promise<unknown> {
+  const { operation } = route
+  const header = headerOf(request)
+  const path = readPath(operation, request.params)
+  const query = readQuery(operation.query, request.originalUrl.split('?').slice(1).join('?'))
+  const page = operation.page === null ? null : readPage(operation.page, query)
+  const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+  const body = readBody(operation, header('content-type'), bytes)
+  const credentials = { authorization: header('authorization'), cookie: header('cookie') }
+  const actor = operation.access === 'user' ? await authenticate(services, credentials) : null
+  const gone = new AbortController()
+  request.raw.once('close', () => {
+    if (request.raw.socket.destroyed) gone.abort(new Error('the client hung up'))
+  })
+  const call = {
+    services,
+    actor,
+    path: (name: string) => {
+      const part = path.get(name)
+      assert(part !== undefined, `${operation.path} has no part ${name}`)
+      return part
+    },
+    header,
+    scheme: request.protocol === 'https' ? 'https' : 'http',
+    query,
+    page,
+    body,
+    signal: gone.signal,
   }
-  for (const [key, value] of parts) {
-    const problem = key.endsWith('id') ? uuidProblem(value) : nameProblem(value)
-    if (problem !== null) throw badRequest(`bad parameter in URL path: ${problem}`)
-  }
-  return (name) => {
-    const value = parts.get(name)
-    if (value === undefined) throw notFound('path parameter', name)
-    return value
-  }
+  // The schemas of this very operation have been checked above.
+  return await route.handle(call as unknown as Parameters<Route['handle']>[0])
 }
 
-function sendError(
-  services: Services,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  error: unknown,
-): void {
-  const known = toApiError(error)
-  if (known.status >= 500) {
-    services.log.error('request failed', {
-      request_id: request.id,
-      method: request.method,
-      path: request.url.split('?')[0],
-      why: explain(error),
-    })
-  }
-  const body = {
-    request_id: request.id,
-    ...(known.error_code === null ? {} : { error_code: known.error_code }),
-    message: known.message,
-  }
-  void reply
-    .status(known.status)
-    .header('content-type', 'application/json')
-    .header('x-request-id', request.id)
-    .send(JSON.stringify(body, null, 2))
-}
-
-/** Errors of the HTTP library are the client's; anything else unknown is ours. */
-function toApiError(error: unknown): ApiError {
-  if (!(error instanceof Error) || !('code' in error)) return asApiError(error)
-  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-    return badRequest(`request body exceeded maximum size of ${limits.http_body_bytes_max} bytes`)
-  }
-  const status = 'statusCode' in error ? Number(error.statusCode) : 500
-  return status >= 400 && status < 500 ? badRequest(error.message) : internal()
+const headerOf = (request: FastifyRequest) => (name: string) => {
+  const value = request.headers[name]
+  return Array.isArray(value) ? (value[0] ?? null) : (value ?? null)
 }

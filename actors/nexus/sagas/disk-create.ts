@@ -5,10 +5,12 @@ import { nullable } from '#actors/schema.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
 import { alreadyExists, internal, invalidRequest, notFound, unavailable } from '../errors.ts'
+import { demandLive } from '../lookup.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/failure.ts'
 import type { Tables } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 
 /** What a disk will be made of, once its request has passed all checks. */
 export interface DiskPlan {
@@ -106,18 +108,19 @@ async function insertRecord(
     attach_instance_id: null,
     slot: null,
   }
-  const known = await services.store
-    .selectFrom('disk')
-    .selectAll()
-    .where('id', '=', row.id)
-    .executeTakeFirst()
-  if (known !== undefined) return known
-  try {
-    await services.store.insertInto('disk').values(row).execute()
-  } catch (error) {
+  return await transact(services, async (store) => {
+    const known = await store
+      .selectFrom('disk')
+      .selectAll()
+      .where('id', '=', row.id)
+      .executeTakeFirst()
+    if (known !== undefined) return known
+    await demandLive(store, 'project', { id: row.project_id, name: null })
+    await store.insertInto('disk').values(row).execute()
+    return row
+  }).catch((error: unknown) => {
     throw isConflict(error) ? alreadyExists('disk', plan.name) : error
-  }
-  return row
+  })
 }
 
 async function ensureVolume(services: Services, params: DiskCreateParams): Promise<void> {

@@ -5,6 +5,7 @@ import type { Services } from '../context.ts'
 import { alreadyExists } from '../errors.ts'
 import { allocateIp } from '../external-ips.ts'
 import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
+import { demandLive } from '../lookup.ts'
 import { insertNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
@@ -45,17 +46,18 @@ const recordNode: Node = {
   name: 'instance_name',
   action: async ({ services, params }) => {
     const { instance } = params
-    const known = await services.store
-      .selectFrom('instance')
-      .select('id')
-      .where('id', '=', instance.id)
-      .executeTakeFirst()
-    if (known !== undefined) return null
-    try {
-      await services.store.insertInto('instance').values(instance).execute()
-    } catch (error) {
+    await transact(services, async (store) => {
+      const known = await store
+        .selectFrom('instance')
+        .select('id')
+        .where('id', '=', instance.id)
+        .executeTakeFirst()
+      if (known !== undefined) return
+      await demandLive(store, 'project', { id: instance.project_id, name: null })
+      await store.insertInto('instance').values(instance).execute()
+    }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('instance', instance.name) : error
-    }
+    })
     return null
   },
   undo: async ({ services, params }) => {

@@ -5,7 +5,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { explain } from '#runtime/result.ts'
 import { plant } from './built-in.ts'
-import { StoreError } from './failure.ts'
+import { codeOf, StoreError } from './failure.ts'
 import { migrate } from './migrate.ts'
 import { migrations } from './migrations.ts'
 import { guide } from './migrations/0001-guide.ts'
@@ -103,6 +103,8 @@ async function reach(
       )
     } catch (error) {
       if (!(error instanceof StoreError && error.failure === 'away')) throw error
+      // A wrong user, password or database name does not mend itself.
+      if (/^(28|3D)/.test(codeOf(error.cause) ?? '')) throw error
       log.warn('the store is waited for', { store: shownUrl(url), why: explain(error.cause) })
     }
     await clock.sleep(limits.store_wait_ms)

@@ -1,12 +1,6 @@
 /** One page of a query, by name or by id, beginning behind what was seen last. */
 import type { SelectQueryBuilder } from 'kysely'
-import {
-  pageOf,
-  readPage,
-  type PageQuery,
-  type PageRequest,
-  type SortOrder,
-} from '../api/pagination.ts'
+import { pageOf, type PageRequest } from '../api/pagination.ts'
 import type { Tables } from './schema.ts'
 
 /** The tables that can be listed: they have an id, and most a name. */
@@ -33,13 +27,12 @@ async function pageRows<T extends Listed, O>(
     .execute()
 }
 
-/** The page of these rows that a list's query asks for, each shown by `view`. */
+/** The page of these rows that a list was asked for, each shown by `view`. */
 export async function listPage<T extends Listed, O extends { id: string; name?: string }, V>(
   rows: SelectQueryBuilder<Tables, T, O>,
-  asked: PageQuery,
-  offered: readonly SortOrder[],
+  page: PageRequest,
   view: (row: O) => V,
 ) {
-  const page = readPage(asked, offered)
-  return pageOf(await pageRows(rows, page), page, offered, view)
+  const isById = page.sort_by === 'id_ascending'
+  return pageOf(await pageRows(rows, page), page, view, ({ id, name = id }) => (isById ? id : name))
 }

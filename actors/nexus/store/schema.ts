@@ -7,6 +7,15 @@ import type { Kysely, Transaction } from 'kysely'
 /** The store, or a transaction of it: what only reads or writes once takes either. */
 export type Store = Kysely<Tables>
 export type StoreTransaction = Transaction<Tables>
+import type { Static } from 'typebox'
+import type { diskState } from '../api/contract/disks.ts'
+import type { instanceState } from '../api/contract/instances.ts'
+import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
+
+type DiskState = Static<typeof diskState>['state']
+type InstanceState = Static<typeof instanceState>
+type RouteKind = Static<typeof routerRouteKind>
+type Rule = Static<typeof vpcFirewallRule>
 
 /** Soft-deleted rows keep their name out of the way of new ones. */
 interface Named {
@@ -66,14 +75,19 @@ export interface Tables {
   }
   vpc_subnet: Named & { vpc_id: string; ipv4_block: string; ipv6_block: string }
   vpc_router: Named & { vpc_id: string; kind: 'system' | 'custom' }
-  router_route: Named & { vpc_router_id: string; kind: string; target: string; destination: string }
+  router_route: Named & {
+    vpc_router_id: string
+    kind: RouteKind
+    target: string
+    destination: string
+  }
   vpc_firewall_rule: Named & {
     vpc_id: string
-    status: string
-    direction: string
+    status: Rule['status']
+    direction: Rule['direction']
     targets: string
     filters: string
-    action: string
+    action: Rule['action']
     priority: number
   }
   ip_pool: Named & { project_id: string | null; rack_id: string | null }
@@ -116,7 +130,7 @@ export interface Tables {
     size_bytes: number
     block_size: number
     source: string | null
-    state: string
+    state: DiskState
     attach_instance_id: string | null
     slot: number | null
   }
@@ -129,7 +143,7 @@ export interface Tables {
     hostname: string
     user_data: string
     public_keys: string
-    run_state: string
+    run_state: InstanceState
     time_run_state_updated_ms: number
     gen: number
     /** What was asked for and not yet taken by the sled. */

@@ -7,7 +7,7 @@ import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { err, type Result } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { sledFiles, sledState } from './layout.ts'
 import { findSupervisor } from './supervisor.ts'
 
@@ -31,6 +31,7 @@ export async function withSled<T, E extends string>(
     host,
     clock: systemClock,
     log,
+    random: systemRandom,
     exports: [],
     serve: () => system,
     security: null,
@@ -51,7 +52,7 @@ export async function withSled<T, E extends string>(
   const giveUp = systemClock.after(connect_ms_max, () => {
     up.resolve(false)
   })
-  links.dial(path, connector({ path }))
+  links.dial(sled.id, connector({ path }))
   try {
     if (!(await up.promise)) return err('not_running', `the supervisor does not answer at ${path}`)
     return await ask((protocol, id) => system.ref(protocol, id, sled.id))

@@ -220,7 +220,7 @@ test('a failed removal keeps the journal entry, so that it is known what is left
 })
 
 test('a journal entry that no version of ours wrote counts as none', async () => {
-  world.entries.set(`vnic/${id}`, { kind: 'vnic', id, document: { kind: 'guest', id } })
+  await world.journal.put({ kind: 'vnic', id, document: { kind: 'guest', id } })
   assert.deepEqual(await ref().call('get', null, soon), { ok: true, value: null })
 })
 

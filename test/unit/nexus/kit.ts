@@ -8,13 +8,11 @@ import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
-import { addLogin } from '#actors/nexus/login.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { addSerialStream } from '#actors/nexus/serial.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -76,14 +74,7 @@ export class TestNexus {
     this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
     this.world.add(consoleWatcher, { vmm: this.vmm })
     this.world.add(nexus, { services: this.services }, 'nexus')
-    this.server = makeServer({
-      services: this.services,
-      routes,
-      extend: (scope, services) => {
-        addLogin(scope, services)
-        addSerialStream(scope, services)
-      },
-    })
+    this.server = makeServer({ services: this.services, routes })
   }
 
   /** On a store of its own unless `url` names one. */

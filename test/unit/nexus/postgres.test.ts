@@ -29,10 +29,12 @@ test('nothing that these tests asked of PostgreSQL scans a table that grows', as
   assert.deepEqual(await postgresFaults(await migrated(await newStore()), statements), [])
 })
 
-test('nor does SQLite for the same', async () => {
+test('nor does SQLite for the same', async (context) => {
   const directory = mkdtempSync(join(tmpdir(), 'luge-plans-'))
+  context.after(() => {
+    rmSync(directory, { recursive: true })
+  })
   const path = join(directory, 'store')
   await migrated(`sqlite:${path}`)
   assert.deepEqual(sqliteFaults(path, statements), [])
-  rmSync(directory, { recursive: true })
 })

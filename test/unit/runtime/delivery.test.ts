@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { limits } from '#config/limits.ts'
+import type { Down } from '#runtime/actor.ts'
 import { ok } from '#runtime/result.ts'
 import { far, joined, mid, near, runtime } from '#test/kit/joined.ts'
 import { probeProtocol } from '#test/kit/probe.ts'
@@ -22,14 +23,20 @@ after(() => {
   chain.close()
 })
 
+type Runtime = ReturnType<typeof runtime>
 /** Every way there is from a caller to an actor. */
-const ways = [
+const ways: readonly (readonly [
+  where: string,
+  protocol: typeof unit,
+  host: string | null,
+  ends: () => readonly [from: Runtime, to: Runtime],
+])[] = [
   ['in one thread', unit, null, () => [alone, alone]],
   ['across threads', near, null, () => [chain.main, chain.thread]],
   ['across hosts', far, 'rack-b', () => [chain.main, chain.host]],
   ['through main to another host', far, 'rack-b', () => [chain.thread, chain.host]],
   ['through main to a thread', near, 'rack-a', () => [chain.host, chain.thread]],
-] as const
+]
 
 for (const [where, protocol, host, ends] of ways) {
   const at = (id: string) => {
@@ -195,7 +202,7 @@ for (const [where, protocol, host, ends] of ways) {
       const endless = from.system.ref(protocol, 'x'.repeat(10_000), host)
       assert.equal(code(await endless.call('add', 1, soon)), 'invalid')
       endless.cast('note', 'x')
-      let told = ''
+      let told: Down['reason'] | null = null
       from.system.monitor(endless, ({ reason }) => {
         told = reason
       })

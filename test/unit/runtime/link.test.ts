@@ -21,7 +21,7 @@ import { FrameError, kinds } from '#runtime/wire/frame.ts'
 import { FrameCutter } from '#runtime/wire/socket.ts'
 import { codecOf } from '#runtime/codec/codec.ts'
 import { bindFrame, frame, helloFrame } from '#test/kit/frames.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { until } from '#test/kit/rack.ts'
 
 const text = Type.Object({ text: Type.String() })
@@ -85,6 +85,7 @@ function host(name: string) {
     host: name,
     clock: systemClock,
     log: memoryLog(lines),
+    random: systemRandom,
     exports: [echoProtocol],
     serve: () => system,
     security: null,

@@ -32,6 +32,8 @@ after(() => {
   for (const end of cleanup.toReversed()) end()
 })
 const clock = systemClock
+/** Whom the Nexus of these tests knows. */
+const peers = ['sled-1', 'sled-9']
 
 async function credentialsOf(files: TlsFiles, host: string): Promise<Credentials> {
   const found = await readCredentials(files, host, clock.now())
@@ -64,6 +66,7 @@ async function serve(rack: TestAuthority, given: { clock?: Clock } = {}): Promis
   const listener = new SecureListener({
     ...common,
     identity,
+    peers,
     onHost: (socket, host) => {
       hosts.push(host)
       sockets.push(socket)
@@ -168,6 +171,7 @@ test('a host is reached over a unix socket too', async () => {
     identity: server.identity,
     clock,
     log: memoryLog([]),
+    peers,
     onHost: (socket) => {
       socket.on('error', () => undefined)
       socket.pipe(socket)
