@@ -15,11 +15,11 @@ export const limits = {
   /** Actors that messages have made, in one thread. */
   actors_max: 2_000_000,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
+  /** From dialling, or being dialled, until the other end must have said who it is. */
+  link_connect_ms: 4_000,
   /** Answers that wait for an end that does not read; beyond it the channel is over. */
   link_parked_max: 131_072,
   link_parked_bytes_max: 64 * 1024 * 1024,
-  /** From dialling, or being dialled, until the other end must have said who it is. */
-  link_connect_ms: 4_000,
   link_retry_ms_min: 50,
   link_retry_ms_max: 2_000,
   link_ping_ms: 1_000,
@@ -120,11 +120,11 @@ export const limits = {
 assert(limits.serial_read_bytes_max < limits.frame_bytes_max, 'a serial read fits in a frame')
 assert(limits.serial_write_bytes_max < limits.frame_bytes_max, 'a serial write fits in a frame')
 assert(limits.http_body_bytes_max < limits.frame_bytes_max, 'an HTTP body fits in a frame')
+assert(limits.tls_handshake_ms_max < limits.link_connect_ms, 'a handshake fits into connecting')
 assert(
   2 * limits.link_inflight_max + limits.link_watches_max < limits.link_parked_max,
   'answers, cancellations and watches of a peer that keeps to its bounds have room',
 )
-assert(limits.tls_handshake_ms_max < limits.link_connect_ms, 'a handshake fits into connecting')
 assert(limits.link_ping_ms * 2 < limits.link_silent_ms_max, 'silence outlasts two pings')
 assert(
   limits.cluster_trust_ms_max >= 3 * limits.cluster_heartbeat_ms,

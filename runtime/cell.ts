@@ -209,9 +209,7 @@ export class Cell {
     if (this.#phase === 'stopped') return
     if (this.#phase === 'down') {
       this.#phase = end
-      if (end === 'down') return
-      this.services.ended(this)
-      this.kind.virtual?.release(this)
+      if (end === 'stopped') this.#gone()
       return
     }
     const running = this.#running
@@ -222,6 +220,11 @@ export class Cell {
     if (end === 'stopped') this.services.ended(this)
     await this.#leave(running, wasUp)
     if (end === 'stopped') this.kind.virtual?.release(this)
+  }
+
+  #gone(): void {
+    this.services.ended(this)
+    this.kind.virtual?.release(this)
   }
 
   /** Waits until the mailbox is empty, at most `shutdown_ms`; callers see to it that nothing new comes. */
@@ -429,8 +432,8 @@ export class Cell {
     const { restarts_max, restarts_period_ms, restart } = this.kind.behaviour.child
     if (restart === 'temporary') {
       this.#phase = 'stopped'
-      this.services.ended(this)
-      void Promise.resolve(this.#leave(running, wasUp)).then(() => this.kind.virtual?.release(this))
+      this.#gone()
+      void this.#leave(running, wasUp)
       return
     }
     const now_ms = this.services.clock.monotonic()

@@ -61,7 +61,10 @@ test('urgent messages keep their own order, and each overtakes what is normal', 
   seen.gate('held').resolve()
   seen.gate('end').resolve()
   await Promise.all([held, ...stops])
-  assert.deepEqual(await ref.call('wait', 'end', soon), ok(['held', 'stop', 'stop', 'normal', 'end']))
+  assert.deepEqual(
+    await ref.call('wait', 'end', soon),
+    ok(['held', 'stop', 'stop', 'normal', 'end']),
+  )
 })
 
 test('an answer may come late, and the actor goes on with other messages meanwhile', async () => {

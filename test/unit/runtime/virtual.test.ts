@@ -16,7 +16,7 @@ import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
-import { connector, Links } from '#runtime/wire/link.ts'
+import { connector, Links } from '#runtime/wire/links.ts'
 import { until } from '#test/kit/rack.ts'
 
 const keeperProtocol = protocol('keeper', 1, {
@@ -83,6 +83,7 @@ async function host(name: string, shared: LeaseStore) {
   const links: Links = new Links({
     host: name,
     clock: systemClock,
+    random: systemRandom,
     log: memoryLog(),
     exports: [keeperProtocol],
     serve: () => system,

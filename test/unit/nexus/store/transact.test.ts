@@ -32,7 +32,7 @@ const instance = (id: string) => ({
   hostname: 'h',
   user_data: '',
   public_keys: '[]',
-  run_state: 'stopped',
+  run_state: 'stopped' as const,
   time_run_state_updated_ms: 1,
   gen: 1,
   pending_target: null,
@@ -117,7 +117,7 @@ for (const dialect of dialects) {
       await store.insertInto('instance').values(instance('moved')).execute()
       const seen = { id: 'moved', gen: 1 }
       const moves = await Promise.all(
-        ['starting', 'stopping', 'failed'].map(
+        (['starting', 'stopping', 'failed'] as const).map(
           async (run_state) => await moveOn(store, 'instance', seen, { run_state }),
         ),
       )
