@@ -73,7 +73,7 @@ const bad = (path: string, what: string): never => {
 
 /** Length in characters as JSON Schema counts them; UTF-16 units settle nearly every case. */
 function hasLength(text: string, min: number, max: number): boolean {
-  if (text.length < min) return false
+  if (text.length < min || text.length > max * 2) return false
   if (text.length <= max && (min === 0 || text.length >= min * 2)) return true
   const { length } = Array.from(text)
   return length >= min && length <= max
@@ -283,7 +283,7 @@ class Unit {
     const refuse = `bad(${literal(path)},"fits no variant")`
     const write = pieces.map(
       (piece, index) =>
-        `if(${test(index, 'x')}){writeListHead(c,2);writeToken(c,${index});${piece.write('x')};return}`,
+        `if(${test(index, 'x')}){writeListHead(c,2);writeNumber(c,${index});${piece.write('x')};return}`,
     )
     const read = pieces.map((piece, index) => `case ${index}:return ${piece.read};`)
     const copy = pieces.map((piece, index) => `if(${test(index, 'x')})return ${piece.copy('x')};`)
