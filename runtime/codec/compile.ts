@@ -134,7 +134,11 @@ class Unit {
   piece(schema: TSchema, path: string): Piece {
     // A schema is plain data; these are the keywords that JSON Schema and TypeBox define.
     const shape = schema as Shape
-    const kind = shape['~kind'] ?? (shape['~refine'] === undefined ? '' : 'Bytes')
+    const kind = kindOf(schema)
+    const unchecked = Object.keys(schema).find((word) => uncheckedWords.has(word))
+    if (unchecked !== undefined) {
+      throw new Error(`schema at ${path}: nothing in a codec checks "${unchecked}"`)
+    }
     const make = this.#makers[kind]
     if (make === undefined) {
       throw new Error(`schema at ${path}: messages cannot carry the kind "${kind}"`)
@@ -309,10 +313,11 @@ class Unit {
   }
 
   #map(shape: Shape, path: string): Piece {
-    const [schema] = Object.values(shape.patternProperties ?? {})
+    const [[keys, schema] = []] = Object.entries(shape.patternProperties ?? {})
     if (schema === undefined) throw new Error(`schema at ${path}: a record without values`)
+    if (keys !== '^.*$') throw new Error(`schema at ${path}: the keys of a record are any text`)
     const { write, read, copy } = this.piece(schema, `${path}/*`)
-    const open = `if(typeof x!=='object'||x===null)bad(${literal(path)},"must be object");const ks=Object.keys(x)`
+    const open = `if(typeof x!=='object'||x===null||Array.isArray(x))bad(${literal(path)},"must be object");const ks=Object.keys(x)`
     const proto = `if(key==='__proto__')bad(${literal(path)},"must not have __proto__")`
     return this.#functionsOf({
       write: `${open};writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
@@ -348,6 +353,21 @@ class Unit {
       copy: `if(!(${isRight}))${refuse};return ${build(({ piece, access }) => piece.copy(access))}`,
     })
   }
+}
+
+/** Keywords that limit what fits, and that no code here looks at. */
+const uncheckedWords: ReadonlySet<string> = new Set([
+  ...['exclusiveMinimum', 'exclusiveMaximum', 'multipleOf', 'format', 'uniqueItems', 'contains'],
+  ...['minProperties', 'maxProperties', 'propertyNames', 'additionalProperties', 'not', 'allOf'],
+])
+
+/** A check in code is raw bytes (see `binary` of the actors' schemas), or nothing that messages can carry. */
+function kindOf(schema: TSchema): string {
+  const { '~kind': kind = '', '~refine': refine } = schema as Shape
+  if (refine === undefined) return kind
+  return fits(schema, new Uint8Array(0)) && !fits(schema, 0) && !fits(schema, {})
+    ? 'Bytes'
+    : 'Refine'
 }
 
 interface Field {

@@ -63,7 +63,13 @@ export async function fuzz(
     const tried = await attempt(target, input)
     runs += 1
     if (typeof tried !== 'string') return { runs, novel, find: tried }
-    if (ways.has(tried)) continue
+    const known = ways.get(tried)
+    if (known !== undefined) {
+      // The shortest of its kind says best what it is.
+      if (novel.has(tried) && input.length < (novel.get(tried)?.length ?? 0))
+        novel.set(tried, input)
+      continue
+    }
     ways.set(tried, input)
     novel.set(tried, input)
     pool.push(input)

@@ -14,17 +14,25 @@ const span = words.find((word) => /^\d+s?$/.test(word)) ?? '20000'
 const wanted = words.filter((word) => word !== span)
 const unknown = wanted.filter((word) => targets[word] === undefined)
 if (unknown.length > 0) {
-  process.stderr.write(`There is no target ${unknown.join(', ')}; there are ${Object.keys(targets).join(', ')}.\n`)
+  process.stderr.write(
+    `There is no target ${unknown.join(', ')}; there are ${Object.keys(targets).join(', ')}.\n`,
+  )
   process.exit(2)
 }
 
-const slug = (text: string) => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').slice(0, 60)
+const slug = (text: string) =>
+  text
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 60)
 for (const name of wanted.length > 0 ? wanted : Object.keys(targets)) {
   const seed = randomInt(2 ** 32 - 1)
   const end_ms = span.endsWith('s') ? Date.now() + Number(span.slice(0, -1)) * 1_000 : null
   const isOn = (runs: number) => (end_ms === null ? runs < Number(span) : Date.now() < end_ms)
   const { runs, novel, find } = await fuzz(name, seed, isOn)
-  process.stdout.write(`${name}: ${runs} inputs from seed ${seed}, ${novel.size} treated in a new way\n`)
+  process.stdout.write(
+    `${name}: ${runs} inputs from seed ${seed}, ${novel.size} treated in a new way\n`,
+  )
   if (isKept) for (const [way, input] of novel) keep(name, slug(way), input)
   if (find !== null) {
     const hash = createHash('sha256').update(find.input).digest('hex').slice(0, 8)

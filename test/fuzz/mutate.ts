@@ -18,11 +18,15 @@ const input_bytes_max = 64 * 1024
 type Mutation = (bytes: Buffer, pick: Pick, other: Buffer) => Buffer
 const mutations: readonly Mutation[] = [
   // A bit, a byte, a word.
-  (bytes, pick) => changed(bytes, pick, 1, (copy, at) => copy.writeUInt8((copy[at] ?? 0) ^ (1 << pick(8)), at)),
-  (bytes, pick) => changed(bytes, pick, 1, (copy, at) => copy.writeUInt8(telling[pick(telling.length)] ?? 0, at)),
+  (bytes, pick) =>
+    changed(bytes, pick, 1, (copy, at) => copy.writeUInt8((copy[at] ?? 0) ^ (1 << pick(8)), at)),
+  (bytes, pick) =>
+    changed(bytes, pick, 1, (copy, at) => copy.writeUInt8(telling[pick(telling.length)] ?? 0, at)),
   (bytes, pick) => changed(bytes, pick, 1, (copy, at) => copy.writeUInt8(pick(256), at)),
-  (bytes, pick) => changed(bytes, pick, 4, (copy, at) => copy.writeUInt32LE(words[pick(words.length)] ?? 0, at)),
-  (bytes, pick) => changed(bytes, pick, 4, (copy, at) => copy.writeUInt32BE(words[pick(words.length)] ?? 0, at)),
+  (bytes, pick) =>
+    changed(bytes, pick, 4, (copy, at) => copy.writeUInt32LE(words[pick(words.length)] ?? 0, at)),
+  (bytes, pick) =>
+    changed(bytes, pick, 4, (copy, at) => copy.writeUInt32BE(words[pick(words.length)] ?? 0, at)),
   // Less, more, again, elsewhere.
   (bytes, pick) => bytes.subarray(0, pick(bytes.length + 1)),
   (bytes, pick) => {
@@ -36,7 +40,10 @@ const mutations: readonly Mutation[] = [
     return Buffer.concat([bytes.subarray(0, to), piece, bytes.subarray(to)])
   },
   (bytes, pick, other) =>
-    Buffer.concat([bytes.subarray(0, pick(bytes.length + 1)), other.subarray(pick(other.length + 1))]),
+    Buffer.concat([
+      bytes.subarray(0, pick(bytes.length + 1)),
+      other.subarray(pick(other.length + 1)),
+    ]),
   (bytes, pick) => {
     const at = pick(bytes.length + 1)
     const random = Buffer.from(Array.from({ length: 1 + pick(8) }, () => pick(256)))

@@ -281,9 +281,7 @@ const ring: Target = {
       () => undefined,
     )
     const reader = new RingReader(memory.reader)
-    for (const [index, name] of names.entries()) {
-      for (const whole of cutUp(dialogue(index, values[name]))) put(writer, whole)
-    }
+    for (const whole of written) put(writer, whole)
     assert.ok(writer.begin() && writer.large(large()))
     writer.publish()
     const bytes = Buffer.from(memory.reader.shared)
@@ -321,7 +319,12 @@ function patch(at: number, bytes: Buffer): Buffer {
   head.writeUInt8(bytes.length, 4)
   return Buffer.concat([head, bytes])
 }
-const large = () => frame({ kind: kinds.reply, correlation: 9 }, codecOf(echoNothing()), null)
+const large = () =>
+  frame(
+    { kind: kinds.reply, correlation: 9, sequence: written.length + 1 },
+    codecOf(echoNothing()),
+    null,
+  )
 function put(writer: RingWriter, whole: Buffer): void {
   assert.ok(writer.begin())
   whole.copy(writer.cursor.buffer, writer.cursor.at)
@@ -335,5 +338,15 @@ function cutUp(bytes: Buffer): readonly Buffer[] {
   })
   return all
 }
+
+/** One row after another on one channel. */
+const written = names.flatMap((name, index) =>
+  cutUp(dialogue(index, values[name])).map((whole, at) => {
+    whole.writeUInt32LE(index * 6 + at + 1, 20)
+    // Each dialogue leaves a call in a slot of its own.
+    whole.writeUInt16LE(index, 8)
+    return whole
+  }),
+)
 
 export const targets: Readonly<Record<string, Target>> = { codec, frames, greeting, ring }

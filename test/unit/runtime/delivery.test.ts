@@ -256,7 +256,10 @@ test('a passed-on call whose link breaks is answered, and its number can be used
     await until('it waits', 2_000, () => (chain.host.seen.gates.has(gate) ? true : null))
     chain.cutLink()
     const answers = await Promise.all(calls)
-    assert.deepEqual(answers.map(code), Array.from({ length: 5 }, () => 'unreachable'))
+    assert.deepEqual(
+      answers.map(code),
+      Array.from({ length: 5 }, () => 'unreachable'),
+    )
     await chain.untilUp()
     chain.host.seen.gate(gate).resolve()
     assert.ok((await ref.call('add', 1, soon)).ok)
