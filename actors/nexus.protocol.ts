@@ -14,7 +14,7 @@ export const sledHello = Type.Object({
 export type SledHello = Static<typeof sledHello>
 
 /** One actor a Nexus, id `nexus`. */
-export const nexusProtocol = protocol('nexus', 1, {
+export const nexusProtocol = protocol('nexus', 2, {
   /** A sled is there: Nexus records it and may from now on call its actors. */
   sled_up: call(1, {
     request: sledHello,
@@ -34,5 +34,13 @@ export const nexusProtocol = protocol('nexus', 1, {
     reply: nothing,
     errors: [],
     idempotent: true,
+  }),
+  /** What should be looked at although Nexus serves, a sentence each. */
+  warnings: call(4, {
+    request: nothing,
+    reply: Type.Array(Type.String({ maxLength: 1_024 }), { maxItems: 64 }),
+    errors: [],
+    idempotent: true,
+    since: 2,
   }),
 })

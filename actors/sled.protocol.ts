@@ -17,7 +17,7 @@ export const sledStatus = Type.Object({
 export type SledStatus = Static<typeof sledStatus>
 
 /** An actor's id is the sled's UUID. */
-export const sledProtocol = protocol('sled', 1, {
+export const sledProtocol = protocol('sled', 2, {
   status: call(1, { request: nothing, reply: sledStatus, errors: [], idempotent: true }),
   /** HEAD of a disk image's URL, asked from where it will later be fetched. */
   image_probe: call(2, {
@@ -37,5 +37,13 @@ export const sledProtocol = protocol('sled', 1, {
     reply: nothing,
     errors: [],
     idempotent: true,
+  }),
+  /** What should be looked at although the sled serves, a sentence each. */
+  warnings: call(5, {
+    request: nothing,
+    reply: Type.Array(Type.String({ maxLength: 1_024 }), { maxItems: 64 }),
+    errors: [],
+    idempotent: true,
+    since: 2,
   }),
 })

@@ -28,6 +28,10 @@ export interface SledDeps {
   readonly probe: Block['probe']
   readonly accelerator: () => Promise<string>
   readonly nexusConnected: () => boolean
+  /** Every Nexus of the configuration. */
+  readonly nexus: readonly string[]
+  /** What troubles the links to them, a sentence each. */
+  readonly warnings: () => readonly string[]
   /** Called after every reconcile with what still stands in the way. */
   readonly onReconciled: (troubles: readonly Trouble[]) => void
   /** A Nexus has taken this sled in. */
@@ -116,8 +120,25 @@ export const sled = behaviour({
       }
       return { state, result: ok(null) }
     },
+
+    warnings: (context, state) => ({ state, result: gatherWarnings(context) }),
   },
 })
+
+/** Those of this sled, and those of each Nexus that answers. */
+async function gatherWarnings(context: SledContext) {
+  const { nexus, warnings } = context.deps
+  const asked = await Promise.all(
+    nexus.map(
+      async (host) =>
+        await context
+          .ref(nexusProtocol, 'nexus', host)
+          .call('warnings', null, { timeout_ms: limits.link_connect_ms }),
+    ),
+  )
+  const all = [...warnings(), ...asked.flatMap((answer) => (answer.ok ? answer.value : []))]
+  return ok(all.slice(0, 64).map((text) => text.slice(0, 1_024)))
+}
 
 /** Every journaled object's actor is made by a first message; its `init` adopts what runs. */
 async function wakeJournaled(context: SledContext): Promise<readonly Trouble[]> {

@@ -57,6 +57,10 @@ export const limits = {
   /** Between two looks at whether the peers of links are still to be trusted. */
   tls_recheck_ms: 60_000,
   tls_refusals_log_ms: 1_000,
+  /** How long before the end of a certificate `luge rack status` warns of it. */
+  tls_warning_ms: 30 * 24 * 60 * 60 * 1_000,
+  /** For how long it tells of a connection that was refused. */
+  tls_refusal_shown_ms: 60 * 60 * 1_000,
 
   // HTTP.
   http_body_bytes_max: 1_048_576,

@@ -17,14 +17,14 @@ export interface Expiring {
 
 class List {
   readonly alarm: Alarm
-  readonly limit_ms: number
+  readonly timeout_ms: number
   readonly #clock: Clock
   first: Expiring | null = null
   last: Expiring | null = null
 
-  constructor(clock: Clock, limit_ms: number) {
+  constructor(clock: Clock, timeout_ms: number) {
     this.#clock = clock
-    this.limit_ms = limit_ms
+    this.timeout_ms = timeout_ms
     this.alarm = clock.alarm(() => {
       this.#ring()
     })
@@ -61,6 +61,7 @@ const exact_max = 64
 export class Deadlines {
   readonly #clock: Clock
   readonly #lists = new Map<number, List>()
+  #recent: List | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -71,8 +72,14 @@ export class Deadlines {
    * lists of their own an entry may wait longer than its limit, by a sixty-fourth part at most.
    */
   add(entry: Expiring, timeout_ms: number): void {
-    const list = this.#lists.get(timeout_ms) ?? this.#listFor(timeout_ms > 0 ? timeout_ms : 0)
-    entry.expires_ms = this.#clock.monotonic() + list.limit_ms
+    // Callers come in crowds with the same limit.
+    if (this.#recent?.timeout_ms !== timeout_ms) {
+      this.#recent = this.#lists.get(timeout_ms) ?? this.#listFor(timeout_ms > 0 ? timeout_ms : 0)
+    }
+    const list = this.#recent
+    const now_ms = this.#clock.monotonic()
+    // Whole milliseconds, rounded up: a number with a fraction would be an object of its own.
+    entry.expires_ms = list.timeout_ms > 0 ? Math.ceil(now_ms + list.timeout_ms) : Math.floor(now_ms)
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -89,12 +96,12 @@ export class Deadlines {
     if (entry.list !== null) remove(entry.list, entry)
   }
 
-  #listFor(timeout_ms: number): List {
-    const limit_ms = this.#lists.size < exact_max ? timeout_ms : coarse(timeout_ms)
-    const found = this.#lists.get(limit_ms)
+  #listFor(wanted_ms: number): List {
+    const timeout_ms = this.#lists.size < exact_max ? wanted_ms : coarse(wanted_ms)
+    const found = this.#lists.get(timeout_ms)
     if (found !== undefined) return found
-    const made = new List(this.#clock, limit_ms)
-    this.#lists.set(limit_ms, made)
+    const made = new List(this.#clock, timeout_ms)
+    this.#lists.set(timeout_ms, made)
     return made
   }
 }

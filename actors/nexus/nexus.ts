@@ -6,7 +6,12 @@ import type { Services } from './context.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime, reconcileSled } from './instances.ts'
 
-type NexusContext = Context<{ readonly services: Services }, typeof nexusProtocol>
+export interface NexusDeps {
+  readonly services: Services
+  /** What troubles the links to the sleds, a sentence each. */
+  readonly warnings: () => readonly string[]
+}
+type NexusContext = Context<NexusDeps, typeof nexusProtocol>
 
 export const nexus = behaviour({
   protocol: nexusProtocol,
@@ -68,5 +73,10 @@ export const nexus = behaviour({
       const both = [reconcileSled(services, sled_id), services.sagas.recover()]
       return { state, result: Promise.all(both).then(() => ok(null)) }
     },
+
+    warnings: (context, state) => ({
+      state,
+      result: ok(context.deps.warnings().map((text) => text.slice(0, 1_024))),
+    }),
   },
 })

@@ -62,7 +62,7 @@ async function start(config: NexusConfig): Promise<void> {
     firewall: new FirewallPublisher(),
   }
   sagas.join(services)
-  system.add(nexus, { services }, 'nexus')
+  system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
   const server = makeServer({ services, routes })
   stopOnSignal(async () => {
     await server.close()

@@ -133,6 +133,8 @@ class Supervisor {
         probe: makeBlock(config).probe,
         accelerator: this.#vmm.accelerator,
         nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
+        nexus: config.nexus.map(({ host }) => host),
+        warnings: () => this.#nexus.troubles,
         onReconciled: (troubles) => {
           this.#onReconciled(troubles)
         },

@@ -37,6 +37,7 @@ export interface Credentials extends KeyPair {
   readonly authority: string
   readonly issuer: X509Certificate
   readonly revocations: string
+  readonly revocations_end_ms: number
   /** Serial numbers of revoked certificates, as `serialOf` writes them. */
   readonly revoked: ReadonlySet<string>
 }
@@ -86,6 +87,7 @@ export async function readCredentials(
     authority: authority.value.text,
     issuer,
     revocations: revoked.value.text,
+    revocations_end_ms: revoked.value.next_ms,
     revoked: revoked.value.serials,
   }
   const named = checkHost(files.certificate, pair.value.leaf, credentials)

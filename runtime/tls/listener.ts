@@ -25,6 +25,12 @@ export interface SecureListenerOptions {
   readonly onHost: (socket: TLSSocket, host: string) => void
 }
 
+export interface Refusal {
+  readonly count: number
+  readonly at_ms: number
+  readonly why: string
+}
+
 export class SecureListener {
   readonly #options: SecureListenerOptions
   readonly #net: Server
@@ -35,6 +41,7 @@ export class SecureListener {
   readonly #about = new AsyncLocalStorage<Socket>()
   readonly #stopListening: () => void
   #refused = 0
+  #refusal: Refusal | null = null
   #stopCounting: () => void = () => undefined
 
   constructor(options: SecureListenerOptions) {
@@ -58,6 +65,11 @@ export class SecureListener {
   /** Connections that have not proved themselves yet. */
   get waiting(): number {
     return this.#waiting.size
+  }
+
+  /** The last connection that was refused, and how many were. */
+  get refusal(): Refusal | null {
+    return this.#refusal
   }
 
   /** Listens; rejects when the address is taken. Resolves with what `net.Server.address` says. */
@@ -121,9 +133,10 @@ export class SecureListener {
 
   /** Logs the first of many refusals, and a second later how many there were. */
   #refuse(why: string): void {
-    this.#refused += 1
-    if (this.#refused > 1) return
     const { clock, log } = this.#options
+    this.#refused += 1
+    this.#refusal = { count: (this.#refusal?.count ?? 0) + 1, at_ms: clock.now(), why }
+    if (this.#refused > 1) return
     log.warn('a connection was refused', { why })
     this.#stopCounting = clock.after(limits.tls_refusals_log_ms, () => {
       if (this.#refused > 1) log.warn('more connections were refused', { count: this.#refused - 1 })

@@ -9,10 +9,11 @@ import { TLSSocket } from 'node:tls'
 import type { Duplex } from 'node:stream'
 import { limits } from '#config/limits.ts'
 import type { Channel } from '../channel/channel.ts'
+import { isoTime } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { explain } from '../result.ts'
 import type { Identity } from '../tls/identity.ts'
-import { SecureListener } from '../tls/listener.ts'
+import { SecureListener, type Refusal } from '../tls/listener.ts'
 import { dialSecurely, peerIdentity } from '../tls/secure.ts'
 import { Link, type LinkHost } from './link.ts'
 import { listenAt, type ListenAt } from './listening.ts'
@@ -38,6 +39,7 @@ export interface LinkOptions extends LinkHost {
 interface Door {
   readonly listen: (where: ListenAt) => Promise<unknown>
   readonly close: () => void
+  readonly refusal: Refusal | null
 }
 
 /** A host that is dialled until there is a link to it, and again when that link ends. */
@@ -74,11 +76,18 @@ export class Links {
     return [...this.#peers.keys()]
   }
 
-  /** Why hosts that are dialled are not reached, a sentence each; empty when all are. */
+  /** Which hosts are not reached and why, and who was refused lately, a sentence each. */
   get troubles(): readonly string[] {
-    return this.#dialled.flatMap(({ host, trouble }) =>
+    const { host: own, clock } = this.#options
+    const dialled = this.#dialled.flatMap(({ host, trouble }) =>
       trouble === null ? [] : [`${host} is not reached: ${trouble}`],
     )
+    const refusal = this.#door?.refusal ?? null
+    const isOld = refusal === null || clock.now() - refusal.at_ms > limits.tls_refusal_shown_ms
+    if (isOld) return dialled
+    const { count, at_ms, why } = refusal
+    const times = count === 1 ? 'a connection' : `${count} connections, the last`
+    return [...dialled, `${own} refused ${times} at ${isoTime(at_ms)}: ${why}`]
   }
 
   /** Accepts links. Rejects when the place is taken. */
@@ -258,6 +267,7 @@ export const connector =
 function plainDoor(onSocket: (socket: Socket) => void): Door {
   const server = createServer({ noDelay: true }, onSocket)
   return {
+    refusal: null,
     listen: async (where) => {
       await listenAt(server, where)
     },

@@ -3,10 +3,12 @@
  * alone, so that it works the same after a crash of everything.
  */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { systemRandom } from '#runtime/random.ts'
 import { ok, type Result } from '#runtime/result.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from '../backends.ts'
 import { sledConfigOf } from './configs.ts'
 import { authorityState, nexusState, sledState } from './layout.ts'
+import { sweepClaims, withLock } from './lock.ts'
 import { planPath, readPlan, type RackPlan } from './plan.ts'
 import { stopSupervisor } from './supervisor.ts'
 
@@ -14,17 +16,34 @@ const grace_ms = 5_000
 
 /** Takes the rack of a state directory down. None there is fine. Repeat it after a failure. */
 export async function rackDown(state: string, keepState: boolean): Promise<Result<null, string>> {
-  const plan = readPlan(state)
-  if (!plan.ok) return plan
-  if (plan.value === null) {
+  const found = readPlan(state)
+  if (!found.ok) return found
+  if (found.value === null) {
+    sweepClaims(state)
     process.stderr.write(`luge: there is no rack in ${state}\n`)
     return ok(null)
   }
-  for (const { number } of plan.value.sleds) {
-    const down = await sledDown(state, plan.value, number, keepState)
+  const down = await withLock({ state, verb: 'down', random: systemRandom }, async () => {
+    // Another command may have taken it down meanwhile.
+    const plan = readPlan(state)
+    if (!plan.ok || plan.value === null) return plan.ok ? ok(null) : plan
+    return await takeDown(state, plan.value, keepState)
+  })
+  if (down.ok && !keepState) removeEmpty(state)
+  return down
+}
+
+/** The same for a command that has the lock: whatever there is of this plan. */
+export async function takeDown(
+  state: string,
+  plan: RackPlan,
+  keepState: boolean,
+): Promise<Result<null, string>> {
+  for (const { number } of plan.sleds) {
+    const down = await sledDown(state, plan, number, keepState)
     if (!down.ok) return down
   }
-  if (!keepState) forget(state, plan.value)
+  if (!keepState) forget(state, plan)
   return ok(null)
 }
 
@@ -41,7 +60,7 @@ export async function rackRest(state: string, plan: RackPlan): Promise<Result<nu
       return ok(null)
     }
   }
-  return await rackDown(state, true)
+  return await takeDown(state, plan, true)
 }
 
 async function sledDown(
@@ -68,7 +87,7 @@ async function sledDown(
   return links
 }
 
-/** Removes the rack's own files, the plan last; a directory that holds others' files stays. */
+/** Removes the rack's own files, the plan last. */
 function forget(state: string, plan: RackPlan): void {
   for (const { number } of plan.sleds) {
     rmSync(sledState(state, number), { recursive: true, force: true })
@@ -76,7 +95,11 @@ function forget(state: string, plan: RackPlan): void {
   rmSync(nexusState(state), { recursive: true, force: true })
   rmSync(authorityState(state), { recursive: true, force: true })
   rmSync(planPath(state), { force: true })
-  if (readdirSync(state).length > 0) return
+}
+
+/** A directory that holds others' files stays. */
+function removeEmpty(state: string): void {
+  if (!existsSync(state) || readdirSync(state).length > 0) return
   try {
     rmdirSync(state)
   } catch {

@@ -4,10 +4,18 @@
  * be brought up again or taken down from it.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { Type, type Static, type TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { ports } from '#config/ports.ts'
@@ -114,6 +122,17 @@ export const unusable = (state: string, cause: unknown) =>
     'state_unusable',
     `state directory ${state} cannot be written: ${explain(cause)}: name another with --state`,
   )
+
+/** Whether a path is a directory or below it, also through symbolic links. */
+export function isInside(directory: string, path: string): boolean {
+  const way = relative(realpathSync(directory), realPathOf(path))
+  return way === '' || (way !== '..' && !way.startsWith(`..${sep}`))
+}
+
+/** The real path of what may not be there yet. */
+function realPathOf(path: string): string {
+  return existsSync(path) ? realpathSync(path) : join(realPathOf(dirname(path)), basename(path))
+}
 
 /** A rack does not begin on a disk that is as good as full: it would stop half way. */
 export function checkRoom(directory: string): Result<null, 'state_unusable'> {

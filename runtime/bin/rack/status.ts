@@ -1,6 +1,8 @@
 /** `luge rack status`: what the rack has and how it is, asked from the sled itself. */
 import { sledProtocol, type SledStatus } from '#actors/sled.protocol.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { certificateWarnings } from './certificates.ts'
 import { withSled } from './control.ts'
 import { readPlan, type RackPlan } from './plan.ts'
 
@@ -11,10 +13,13 @@ export async function rackStatus(state: string, json: boolean): Promise<Result<n
   const plan = readPlan(state)
   if (!plan.ok) return plan
   if (plan.value === null) return err('no_rack', `there is no rack in ${state}`)
+  const warnings = [...(await certificateWarnings(state, plan.value, systemClock.now()))]
   const status = await askSled(state, plan.value)
+  if (status.ok) warnings.push(...(await askWarnings(state, plan.value)))
+  for (const warning of json ? [] : warnings) process.stderr.write(`luge: warning: ${warning}\n`)
   if (!status.ok) return status
   process.stdout.write(
-    json ? `${JSON.stringify(status.value)}\n` : asText(plan.value, status.value),
+    json ? `${JSON.stringify({ ...status.value, warnings })}\n` : asText(plan.value, status.value),
   )
   const { troubles } = status.value
   return troubles.length === 0 ? ok(null) : err('not_serving', troubles.join('; '))
@@ -30,6 +35,20 @@ export async function askSled(state: string, plan: RackPlan): Promise<Result<Sle
     async (ref) =>
       await ref(sledProtocol, sled.id).call('status', null, { timeout_ms: ask_ms_max }),
   )
+}
+
+/** What should be looked at although the sled serves. */
+async function askWarnings(state: string, plan: RackPlan): Promise<readonly string[]> {
+  const [sled] = plan.sleds
+  if (sled === undefined) return []
+  const asked = await withSled(
+    state,
+    sled,
+    async (ref) =>
+      await ref(sledProtocol, sled.id).call('warnings', null, { timeout_ms: ask_ms_max }),
+  )
+  // A supervisor of an earlier version knows of none.
+  return asked.ok ? asked.value : []
 }
 
 function asText(plan: RackPlan, status: SledStatus): string {

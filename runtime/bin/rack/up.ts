@@ -9,13 +9,15 @@ import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
+import { systemRandom } from '#runtime/random.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { ensureCertificates } from './certificates.ts'
-import { rackDown, rackRest } from './down.ts'
+import { rackRest, takeDown } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import {
   checkRoom,
   home,
+  isInside,
   makePlan,
   readJson,
   readPlan,
@@ -25,6 +27,7 @@ import {
 } from './plan.ts'
 import { nexusConfigText, sledConfigOf } from './configs.ts'
 import { keepUp } from './keep.ts'
+import { withLock } from './lock.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
 
 const ready_ms_max = 60_000
@@ -48,28 +51,36 @@ type Refused = Result<null, string>
 export async function rackUp(options: UpOptions): Promise<Refused> {
   // The command line may hold the store's password; ps shows the title instead.
   process.title = 'luge rack up'
-  const found = readPlan(options.state)
+  const { state } = options
+  const readable = readPlan(state)
+  if (!readable.ok) return readable
+  const lock = { state, verb: 'up', random: systemRandom }
+  const up = await withLock(lock, async () => await ensureRack(options))
+  if (!up.ok) return up
+  announce(options, up.value)
+  return options.detach ? ok(null) : await keepUp(state, up.value)
+}
+
+/** A rack that serves, or none: what never served leaves nothing. */
+async function ensureRack(options: UpOptions): Promise<Result<RackPlan, string>> {
+  const { state } = options
+  const found = readPlan(state)
   if (!found.ok) return found
   const planned = found.value === null ? await newPlan(options) : samePlan(found.value, options)
   if (!planned.ok) return planned
   const plan = planned.value
-  const isNew = found.value === null
-
   const [first] = plan.sleds
   if (first === undefined) return err('invalid_file', 'the plan has no sled')
-  const sled = sledState(options.state, first.number)
+  const sled = sledState(state, first.number)
 
   const ranBefore = findSupervisor(sled) !== null
-  const serves = await bringUp(options.state, plan, sled)
-  if (!serves.ok && ranBefore) return serves
-  if (!serves.ok) {
-    // A rack that never served leaves nothing; one that did keeps its state for the next try.
-    const down = isNew ? await rackDown(options.state, false) : await rackRest(options.state, plan)
-    return down.ok ? serves : err(serves.error, `${serves.detail}; and ${down.detail}`)
-  }
-  announce(options, plan)
-  if (options.detach) return ok(null)
-  return await keepUp(options.state, sled)
+  const serves = await bringUp(state, plan, sled)
+  if (serves.ok) return ok(plan)
+  if (ranBefore) return serves
+  // A rack that served before keeps its state for the next try.
+  const isNew = found.value === null
+  const down = isNew ? await takeDown(state, plan, false) : await rackRest(state, plan)
+  return down.ok ? serves : err(serves.error, `${serves.detail}; and ${down.detail}`)
 }
 
 async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Refused> {
@@ -90,6 +101,12 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
   const { platform } = choice.value
+  if (platform === 'linux' && isInside(home, options.state)) {
+    return err(
+      'invalid_option',
+      `--state ${options.state} is inside ${home}, which Nexus sees from its zone, keys and all: name a directory elsewhere`,
+    )
+  }
   return await makePlan(options.state, { platform, profile: profile.value, store: store.value })
 }
 

@@ -70,6 +70,7 @@ const listener = behaviour({
   handlers: {
     sled_up: (_context, state) => ({ state, result: ok(null) }),
     reconcile: (_context, state) => ({ state, result: ok(null) }),
+    warnings: (_context, state) => ({ state, result: ok([]) }),
     instance_report: (_context, state, report) => {
       state.push(report.runtime)
       return { state, result: ok(null) }

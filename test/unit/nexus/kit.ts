@@ -73,7 +73,7 @@ export class TestNexus {
     this.world.add(vnic, { ports: this.ports })
     this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
     this.world.add(consoleWatcher, { vmm: this.vmm })
-    this.world.add(nexus, { services: this.services }, 'nexus')
+    this.world.add(nexus, { services: this.services, warnings: () => [] }, 'nexus')
     this.server = makeServer({ services: this.services, routes })
   }
 
