@@ -86,6 +86,7 @@ export const limits = {
   instance_external_ips_max: 1,
   instance_ssh_keys_max: 8,
   user_data_bytes_max: 32 * 1024,
+  role_assignments_max: 64,
   size_step_bytes: 1024 ** 3,
 
   // Work on the sled.

@@ -27,7 +27,8 @@ export interface Alarm {
 /** What setTimeout can count; a longer delay is no timer at all. */
 const timer_ms_max = 2 ** 31 - 1
 
-function sleeper(after: Clock['after']): Clock['sleep'] {
+/** `sleep`, made of `after`. */
+export function sleeper(after: Clock['after']): Clock['sleep'] {
   return async (delay_ms, signal) => {
     if (signal?.aborted === true) return
     const { promise, resolve } = Promise.withResolvers<void>()

@@ -18,10 +18,12 @@ export interface Expiring {
 class List {
   readonly alarm: Alarm
   readonly #clock: Clock
+  readonly timeout_ms: number
   first: Expiring | null = null
   last: Expiring | null = null
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, timeout_ms: number) {
+    this.timeout_ms = timeout_ms
     this.#clock = clock
     this.alarm = clock.alarm(() => {
       this.#ring()
@@ -59,15 +61,30 @@ const lists_max = 64
 export class Deadlines {
   readonly #clock: Clock
   readonly #lists = new Map<number, List>()
+  #recent: List | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
+  /** How many wait; for those who look for leaks. */
+  get waiting(): number {
+    let count = 0
+    for (const list of this.#lists.values()) {
+      for (let entry = list.first; entry !== null; entry = entry.behind) count += 1
+    }
+    return count
+  }
+
   /** Lets an entry expire after `timeout_ms`. */
   add(entry: Expiring, timeout_ms: number): void {
-    const list = this.#lists.get(timeout_ms) ?? this.#make(timeout_ms)
-    entry.expires_ms = this.#clock.monotonic() + timeout_ms
+    // Callers come in crowds with the same limit.
+    if (this.#recent?.timeout_ms !== timeout_ms) {
+      this.#recent = this.#lists.get(timeout_ms) ?? this.#make(timeout_ms)
+    }
+    const list = this.#recent
+    // Whole milliseconds, rounded up: a number with a fraction would be an object of its own.
+    entry.expires_ms = Math.ceil(this.#clock.monotonic() + timeout_ms)
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -95,7 +112,7 @@ export class Deadlines {
     if (this.#lists.size >= lists_max) {
       for (const [limit, list] of this.#lists) if (list.first === null) this.#lists.delete(limit)
     }
-    const made = new List(this.#clock)
+    const made = new List(this.#clock, timeout_ms)
     this.#lists.set(timeout_ms, made)
     return made
   }

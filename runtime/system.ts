@@ -43,8 +43,11 @@ export interface SystemOptions {
   readonly toHost: (host: string) => Channel | null
   /** Where virtual actors live; without it there are none. */
   readonly homes?: Homes
-  /** An actor used up its restart budget: the next level decides. */
-  readonly onExhausted?: (actor: string, why: string) => void
+  /**
+   * An actor used up its restart budget. `rests`: it begins again by itself after its period. Otherwise
+   * its supervisors gave up, and the next level decides.
+   */
+  readonly onExhausted?: (actor: string, why: string, rests: boolean) => void
 }
 
 /** Where a call goes: to a kind of this thread, or over a channel; or why it goes nowhere. */
@@ -70,7 +73,7 @@ export class System implements ChannelHost, Router {
     this.deadlines = new Deadlines(clock)
     this.natives = new NativeCalls(clock, this.observer)
     this.#virtual = options.homes === undefined ? null : new VirtualActors(options.homes, log)
-    const exhausted = (name: string, why: string) => options.onExhausted?.(name, why)
+    const exhausted = (name: string, why: string) => options.onExhausted?.(name, why, false)
     this.#root = new Supervisor(rootGroup, null, clock, exhausted)
     this.#services = {
       clock,
@@ -421,7 +424,7 @@ export class System implements ChannelHost, Router {
       cell.restart()
     } else {
       // An actor that a message made concerns its callers only: it rests, and they are told why.
-      this.#options.onExhausted?.(cell.name, why)
+      this.#options.onExhausted?.(cell.name, why, true)
       this.#services.clock.after(behaviour.child.restarts_period_ms, () => {
         cell.restart()
       })

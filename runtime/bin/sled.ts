@@ -85,6 +85,9 @@ class Supervisor {
       routes,
       toThread: (thread) => threadLinks.to(thread),
       toHost: (host) => this.#nexus.to(host),
+      onExhausted: (actor, why, rests) => {
+        if (!rests) fatal(`${actor} cannot be kept up: ${why}`)
+      },
     })
     threadLinks.host = this.#system
     this.#threads = new Threads({

@@ -135,5 +135,12 @@ function makeSystem(thread: string, config: SledConfig, links: ThreadLinks): Sys
     toThread: (other) => links.to(other),
     // Links to other hosts are main's: calls go through it.
     toHost: () => links.to('main'),
+    onExhausted: (actor, why, rests) => {
+      if (rests) return
+      // The thread ends, and main starts it again within its budget.
+      queueMicrotask(() => {
+        throw new Error(`${actor} cannot be kept up: ${why}`)
+      })
+    },
   })
 }

@@ -51,6 +51,18 @@ export interface ChannelOptions {
   /** The version of a protocol that the other end has; null when it is this very program. */
   readonly versionOf: ((protocol: string) => number) | null
 }
+/** What is under way on a channel, seen from one end. */
+export interface ChannelLoad {
+  /** Calls that wait for the other end. */
+  readonly calls: number
+  /** Calls that are served for it. */
+  readonly serving: number
+  /** Watches of actors there, and of actors here. */
+  readonly watches: number
+  readonly watched: number
+  /** Frames that wait for room. */
+  readonly parked: number
+}
 export class Channel implements Asker {
   readonly #options: ChannelOptions
   readonly #writer: FrameWriter
@@ -87,6 +99,17 @@ export class Channel implements Asker {
   }
   get isClosed(): boolean {
     return this.#closed !== null
+  }
+
+  /** For people, and for those who look for leaks. */
+  inspect(): ChannelLoad {
+    return {
+      calls: this.#pending.used,
+      serving: this.#serving.filter((served) => served !== null).length,
+      watches: this.#watches.size,
+      watched: this.#watched.size,
+      parked: this.#writer.parked,
+    }
   }
 
   /** Sends a call and waits for its reply, its deadline, or the end of the channel. */

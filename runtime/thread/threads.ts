@@ -205,7 +205,7 @@ export class Threads {
     this.#running.delete(name)
     this.#options.links.disconnect(name, `thread ${name} ended`)
     if (this.#stopping) return
-    const now = this.#options.clock.now()
+    const now = this.#options.clock.monotonic()
     const recent = (this.#deaths.get(name) ?? []).filter((at) => at > now - restarts_period_ms)
     this.#deaths.set(name, [...recent, now])
     if (recent.length >= restarts_max) {

@@ -141,7 +141,7 @@ export class Links {
     const { security, clock, log } = this.#options
     if (security === null) {
       return plainDoor((socket) => {
-        this.#accept(socket, null)
+        this.accept(socket, null)
       })
     }
     return new SecureListener({
@@ -150,12 +150,13 @@ export class Links {
       clock,
       log,
       onHost: (socket, host) => {
-        this.#accept(socket, host)
+        this.accept(socket, host)
       },
     })
   }
 
-  #accept(stream: Duplex, expected: string | null): void {
+  /** Takes a connection that somebody opened to this host, and proved to be `expected`. */
+  accept(stream: Duplex, expected: string | null): void {
     const [oldest] = this.#strangers
     // A newcomer takes the place of who has kept us waiting longest: a flood keeps nobody out.
     if (oldest !== undefined && this.#strangers.size >= limits.link_strangers_max) {
