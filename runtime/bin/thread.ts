@@ -27,35 +27,45 @@ import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
 import { makeTracing } from './telemetry.ts'
 
-/** Registers what a thread hosts; gives back what else must be closed with it. */
-type Populate = (system: System, config: SledConfig) => Promise<() => void>
-const nothingMore = () => undefined
+/** What a thread has besides its actors. */
+interface More {
+  /** Closes what must not outlive the thread. */
+  readonly close?: () => void
+  readonly counters?: () => Readonly<Record<string, number>>
+}
+/** Registers what a thread hosts. */
+type Populate = (system: System, config: SledConfig) => Promise<More>
 const log = stderrLog('sled')
 
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
     const file = new Journal(sledFiles(config.state).journal)
     system.add(journal, new NativeDeps({ journal: file }, ['journal']), 'sled')
-    return () => {
-      file.close()
+    return {
+      close: () => {
+        file.close()
+      },
+      counters: () => ({ journal_commits: file.commits, journal_writes: file.writes }),
     }
   },
   storage: async (system, config) => {
     system.add(disk, new NativeDeps({ block: makeBlock(config) }, ['block']))
-    return nothingMore
+    return {}
   },
   net: async (system, config) => {
     const ports = makePorts(config)
     const made = ports.ensureUnderlay(config.underlay)
     if (!made.ok) throw new Error(made.detail)
     system.add(vnic, new NativeDeps({ ports }, ['ports']))
-    return () => {
-      ports.close()
+    return {
+      close: () => {
+        ports.close()
+      },
     }
   },
   zone: async (system, config) => {
     system.add(zone, new NativeDeps({ zones: makeZones(config) }, ['zones']))
-    return nothingMore
+    return {}
   },
   compute: async (system, config) => {
     const vmm = makeVmm(config)
@@ -67,8 +77,10 @@ const threads: Readonly<Record<string, Populate>> = {
     const deps = { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus }
     system.add(instance, new NativeDeps(deps, ['vmm']))
     system.add(consoleWatcher, new NativeDeps({ vmm }, ['vmm']))
-    return () => {
-      vmm.close()
+    return {
+      close: () => {
+        vmm.close()
+      },
     }
   },
   dns: async (system, config) => {
@@ -76,8 +88,10 @@ const threads: Readonly<Record<string, Populate>> = {
     if (config.platform === 'linux') enterNetns(sledNetns(config))
     const server = await serveDns(config.dns)
     system.add(dns, { server }, 'internal')
-    return () => {
-      void server.close()
+    return {
+      close: () => {
+        void server.close()
+      },
     }
   },
 }
@@ -89,7 +103,7 @@ hostThread(async (name, data, links) => {
   if (populate === undefined) throw new Error(`there is no thread ${name}`)
   const system = makeSystem(name, config, links)
   links.host = system
-  const close = await populate(system, config)
+  const { close, counters = () => ({}) } = await populate(system, config)
   const { telemetry } = config
   const tracing =
     telemetry === undefined
@@ -100,11 +114,12 @@ hostThread(async (name, data, links) => {
     system,
     spans: () => tracing?.buffer.take() ?? [],
     counters: () => ({
+      ...counters(),
       ...(tracing === null ? {} : { spans_dropped: tracing.buffer.dropped }),
     }),
     stop: async () => {
       await system.stop()
-      close()
+      close?.()
     },
   }
 }, makePipes)

@@ -66,6 +66,10 @@ export function makeServer(options: ServerOptions): FastifyInstance {
     void reply.header('x-request-id', request.id)
     if (hasDotSegment(request.originalUrl)) throw badRequest('dot-segments are not permitted')
   })
+  server.addHook('onResponse', async ({ method, routeOptions }, reply) => {
+    const operation = routeOptions.url === undefined ? 'none' : `${method} ${routeOptions.url}`
+    services.requests.add(operation, reply.statusCode, reply.elapsedTime)
+  })
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
   })

@@ -131,10 +131,10 @@ test('a call that waits is followed through threads to the native call that runs
 })
 
 test('a thread that is blocked is named with the native call that blocks it', async () => {
-  const waiting = left().call('wait', { how: 'sleeps', ms: 3_000 }, soon)
-  const seen = await until('right is silent', 5_000, async () => {
+  const waiting = left().call('wait', { how: 'sleeps', ms: 4_000 }, soon)
+  const seen = await until('right is silent', 3_000, async () => {
     const now = await look()
-    return now.threads.some(({ answers }) => !answers) ? now : null
+    return now.threads.some(({ name, answers }) => name === 'right' && !answers) ? now : null
   })
   assert.ok(fits(snapshot, seen))
   const right = seen.threads.find(({ name }) => name === 'right')
@@ -146,8 +146,9 @@ test('a thread that is blocked is named with the native call that blocks it', as
   )
   assert.match(drawTop(viewOf(seen), endless).join('\n'), /right +silent .*in bed\.sleeps/)
   assert.deepEqual(await waiting, ok(null))
-  const later = await look()
-  assert.ok(later.threads.every(({ answers }) => answers))
+  await until('all answer again', 10_000, async () =>
+    (await look()).threads.every(({ answers }) => answers) ? true : null,
+  )
 })
 
 test('messages that wait behind a stuck one are counted, and who is down says why', async () => {
