@@ -1,4 +1,5 @@
 /** Calls over channels, as those who wait for them see them. */
+import type { Down } from '../actor.ts'
 import { Caller } from '../caller.ts'
 import { Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Answer } from '../message.ts'
@@ -16,6 +17,19 @@ export interface Pending {
 /** A call that is served for the other end. */
 export interface Served {
   readonly cancel: (why: string) => void
+}
+
+/** What is under way on a channel, seen from one end. */
+export interface ChannelLoad {
+  /** Calls that wait for the other end. */
+  readonly calls: number
+  /** Calls that are served for it. */
+  readonly serving: number
+  /** Watches of actors there, and of actors here. */
+  readonly watches: number
+  readonly watched: number
+  /** Frames that wait for room. */
+  readonly parked: number
 }
 
 /** A call of an actor of this thread. */
@@ -78,4 +92,19 @@ export function readPair(cursor: Cursor): readonly [string, string] {
   } catch (cause) {
     throw new FrameError('a failure without a code and a sentence', { cause })
   }
+}
+
+const reasons: ReadonlySet<string> = new Set([
+  'absent',
+  'ended',
+  'stopped',
+  'crashed',
+  'unreachable',
+])
+const isReason = (text: string): text is Down['reason'] => reasons.has(text)
+
+/** Why an actor is there no more. Throws FrameError. */
+export function readDown(cursor: Cursor): Down {
+  const [reason, detail] = readPair(cursor)
+  return { reason: isReason(reason) ? reason : 'crashed', detail }
 }

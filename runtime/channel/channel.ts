@@ -13,7 +13,14 @@ import type { Codec } from '../codec/compile.ts'
 import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Answer, Asker, Message } from '../message.ts'
-import { readPair, RemoteCall, Relay, type Pending, type Served } from './calls.ts'
+import {
+  readDown,
+  RemoteCall,
+  Relay,
+  type ChannelLoad,
+  type Pending,
+  type Served,
+} from './calls.ts'
 import type { Outlet } from './outlet.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
 import type { Row } from '../protocol.ts'
@@ -50,18 +57,6 @@ export interface ChannelOptions {
   readonly guard: ((host: string, protocol: string) => Answer | null) | null
   /** The version of a protocol that the other end has; null when it is this very program. */
   readonly versionOf: ((protocol: string) => number) | null
-}
-/** What is under way on a channel, seen from one end. */
-export interface ChannelLoad {
-  /** Calls that wait for the other end. */
-  readonly calls: number
-  /** Calls that are served for it. */
-  readonly serving: number
-  /** Watches of actors there, and of actors here. */
-  readonly watches: number
-  readonly watched: number
-  /** Frames that wait for room. */
-  readonly parked: number
 }
 export class Channel implements Asker {
   readonly #options: ChannelOptions
@@ -458,20 +453,11 @@ export class Channel implements Asker {
 
   #takeDown(): void {
     const { header, cursor } = this.#incoming
-    const [reason, detail] = readPair(cursor)
+    const down = readDown(cursor)
     const watcher = this.#watches.get(header.correlation)
     this.#watches.delete(header.correlation)
-    watcher?.({ reason: downReason(reason), detail })
+    watcher?.(down)
   }
 }
 
 const nothing = new Uint8Array(0)
-const reasons: ReadonlySet<string> = new Set([
-  'absent',
-  'ended',
-  'stopped',
-  'crashed',
-  'unreachable',
-])
-const isReason = (text: string): text is Down['reason'] => reasons.has(text)
-const downReason = (text: string): Down['reason'] => (isReason(text) ? text : 'crashed')

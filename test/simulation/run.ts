@@ -2,7 +2,7 @@
  * One seed: a rack works while things go wrong; then nothing goes wrong any more, everything comes to
  * rest, and what is left is compared with what must be.
  */
-import type { ChannelLoad } from '#runtime/channel/channel.ts'
+import type { ChannelLoad } from '#runtime/channel/calls.ts'
 import { explain } from '#runtime/result.ts'
 import { ledgerProtocol } from './actors.ts'
 import { Faults } from './faults.ts'
