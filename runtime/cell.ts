@@ -16,6 +16,7 @@ import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protoc
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
 import type { Kind, Services } from './services.ts'
+import type { Span, Work } from './trace.ts'
 
 type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
 
@@ -37,6 +38,8 @@ class Troubles {
   restarts: number[] = []
   restarts_total = 0
   last_failure: string | null = null
+  /** What `init` works on, while it does. */
+  starting: Standing | null = null
   /** Answers that were promised and have not come yet. */
   late = 0
   /** Called when the handler that runs has ended. */
@@ -75,6 +78,10 @@ export class Cell {
   get name(): string {
     return `${this.kind.protocol.name}/${this.id}`
   }
+  /** Messages that wait. */
+  get depth(): number {
+    return this.#mailbox.depth
+  }
   /** It has nothing to do and owes nobody an answer. */
   get isQuiet(): boolean {
     return this.#phase === 'idle' && (this.#rare?.late ?? 0) === 0
@@ -100,9 +107,9 @@ export class Cell {
     }
   }
 
-  /** The message that is handled now, for those who ask why something takes long. */
-  get running(): Message | null {
-    return this.#running
+  /** What is worked on now, for those who ask why it takes long: a message, or the start. */
+  get running(): Standing | null {
+    return this.#phase === 'starting' ? (this.#rare?.starting ?? null) : this.#running
   }
 
   /** Queues a message or refuses it at once. */
@@ -175,8 +182,11 @@ export class Cell {
     this.#life += 1
     const life = this.#life
     try {
-      const state = this.kind.behaviour.init(new Standing(this))
+      const context = new Standing(this)
+      const state = this.kind.behaviour.init(context)
       if (state instanceof Promise) {
+        context.waits_ms = this.services.clock.monotonic()
+        this.#troubles.starting = context
         state.then(
           (value) => {
             if (this.#life === life) this.#begin(value)
@@ -237,11 +247,17 @@ export class Cell {
     }
   }
 
-  after(delay_ms: number, name: string, request: unknown): () => void {
+  after(
+    delay_ms: number,
+    { name, request }: { readonly name: string; readonly request: unknown },
+    work: Work,
+  ): () => void {
     const { timers } = this.#troubles
+    // What it does at once is still the same piece of work; what it does later is another one.
+    const parent = delay_ms === 0 ? work.span : null
     const cancel = this.services.clock.after(delay_ms, () => {
       timers.delete(cancel)
-      this.#tellSelf(name, request)
+      this.#tellSelf(name, request, parent)
     })
     timers.add(cancel)
     return () => {
@@ -261,7 +277,7 @@ export class Cell {
     cancel = this.services.monitor(target, (down) => {
       if (!timers.delete(takeBack)) return
       try {
-        this.#tellSelf(name, request(down))
+        this.#tellSelf(name, request(down), null)
       } catch (error) {
         // Whoever is down must not suffer from who watched it.
         this.#crash(error)
@@ -316,6 +332,7 @@ export class Cell {
 
   #await(message: Message, step: Promise<Step<unknown, unknown, string>>): void {
     const life = this.#life
+    message.waits_ms = this.services.clock.monotonic()
     step
       .then((done) => {
         if (this.#life !== life) {
@@ -387,7 +404,7 @@ export class Cell {
       const why = explainMisfit(call.reply, answer.value, cause)
       throw new Error(`reply to ${name}: ${why}`, { cause })
     }
-    if (message.came_ms > 0) this.services.observed(message, answer)
+    if (message.came_ms > 0) this.services.observer.answered(message, answer)
   }
 
   #fail(message: Message, error: unknown): void {
@@ -461,7 +478,7 @@ export class Cell {
 
   #refuse(message: Message, code: DeliveryFailure, detail: string): void {
     message.asker.settle(message, err(code, detail))
-    if (message.came_ms > 0) this.services.observed(message, err(code, detail))
+    if (message.came_ms > 0) this.services.observer.answered(message, err(code, detail))
   }
 
   /**
@@ -508,11 +525,14 @@ export class Cell {
     cancel()
   }
 
-  #tellSelf(name: string, request: unknown): void {
+  #tellSelf(name: string, request: unknown, parent: Span | null): void {
     const row = this.kind.protocol.rows.get(name)
     if (row === undefined) throw new Error(`${this.name} has no message ${name}`)
     const what = { row, request, expires_ms: Number.POSITIVE_INFINITY }
-    this.deliver(new Message(this, what, toSelf, 0))
+    const message = new Message(this, what, toSelf, 0)
+    const { observer } = this.services
+    if (observer.isLooking) observer.came(message, parent)
+    this.deliver(message)
   }
 
   #what(message: Message): string {

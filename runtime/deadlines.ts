@@ -101,6 +101,13 @@ export class Deadlines {
     if (entry.list !== null) remove(entry.list, entry)
   }
 
+  /** What may still expire, for people: in each list, what expires first comes first. */
+  *waiting(): Iterable<Expiring> {
+    for (const { first } of this.#lists.values()) {
+      for (let entry = first; entry !== null; entry = entry.behind) yield entry
+    }
+  }
+
   #make(timeout_ms: number): List {
     if (this.#lists.size >= lists_max) {
       for (const [limit, list] of this.#lists) if (list.first === null) this.#lists.delete(limit)

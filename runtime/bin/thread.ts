@@ -16,6 +16,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
 import { stderrLog } from '#runtime/log.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
@@ -24,6 +25,7 @@ import { hostThread } from '#runtime/thread/threads.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
 import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
+import { makeTracing } from './telemetry.ts'
 
 /** Registers what a thread hosts; gives back what else must be closed with it. */
 type Populate = (system: System, config: SledConfig) => Promise<() => void>
@@ -33,26 +35,26 @@ const log = stderrLog('sled')
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
     const file = new Journal(sledFiles(config.state).journal)
-    system.add(journal, { journal: file }, 'sled')
+    system.add(journal, new NativeDeps({ journal: file }, ['journal']), 'sled')
     return () => {
       file.close()
     }
   },
   storage: async (system, config) => {
-    system.add(disk, { block: makeBlock(config) })
+    system.add(disk, new NativeDeps({ block: makeBlock(config) }, ['block']))
     return nothingMore
   },
   net: async (system, config) => {
     const ports = makePorts(config)
     const made = ports.ensureUnderlay(config.underlay)
     if (!made.ok) throw new Error(made.detail)
-    system.add(vnic, { ports })
+    system.add(vnic, new NativeDeps({ ports }, ['ports']))
     return () => {
       ports.close()
     }
   },
   zone: async (system, config) => {
-    system.add(zone, { zones: makeZones(config) })
+    system.add(zone, new NativeDeps({ zones: makeZones(config) }, ['zones']))
     return nothingMore
   },
   compute: async (system, config) => {
@@ -62,8 +64,9 @@ const threads: Readonly<Record<string, Populate>> = {
       log.warn('how guests can run here is not known yet', { why: explain(error) })
     })
     const nexus = config.nexus.map(({ host }) => host)
-    system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
-    system.add(consoleWatcher, { vmm })
+    const deps = { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus }
+    system.add(instance, new NativeDeps(deps, ['vmm']))
+    system.add(consoleWatcher, new NativeDeps({ vmm }, ['vmm']))
     return () => {
       vmm.close()
     }
@@ -87,8 +90,18 @@ hostThread(async (name, data, links) => {
   const system = makeSystem(name, config, links)
   links.host = system
   const close = await populate(system, config)
+  const { telemetry } = config
+  const tracing =
+    telemetry === undefined
+      ? null
+      : makeTracing(telemetry, { service: 'sled', host: config.sled_id, thread: name })
+  system.observer.tracer = tracing?.tracer ?? null
   return {
-    inspect: () => system.inspect(),
+    system,
+    spans: () => tracing?.buffer.take() ?? [],
+    counters: () => ({
+      ...(tracing === null ? {} : { spans_dropped: tracing.buffer.dropped }),
+    }),
     stop: async () => {
       await system.stop()
       close()

@@ -88,6 +88,10 @@ export class Channel implements Asker {
   get inflight(): number {
     return this.#pending.used
   }
+  /** Calls that are served for the other end, counted one by one: for people. */
+  get served(): number {
+    return this.#serving.filter((served) => served !== null).length
+  }
   get isClosed(): boolean {
     return this.#closed !== null
   }

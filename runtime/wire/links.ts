@@ -12,6 +12,7 @@ import type { Channel } from '../channel/channel.ts'
 import { isoTime } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { explain } from '../result.ts'
+import { shown, type ChannelSeen } from '../seeing/snapshot.ts'
 import type { Identity } from '../tls/identity.ts'
 import { SecureListener, type Refusal } from '../tls/listener.ts'
 import { dialSecurely, peerIdentity } from '../tls/secure.ts'
@@ -88,6 +89,27 @@ export class Links {
     const { count, at_ms, why } = refusal
     const times = count === 1 ? 'a connection' : `${count} connections, the last`
     return [...dialled, `${own} refused ${times} at ${isoTime(at_ms)}: ${why}`]
+  }
+
+  /** Links that are up, and those that should be, for people. */
+  inspect(): ChannelSeen[] {
+    const up = [...this.#peers].map(([host, { channel }]) => ({
+      to: `host ${host}`,
+      is_up: true,
+      why: null,
+      inflight: channel.inflight,
+      served: channel.served,
+    }))
+    const down = this.#dialled
+      .filter(({ host }) => !this.#peers.has(host))
+      .map(({ host, trouble }) => ({
+        to: `host ${host}`,
+        is_up: false,
+        why: trouble === null ? null : shown(trouble),
+        inflight: 0,
+        served: 0,
+      }))
+    return [...up, ...down]
   }
 
   /** Accepts links. Rejects when the place is taken. */
