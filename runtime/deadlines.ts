@@ -67,15 +67,6 @@ export class Deadlines {
     this.#clock = clock
   }
 
-  /** How many wait; for those who look for leaks. */
-  get waiting(): number {
-    let count = 0
-    for (const list of this.#lists.values()) {
-      for (let entry = list.first; entry !== null; entry = entry.behind) count += 1
-    }
-    return count
-  }
-
   /** Lets an entry expire after `timeout_ms`. */
   add(entry: Expiring, timeout_ms: number): void {
     // Callers come in crowds with the same limit.
