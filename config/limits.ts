@@ -14,6 +14,8 @@ export const limits = {
   ring_retry_ms: 1,
   /** Actors that messages have made, in one thread. */
   actors_max: 2_000_000,
+  /** What a stranger may say at once. */
+  link_greeting_bytes_max: 64 * 1024,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
   /** From dialling, or being dialled, until the other end must have said who it is. */
   link_connect_ms: 4_000,

@@ -51,6 +51,14 @@ const systemAfter: Clock['after'] = (delay_ms, callback) => {
   }
 }
 
+/** Ends with `end`, or after `delay_ms`. */
+export async function atMost(clock: Clock, delay_ms: number, end: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const cancel = clock.after(delay_ms, resolve)
+  await Promise.race([promise, end])
+  cancel()
+}
+
 /** A moment in RFC 3339, in UTC with milliseconds. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString()
 

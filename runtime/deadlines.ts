@@ -17,14 +17,14 @@ export interface Expiring {
 
 class List {
   readonly alarm: Alarm
-  readonly #clock: Clock
   readonly timeout_ms: number
+  readonly #clock: Clock
   first: Expiring | null = null
   last: Expiring | null = null
 
   constructor(clock: Clock, timeout_ms: number) {
-    this.timeout_ms = timeout_ms
     this.#clock = clock
+    this.timeout_ms = timeout_ms
     this.alarm = clock.alarm(() => {
       this.#ring()
     })
@@ -55,8 +55,8 @@ function remove(list: List, entry: Expiring): void {
   if (list.first === null) list.alarm.clear()
 }
 
-/** Beyond this many different limits, lists that are empty are dropped. */
-const lists_max = 64
+/** This many different limits are counted exactly; those that come later are rounded up. */
+const exact_max = 64
 
 export class Deadlines {
   readonly #clock: Clock
@@ -67,24 +67,20 @@ export class Deadlines {
     this.#clock = clock
   }
 
-  /** How many wait; for those who look for leaks. */
-  get waiting(): number {
-    let count = 0
-    for (const list of this.#lists.values()) {
-      for (let entry = list.first; entry !== null; entry = entry.behind) count += 1
-    }
-    return count
-  }
-
-  /** Lets an entry expire after `timeout_ms`. */
+  /**
+   * Lets an entry expire after `timeout_ms`: at once when that is no time. Beyond the limits that have
+   * lists of their own an entry may wait longer than its limit, by a sixty-fourth part at most.
+   */
   add(entry: Expiring, timeout_ms: number): void {
     // Callers come in crowds with the same limit.
     if (this.#recent?.timeout_ms !== timeout_ms) {
-      this.#recent = this.#lists.get(timeout_ms) ?? this.#make(timeout_ms)
+      this.#recent = this.#lists.get(timeout_ms) ?? this.#listFor(timeout_ms > 0 ? timeout_ms : 0)
     }
     const list = this.#recent
+    const now_ms = this.#clock.monotonic()
     // Whole milliseconds, rounded up: a number with a fraction would be an object of its own.
-    entry.expires_ms = Math.ceil(this.#clock.monotonic() + timeout_ms)
+    entry.expires_ms =
+      list.timeout_ms > 0 ? Math.ceil(now_ms + list.timeout_ms) : Math.floor(now_ms)
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -108,12 +104,20 @@ export class Deadlines {
     }
   }
 
-  #make(timeout_ms: number): List {
-    if (this.#lists.size >= lists_max) {
-      for (const [limit, list] of this.#lists) if (list.first === null) this.#lists.delete(limit)
-    }
+  #listFor(wanted_ms: number): List {
+    const timeout_ms = this.#lists.size < exact_max ? wanted_ms : coarse(wanted_ms)
+    const found = this.#lists.get(timeout_ms)
+    if (found !== undefined) return found
     const made = new List(this.#clock, timeout_ms)
     this.#lists.set(timeout_ms, made)
     return made
   }
+}
+
+/** The next of 64 steps in each power of two, so that there are few limits whatever callers choose. */
+function coarse(timeout_ms: number): number {
+  if (timeout_ms <= 1) return Math.ceil(timeout_ms)
+  if (!Number.isFinite(timeout_ms)) return timeout_ms
+  const step = 2 ** (Math.floor(Math.log2(timeout_ms)) - 6)
+  return Math.ceil(timeout_ms / step) * step
 }

@@ -73,7 +73,7 @@ const bad = (path: string, what: string): never => {
 
 /** Length in characters as JSON Schema counts them; UTF-16 units settle nearly every case. */
 function hasLength(text: string, min: number, max: number): boolean {
-  if (text.length < min) return false
+  if (text.length < min || text.length > max * 2) return false
   if (text.length <= max && (min === 0 || text.length >= min * 2)) return true
   const { length } = Array.from(text)
   return length >= min && length <= max
@@ -134,7 +134,11 @@ class Unit {
   piece(schema: TSchema, path: string): Piece {
     // A schema is plain data; these are the keywords that JSON Schema and TypeBox define.
     const shape = schema as Shape
-    const kind = shape['~kind'] ?? (shape['~refine'] === undefined ? '' : 'Bytes')
+    const kind = kindOf(schema)
+    const unchecked = Object.keys(schema).find((word) => uncheckedWords.has(word))
+    if (unchecked !== undefined) {
+      throw new Error(`schema at ${path}: nothing in a codec checks "${unchecked}"`)
+    }
     const make = this.#makers[kind]
     if (make === undefined) {
       throw new Error(`schema at ${path}: messages cannot carry the kind "${kind}"`)
@@ -283,7 +287,7 @@ class Unit {
     const refuse = `bad(${literal(path)},"fits no variant")`
     const write = pieces.map(
       (piece, index) =>
-        `if(${test(index, 'x')}){writeListHead(c,2);writeToken(c,${index});${piece.write('x')};return}`,
+        `if(${test(index, 'x')}){writeListHead(c,2);writeNumber(c,${index});${piece.write('x')};return}`,
     )
     const read = pieces.map((piece, index) => `case ${index}:return ${piece.read};`)
     const copy = pieces.map((piece, index) => `if(${test(index, 'x')})return ${piece.copy('x')};`)
@@ -309,10 +313,11 @@ class Unit {
   }
 
   #map(shape: Shape, path: string): Piece {
-    const [schema] = Object.values(shape.patternProperties ?? {})
+    const [[keys, schema] = []] = Object.entries(shape.patternProperties ?? {})
     if (schema === undefined) throw new Error(`schema at ${path}: a record without values`)
+    if (keys !== '^.*$') throw new Error(`schema at ${path}: the keys of a record are any text`)
     const { write, read, copy } = this.piece(schema, `${path}/*`)
-    const open = `if(typeof x!=='object'||x===null)bad(${literal(path)},"must be object");const ks=Object.keys(x)`
+    const open = `if(typeof x!=='object'||x===null||Array.isArray(x))bad(${literal(path)},"must be object");const ks=Object.keys(x)`
     const proto = `if(key==='__proto__')bad(${literal(path)},"must not have __proto__")`
     return this.#functionsOf({
       write: `${open};writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
@@ -348,6 +353,21 @@ class Unit {
       copy: `if(!(${isRight}))${refuse};return ${build(({ piece, access }) => piece.copy(access))}`,
     })
   }
+}
+
+/** Keywords that limit what fits, and that no code here looks at. */
+const uncheckedWords: ReadonlySet<string> = new Set([
+  ...['exclusiveMinimum', 'exclusiveMaximum', 'multipleOf', 'format', 'uniqueItems', 'contains'],
+  ...['minProperties', 'maxProperties', 'propertyNames', 'additionalProperties', 'not', 'allOf'],
+])
+
+/** A check in code is raw bytes (see `binary` of the actors' schemas), or nothing that messages can carry. */
+function kindOf(schema: TSchema): string {
+  const { '~kind': kind = '', '~refine': refine } = schema as Shape
+  if (refine === undefined) return kind
+  return fits(schema, new Uint8Array(0)) && !fits(schema, 0) && !fits(schema, {})
+    ? 'Bytes'
+    : 'Refine'
 }
 
 interface Field {

@@ -59,7 +59,7 @@ export class ThreadLinks {
       is_up: true,
       why: null,
       inflight: channel.inflight,
-      served: channel.served,
+      served: channel.inspect().serving,
     }))
   }
 

@@ -90,7 +90,8 @@ export class RingWriter implements Outlet {
     const at = bulk.tail % bulk_bytes
     // A frame stands in one piece: what is left at the end is passed over.
     const skipped = at + frame.length > bulk_bytes ? bulk_bytes - at : 0
-    const used = bulk.tail - Atomics.load(bulk.control, 0) * 8
+    // Both count in eights, and both begin again from below after 2³¹ of them.
+    const used = ((bulk.tail / 8 - Atomics.load(bulk.control, 0)) | 0) * 8
     if (used + skipped + padded(frame.length) > bulk_bytes) return false
     const from = skipped > 0 ? 0 : at
     frame.copy(bulk.memory, from)

@@ -88,6 +88,7 @@ export class Link {
       const early = 'the peer ended the connection before it said who it is: its log says why'
       this.end(this.peer === null ? early : 'the connection closed')
     })
+    this.#cutter.bytes_max = limits.link_greeting_bytes_max
     this.#stopTimer = options.clock.after(limits.link_connect_ms, () => {
       this.end(`no greeting within ${limits.link_connect_ms} ms`)
     })
@@ -139,6 +140,7 @@ export class Link {
     }
     this.peer = host
     this.#versions = protocols
+    this.#cutter.bytes_max = frame.frame_bytes_max
     this.#stopTimer()
     this.#watch()
     this.#events.up(this, host)

@@ -98,7 +98,7 @@ export class Links {
       is_up: true,
       why: null,
       inflight: channel.inflight,
-      served: channel.served,
+      served: channel.inspect().serving,
     }))
     const down = this.#dialled
       .filter(({ host }) => !this.#peers.has(host))

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { limits } from '#config/limits.ts'
 import { cursorOver, type Cursor } from '../codec/cursor.ts'
 import type { Outlet } from '../channel/outlet.ts'
-import { frameLength } from './frame.ts'
+import { frame_bytes_max, FrameError, frameLength } from './frame.ts'
 
 const chunk_bytes = 256 * 1024
 /** A frame of common size has this much room at least; a larger one has memory of its own. */
@@ -14,7 +14,9 @@ export class SocketOutlet implements Outlet {
   cursor: Cursor
   readonly #socket: Duplex
   readonly #spare: Cursor[] = []
+  /** How much of the chunk is written, and how much of that the socket has. */
   #written = 0
+  #flushed = 0
   #isScheduled = false
 
   constructor(socket: Duplex) {
@@ -26,8 +28,8 @@ export class SocketOutlet implements Outlet {
     if (this.#socket.destroyed || this.#socket.writableLength > limits.link_outgoing_bytes_max) {
       return false
     }
+    if (chunk_bytes - this.#written < room_bytes) this.#change()
     this.cursor.at = this.#written
-    if (chunk_bytes - this.#written < room_bytes) this.flush()
     this.cursor.limit = chunk_bytes
     return true
   }
@@ -52,14 +54,33 @@ export class SocketOutlet implements Outlet {
 
   /** Hands what was written to the socket. */
   flush(): void {
-    if (this.#written === 0 || this.#socket.destroyed) return
+    const end = this.#written
+    if (end === this.#flushed || this.#socket.destroyed) return
     const { cursor } = this
-    this.#socket.write(cursor.buffer.subarray(0, this.#written), () => {
-      if (this.#spare.length < spare_chunks_max) this.#spare.push(cursor)
+    this.#socket.write(cursor.buffer.subarray(this.#flushed, end), () => {
+      this.#sent(cursor, end)
     })
-    this.#written = 0
+    this.#flushed = end
+  }
+
+  /** A chunk is used to its end before the next: a peer that reads slowly costs no more than it is owed. */
+  #change(): void {
+    this.flush()
+    this.cursor.at = this.#written
     this.cursor = this.#spare.pop() ?? freshChunk()
-    this.cursor.at = 0
+    this.#written = 0
+    this.#flushed = 0
+  }
+
+  /** The socket has passed on what was written up to `end`. */
+  #sent(cursor: Cursor, end: number): void {
+    if (cursor === this.cursor) {
+      if (end !== this.#written) return
+      this.#written = 0
+      this.#flushed = 0
+    } else if (end === cursor.at && this.#spare.length < spare_chunks_max) {
+      this.#spare.push(cursor)
+    }
   }
 
   readonly #flushLater = (): void => {
@@ -70,33 +91,43 @@ export class SocketOutlet implements Outlet {
 
 const freshChunk = (): Cursor => cursorOver(Buffer.allocUnsafeSlow(chunk_bytes))
 
-/** Cuts a byte stream into frames. A frame that announces too much ends the stream. */
+/** Memory for frames that come in pieces; what one needed beyond the second is given back. */
+const held_bytes_min = 4_096
+const held_bytes_kept = 64 * 1024
+
+/**
+ * Cuts a byte stream into frames. A frame that announces too much ends the stream; one that announces
+ * much gets memory as its bytes come, in whatever pieces they do.
+ */
 export class FrameCutter {
-  #held: Buffer[] = []
+  /** A longer frame is refused. */
+  bytes_max = frame_bytes_max
+  /** The beginning of a frame that has not come whole, and how much is there of how much. */
+  #held = cursorOver(Buffer.alloc(held_bytes_min))
   #heldBytes = 0
-  /** How many bytes must be there before anything can be taken; 0 while nothing is held. */
   #due = 0
 
   /** Takes what arrived and hands over the whole frames in it. Throws FrameError. */
   push(chunk: Buffer, take: (cursor: Cursor) => void): void {
-    let bytes = chunk
-    if (this.#heldBytes > 0) {
-      this.#held.push(chunk)
-      this.#heldBytes += chunk.length
+    let at = 0
+    while (this.#heldBytes > 0 && at < chunk.length) {
+      const count = Math.min(this.#due - this.#heldBytes, chunk.length - at)
+      this.#hold(chunk, at, count)
+      at += count
       if (this.#heldBytes < this.#due) return
-      bytes = Buffer.concat(this.#held)
+      if (this.#due === length_bytes) this.#due = this.#lengthAt(this.#held, 0)
+      else this.#takeHeld(take)
     }
-    this.#hold(this.#cut(bytes, take))
+    if (at < chunk.length) this.#cut(cursorOver(chunk), at, take)
   }
 
-  /** Hands over whole frames; gives back what is left. */
-  #cut(bytes: Buffer, take: (cursor: Cursor) => void): Buffer {
-    const cursor = cursorOver(bytes)
-    let at = 0
-    this.#due = 4
-    while (bytes.length - at >= 4) {
-      const length = frameLength(cursor.view, at)
-      if (bytes.length - at < length) {
+  #cut(cursor: Cursor, from: number, take: (cursor: Cursor) => void): void {
+    const count = cursor.buffer.length
+    let at = from
+    this.#due = length_bytes
+    while (count - at >= length_bytes) {
+      const length = this.#lengthAt(cursor, at)
+      if (count - at < length) {
         this.#due = length
         break
       }
@@ -105,11 +136,38 @@ export class FrameCutter {
       take(cursor)
       at += length
     }
-    return bytes.subarray(at)
+    if (at < count) this.#hold(cursor.buffer, at, count - at)
   }
 
-  #hold(rest: Buffer): void {
-    this.#held = rest.length > 0 ? [rest] : []
-    this.#heldBytes = rest.length
+  #takeHeld(take: (cursor: Cursor) => void): void {
+    const cursor = this.#held
+    cursor.at = 0
+    cursor.limit = this.#due
+    this.#heldBytes = 0
+    if (cursor.buffer.length > held_bytes_kept) {
+      this.#held = cursorOver(Buffer.allocUnsafeSlow(held_bytes_min))
+    }
+    take(cursor)
+  }
+
+  #lengthAt({ view }: Cursor, at: number): number {
+    const length = frameLength(view, at)
+    if (length > this.bytes_max) throw new FrameError(`a frame announces ${length} bytes`)
+    return length
+  }
+
+  #hold(bytes: Buffer, at: number, count: number): void {
+    const needed = this.#heldBytes + count
+    if (needed > this.#held.buffer.length) {
+      const larger = cursorOver(
+        Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#held.buffer.length)),
+      )
+      this.#held.buffer.copy(larger.buffer, 0, 0, this.#heldBytes)
+      this.#held = larger
+    }
+    bytes.copy(this.#held.buffer, this.#heldBytes, at, at + count)
+    this.#heldBytes = needed
   }
 }
+
+const length_bytes = 4

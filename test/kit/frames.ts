@@ -12,9 +12,11 @@ import {
   type Header,
 } from '#runtime/wire/frame.ts'
 
+const scratch = Buffer.alloc(8 * 1024 * 1024)
+
 /** One frame: its header, and a payload written by a codec. */
 export function frame(header: Partial<Header>, codec: Codec, value: unknown): Buffer {
-  const cursor = cursorOver(Buffer.alloc(8 * 1024 * 1024))
+  const cursor = cursorOver(scratch)
   cursor.at = header_bytes
   codec.write(cursor, value)
   writeHeader(cursor, 0, { ...emptyHeader(), ...header })

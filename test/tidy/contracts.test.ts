@@ -124,6 +124,15 @@ if (process.argv.includes('--update')) {
     assert.deepEqual([...before.keys()], names, 'a protocol of the golden file is gone')
   })
 
+  test('every message can travel', async () => {
+    for (const { rows } of await protocols()) {
+      for (const row of rows.values()) {
+        assert.equal(typeof row.request.read, 'function', `${row.protocol}.${row.name}`)
+        assert.equal(typeof row.reply.read, 'function', `${row.protocol}.${row.name}`)
+      }
+    }
+  })
+
   test('only messages that end something are urgent', async () => {
     for (const { name, messages } of await protocols()) {
       for (const [message, row] of Object.entries(messages)) {
