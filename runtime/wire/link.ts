@@ -60,6 +60,8 @@ export class Link {
   readonly #header = frame.emptyHeader()
   #versions: Readonly<Record<string, number>> = {}
   #silent_ms = 0
+  /** Bytes that came since others had their turn. */
+  #taken_bytes = 0
   #stopTimer: () => void
   #ended = false
 
@@ -110,6 +112,8 @@ export class Link {
 
   #read(chunk: Buffer): void {
     this.#silent_ms = 0
+    this.#taken_bytes += chunk.length
+    if (this.#taken_bytes >= limits.link_turn_bytes_max) this.#pause()
     try {
       this.#cutter.push(chunk, this.#take)
     } catch (error) {
@@ -117,6 +121,15 @@ export class Link {
       this.#options.log.warn('a peer broke the protocol', { peer: this.peer, why: explain(error) })
       this.end(explain(error))
     }
+  }
+
+  /** A peer that sends much is read between the turns of others. */
+  #pause(): void {
+    this.stream.pause()
+    this.#options.clock.defer(() => {
+      this.#taken_bytes = 0
+      this.stream.resume()
+    })
   }
 
   readonly #take = (cursor: Cursor): void => {
