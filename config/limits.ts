@@ -66,6 +66,21 @@ export const limits = {
   /** For how long it tells of a connection that was refused. */
   tls_refusal_shown_ms: 60 * 60 * 1_000,
 
+  // Seeing in.
+  /** How long a thread may take to say what it looks like; then it counts as silent. */
+  seeing_thread_ms_max: 1_000,
+  /** How finely the loop's delay is measured, while somebody watches. */
+  seeing_delay_ms: 20,
+  /** Spans that wait to be sent, in each thread and again where they are sent from. */
+  spans_waiting_max: 8_192,
+  spans_batch_max: 512,
+  spans_send_ms_max: 10_000,
+  /** How long a process that ends takes for its last spans. */
+  spans_close_ms_max: 1_000,
+  /** Between two deliveries; longer and longer while the collector is away. */
+  spans_pause_ms_min: 250,
+  spans_pause_ms_max: 30_000,
+
   // HTTP.
   http_body_bytes_max: 1_048_576,
   http_headers_bytes_max: 16_384,
@@ -77,6 +92,7 @@ export const limits = {
   instance_external_ips_max: 1,
   instance_ssh_keys_max: 8,
   user_data_bytes_max: 32 * 1024,
+  role_assignments_max: 64,
   size_step_bytes: 1024 ** 3,
 
   // Work on the sled.

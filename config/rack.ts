@@ -1,5 +1,6 @@
 /** What an operator may say about a rack, and the profile that `luge rack up` starts from. */
 import { Type, type Static } from 'typebox'
+import { telemetry } from './seeing.ts'
 
 export const rackProfile = Type.Object(
   {
@@ -19,6 +20,14 @@ export const rackProfile = Type.Object(
       gateway: Type.String(),
       address: Type.String(),
     }),
+    /** Ports where metrics are served: a sled's on loopback, Nexus' on the underlay (sim: loopback). */
+    metrics: Type.Optional(
+      Type.Object({
+        sled_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+        nexus_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+      }),
+    ),
+    telemetry: Type.Optional(telemetry),
   },
   { additionalProperties: false },
 )

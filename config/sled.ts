@@ -1,5 +1,6 @@
 /** What a supervisor is started with: one JSON file, written by `luge rack up`. */
 import { Type, type Static } from 'typebox'
+import { metricsListen, telemetry } from './seeing.ts'
 import { tlsFiles } from './tls.ts'
 
 const text = Type.String({ minLength: 1, maxLength: 4096 })
@@ -49,5 +50,9 @@ export const sledConfig = Type.Object({
   tls: tlsFiles,
   zones: Type.Array(serviceZone),
   log: text,
+  /** Absent: metrics are had over the control socket only. */
+  metrics: Type.Optional(metricsListen),
+  /** Absent: nothing is traced. */
+  telemetry: Type.Optional(telemetry),
 })
 export type SledConfig = Static<typeof sledConfig>

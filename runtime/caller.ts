@@ -13,17 +13,17 @@ export abstract class Caller implements Expiring {
   list: Expiring['list'] = null
   readonly promise: Promise<Answer>
   readonly row: Row
-  readonly #ref: ActorRef
+  readonly ref: ActorRef
+  readonly timeout_ms: number
   readonly #deadlines: Deadlines
-  readonly #timeout_ms: number
   #resolve: ((answer: Answer) => void) | null = null
   #listening: { readonly signal: AbortSignal; readonly listener: () => void } | null = null
 
   constructor(ref: ActorRef, row: Row, options: CallOptions, deadlines: Deadlines) {
     this.row = row
-    this.#ref = ref
+    this.ref = ref
     this.#deadlines = deadlines
-    this.#timeout_ms = options.timeout_ms
+    this.timeout_ms = options.timeout_ms
     this.promise = new Promise((resolve) => {
       this.#resolve = resolve
     })
@@ -42,7 +42,7 @@ export abstract class Caller implements Expiring {
     return this.#resolve !== null
   }
   get what(): string {
-    return `${this.#ref.name} ${this.row.name}`
+    return `${this.ref.name} ${this.row.name}`
   }
 
   finish(answer: Answer): void {
@@ -55,7 +55,7 @@ export abstract class Caller implements Expiring {
   }
 
   expire(): void {
-    this.#giveUp('deadline', `no answer within ${this.#timeout_ms} ms`)
+    this.#giveUp('deadline', `no answer within ${this.timeout_ms} ms`)
   }
 
   /** Tells whoever works on it that nobody waits any more. */

@@ -8,14 +8,17 @@
  *       └── down ◄─┴──── a throw ◄─────┘            down: until its supervisor starts it again
  */
 import type { Down, Ref, Step } from './actor.ts'
+import { atMost } from './clock.ts'
+import { Attention } from './attention.ts'
 import { Misfit } from './codec/cursor.ts'
 import type { Log } from './log.ts'
 import { Mailbox } from './mailbox.ts'
-import { Message, Standing, type Answer, type Asker } from './message.ts'
+import { Standing, type Answer, type Message } from './message.ts'
 import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protocol.ts'
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
 import type { Kind, Services } from './services.ts'
+import type { Work } from './trace.ts'
 
 type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
 
@@ -26,27 +29,6 @@ export interface CellInfo {
   readonly handled: number
   readonly restarts: number
   readonly last_failure: string | null
-}
-
-/** What most actors never need. */
-class Troubles {
-  log: Log | null = null
-  readonly timers = new Set<() => void>()
-  readonly watchers = new Set<(down: Down) => void>()
-  /** When it was restarted, within the period. */
-  restarts: number[] = []
-  restarts_total = 0
-  last_failure: string | null = null
-  /** Answers that were promised and have not come yet. */
-  late = 0
-  /** Called when the handler that runs has ended. */
-  settled: (() => void) | null = null
-
-  tell(down: Down): void {
-    const watchers = [...this.watchers]
-    this.watchers.clear()
-    for (const watcher of watchers) watcher(down)
-  }
 }
 
 export class Cell {
@@ -64,7 +46,7 @@ export class Cell {
   #running: Message | null = null
   /** Counts its lives: what an earlier one left running must not touch this one. */
   #life = 0
-  #rare: Troubles | null = null
+  #rare: Attention | null = null
 
   constructor(kind: Kind, id: string, services: Services) {
     this.kind = kind
@@ -75,6 +57,10 @@ export class Cell {
   get name(): string {
     return `${this.kind.protocol.name}/${this.id}`
   }
+  /** Messages that wait. */
+  get depth(): number {
+    return this.#mailbox.depth
+  }
   /** It has nothing to do and owes nobody an answer. */
   get isQuiet(): boolean {
     return this.#phase === 'idle' && (this.#rare?.late ?? 0) === 0
@@ -83,10 +69,10 @@ export class Cell {
     return this.#phase === 'stopped'
   }
   get log(): Log {
-    return (this.#troubles.log ??= this.services.log.child({ actor: this.name }))
+    return (this.#attention.log ??= this.services.log.child({ actor: this.name }))
   }
-  get #troubles(): Troubles {
-    return (this.#rare ??= new Troubles())
+  get #attention(): Attention {
+    return (this.#rare ??= new Attention(this))
   }
 
   inspect(): CellInfo {
@@ -100,9 +86,9 @@ export class Cell {
     }
   }
 
-  /** The message that is handled now, for those who ask why something takes long. */
-  get running(): Message | null {
-    return this.#running
+  /** What is worked on now, for those who ask why it takes long: a message, or the start. */
+  get running(): Standing | null {
+    return this.#phase === 'starting' ? (this.#rare?.starting ?? null) : this.#running
   }
 
   /** Queues a message or refuses it at once. */
@@ -132,11 +118,11 @@ export class Cell {
         break
       }
       if (message.cancelled !== null) {
-        this.#refuse(message, 'cancelled', `${this.#what(message)}: ${message.cancelled}`)
+        this.#refuse(message, 'cancelled', `${message.what}: ${message.cancelled}`)
       } else if (message.expires_ms <= this.services.clock.monotonic()) {
-        this.#refuse(message, 'deadline', `${this.#what(message)}: expired in the mailbox`)
+        this.#refuse(message, 'deadline', `${message.what}: expired in the mailbox`)
       } else if (this.kind.virtual?.holds(this) === false) {
-        this.#refuse(message, 'unreachable', `${this.#what(message)}: its lease is in doubt`)
+        this.#refuse(message, 'unreachable', `${message.what}: its lease is in doubt`)
       } else {
         this.#handle(message)
       }
@@ -175,8 +161,11 @@ export class Cell {
     this.#life += 1
     const life = this.#life
     try {
-      const state = this.kind.behaviour.init(new Standing(this))
+      const context = new Standing(this)
+      const state = this.kind.behaviour.init(context)
       if (state instanceof Promise) {
+        context.waits_ms = this.services.clock.monotonic()
+        this.#attention.starting = context
         state.then(
           (value) => {
             if (this.#life === life) this.#begin(value)
@@ -196,8 +185,8 @@ export class Cell {
   /** Starts again what is down, as its supervisor decides; `isFresh` forgets what it did before. */
   restart(isFresh = false): void {
     if (this.#phase !== 'down') return
-    this.#troubles.restarts_total += 1
-    if (isFresh) this.#troubles.restarts = []
+    this.#attention.restarts_total += 1
+    if (isFresh) this.#attention.restarts = []
     this.start()
   }
 
@@ -215,7 +204,7 @@ export class Cell {
     const running = this.#running
     const wasUp = this.#phase !== 'starting'
     this.#phase = end
-    this.#troubles.last_failure = why
+    this.#attention.last_failure = why
     this.#fall({ reason, detail: `${this.name}: ${why}` })
     if (end === 'stopped') this.services.ended(this)
     await this.#leave(running, wasUp)
@@ -237,37 +226,19 @@ export class Cell {
     }
   }
 
-  after(delay_ms: number, name: string, request: unknown): () => void {
-    const { timers } = this.#troubles
-    const cancel = this.services.clock.after(delay_ms, () => {
-      timers.delete(cancel)
-      this.#tellSelf(name, request)
-    })
-    timers.add(cancel)
-    return () => {
-      timers.delete(cancel)
-      cancel()
-    }
+  after(
+    delay_ms: number,
+    { name, request }: { readonly name: string; readonly request: unknown },
+    work: Work,
+  ): () => void {
+    // What it does at once is still the same piece of work; what it does later is another one.
+    return this.#attention.after(delay_ms, name, request, delay_ms === 0 ? work.span : null)
   }
 
   monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
-    const { timers } = this.#troubles
-    let cancel: () => void = () => undefined
-    const takeBack = () => {
-      timers.delete(takeBack)
-      cancel()
-    }
-    timers.add(takeBack)
-    cancel = this.services.monitor(target, (down) => {
-      if (!timers.delete(takeBack)) return
-      try {
-        this.#tellSelf(name, request(down))
-      } catch (error) {
-        // Whoever is down must not suffer from who watched it.
-        this.#crash(error)
-      }
+    return this.#attention.monitor(target, name, request, (error) => {
+      this.#crash(error)
     })
-    return takeBack
   }
 
   /** Tells `watcher` once, when this actor is there no more; at once while it is down. */
@@ -277,11 +248,7 @@ export class Cell {
       watcher({ reason: this.#phase === 'down' ? 'crashed' : 'stopped', detail })
       return () => undefined
     }
-    const { watchers } = this.#troubles
-    watchers.add(watcher)
-    return () => {
-      watchers.delete(watcher)
-    }
+    return this.#attention.watch(watcher)
   }
 
   #begin(state: unknown): void {
@@ -300,7 +267,7 @@ export class Cell {
   #handle(message: Message): void {
     const handler = this.kind.behaviour.handlers[message.row.name]
     if (handler === undefined) {
-      this.#refuse(message, 'unsupported', `${this.#what(message)}: no such message`)
+      this.#refuse(message, 'unsupported', `${message.what}: no such message`)
       return
     }
     this.#phase = 'busy'
@@ -316,6 +283,7 @@ export class Cell {
 
   #await(message: Message, step: Promise<Step<unknown, unknown, string>>): void {
     const life = this.#life
+    message.waits_ms = this.services.clock.monotonic()
     step
       .then((done) => {
         if (this.#life !== life) {
@@ -360,7 +328,7 @@ export class Cell {
 
   #answerLate(message: Message, result: Promise<Answer>): void {
     const life = this.#life
-    const rare = this.#troubles
+    const rare = this.#attention
     rare.late += 1
     result
       .finally(() => {
@@ -387,11 +355,11 @@ export class Cell {
       const why = explainMisfit(call.reply, answer.value, cause)
       throw new Error(`reply to ${name}: ${why}`, { cause })
     }
-    if (message.came_ms > 0) this.services.observed(message, answer)
+    if (message.came_ms > 0) this.services.observer.answered(message, answer)
   }
 
   #fail(message: Message, error: unknown): void {
-    this.#refuse(message, 'crashed', `${this.#what(message)}: ${explain(error)}`)
+    this.#refuse(message, 'crashed', `${message.what}: ${explain(error)}`)
     if (this.#running === message) this.#running = null
     this.#crash(error)
   }
@@ -402,7 +370,7 @@ export class Cell {
       this.#fail(message, error)
       return
     }
-    this.#refuse(message, 'crashed', `${this.#what(message)}: ${explain(error)}`)
+    this.#refuse(message, 'crashed', `${message.what}: ${explain(error)}`)
     this.log.warn('what an actor had left running failed', { why: explain(error) })
     this.#rare?.settled?.()
   }
@@ -418,14 +386,14 @@ export class Cell {
 
   /** Its supervisor decides what comes next, when all that this life had begun is over. */
   #goDown(reason: Down['reason'], why: string): void {
-    const rare = this.#troubles
+    const rare = this.#attention
     const running = this.#running
     const wasUp = this.#phase !== 'starting'
     rare.last_failure = why
     this.#phase = 'down'
     this.#fall({ reason, detail: `${this.name}: ${why}` })
     if (running !== null) {
-      this.#refuse(running, 'crashed', `${this.#what(running)}: ${why}`)
+      this.#refuse(running, 'crashed', `${running.what}: ${why}`)
       this.#running = null
     }
     this.#life += 1
@@ -447,13 +415,12 @@ export class Cell {
   /** No more timers; everybody who waits or watches is told. */
   #fall(down: Down): void {
     const rare = this.#rare
-    for (const cancel of rare?.timers ?? []) cancel()
-    rare?.timers.clear()
+    rare?.clear()
     for (let next = this.#mailbox.take(); next !== null; next = this.#mailbox.take()) {
       this.#refuse(
         next,
         down.reason === 'unreachable' ? 'unreachable' : 'crashed',
-        `${this.#what(next)}: ${rare?.last_failure ?? ''}`,
+        `${next.what}: ${rare?.last_failure ?? ''}`,
       )
     }
     rare?.tell(down)
@@ -461,7 +428,7 @@ export class Cell {
 
   #refuse(message: Message, code: DeliveryFailure, detail: string): void {
     message.asker.settle(message, err(code, detail))
-    if (message.came_ms > 0) this.services.observed(message, err(code, detail))
+    if (message.came_ms > 0) this.services.observer.answered(message, err(code, detail))
   }
 
   /**
@@ -482,7 +449,9 @@ export class Cell {
     }
     try {
       const released = this.kind.behaviour.stop?.(new Standing(this), this.#state)
-      return released instanceof Promise ? this.#atMost(released.catch(failed)) : null
+      return released instanceof Promise
+        ? atMost(this.services.clock, this.kind.behaviour.child.shutdown_ms, released.catch(failed))
+        : null
     } catch (error) {
       failed(error)
       return null
@@ -491,42 +460,13 @@ export class Cell {
 
   async #untilSettled(running: Message): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#troubles.settled = resolve
-    await this.#atMost(promise)
-    this.#troubles.settled = null
+    this.#attention.settled = resolve
+    await atMost(this.services.clock, this.kind.behaviour.child.shutdown_ms, promise)
+    this.#attention.settled = null
     if (this.#running !== running) return
     // It is left to itself: what it says later is nobody's.
     this.#running = null
     this.#life += 1
-    this.#refuse(running, 'crashed', `${this.#what(running)}: it did not end in time`)
+    this.#refuse(running, 'crashed', `${running.what}: it did not end in time`)
   }
-
-  async #atMost(end: Promise<void>): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.services.clock.after(this.kind.behaviour.child.shutdown_ms, resolve)
-    await Promise.race([promise, end])
-    cancel()
-  }
-
-  #tellSelf(name: string, request: unknown): void {
-    const row = this.kind.protocol.rows.get(name)
-    if (row === undefined) throw new Error(`${this.name} has no message ${name}`)
-    const what = { row, request, expires_ms: Number.POSITIVE_INFINITY }
-    this.deliver(new Message(this, what, toSelf, 0))
-  }
-
-  #what(message: Message): string {
-    return `${this.name} ${message.row.name}`
-  }
-}
-
-/** Nobody waits for what an actor tells itself; a failure is logged, unless it is being stopped. */
-const toSelf: Asker = {
-  settle: (message, answer) => {
-    if (answer.ok || message.cell.isGone) return
-    message.cell.log.warn('message to self failed', {
-      message: message.row.name,
-      detail: answer.detail,
-    })
-  },
 }

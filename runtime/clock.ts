@@ -27,7 +27,8 @@ export interface Alarm {
 /** What setTimeout can count; a longer delay is no timer at all. */
 const timer_ms_max = 2 ** 31 - 1
 
-function sleeper(after: Clock['after']): Clock['sleep'] {
+/** `sleep`, made of `after`. */
+export function sleeper(after: Clock['after']): Clock['sleep'] {
   return async (delay_ms, signal) => {
     if (signal?.aborted === true) return
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -48,6 +49,14 @@ const systemAfter: Clock['after'] = (delay_ms, callback) => {
   return () => {
     clearTimeout(timer)
   }
+}
+
+/** Ends with `end`, or after `delay_ms`. */
+export async function atMost(clock: Clock, delay_ms: number, end: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const cancel = clock.after(delay_ms, resolve)
+  await Promise.race([promise, end])
+  cancel()
 }
 
 /** A moment in RFC 3339, in UTC with milliseconds. */

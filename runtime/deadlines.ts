@@ -79,7 +79,8 @@ export class Deadlines {
     const list = this.#recent
     const now_ms = this.#clock.monotonic()
     // Whole milliseconds, rounded up: a number with a fraction would be an object of its own.
-    entry.expires_ms = list.timeout_ms > 0 ? Math.ceil(now_ms + list.timeout_ms) : Math.floor(now_ms)
+    entry.expires_ms =
+      list.timeout_ms > 0 ? Math.ceil(now_ms + list.timeout_ms) : Math.floor(now_ms)
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -94,6 +95,13 @@ export class Deadlines {
   /** Takes an entry out, if it is still in. */
   remove(entry: Expiring): void {
     if (entry.list !== null) remove(entry.list, entry)
+  }
+
+  /** What may still expire, for people: in each list, what expires first comes first. */
+  *waiting(): Iterable<Expiring> {
+    for (const { first } of this.#lists.values()) {
+      for (let entry = first; entry !== null; entry = entry.behind) yield entry
+    }
   }
 
   #listFor(wanted_ms: number): List {

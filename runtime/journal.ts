@@ -47,6 +47,9 @@ interface Write {
 export class NotWritten extends Error {}
 
 export class Journal {
+  /** Commits and the writes in them since it was opened, for people. */
+  commits = 0
+  writes = 0
   readonly #path: string
   readonly #db: Database.Database
   readonly #index: Index
@@ -268,6 +271,8 @@ export class Journal {
         for (const write of writes) write.reject(error)
         return
       }
+      this.commits += 1
+      this.writes += writes.length
       this.#mark?.set(row)
       const complaints = this.#index.add(row, body)
       assert.deepEqual(complaints, [], 'what was written can be read')

@@ -10,7 +10,8 @@ import type { Linked } from './mailbox.ts'
 import type { Protocol, Row } from './protocol.ts'
 import type { Random } from './random.ts'
 import type { Result } from './result.ts'
-import type { Span } from './trace.ts'
+import { NativeDeps } from './native_calls.ts'
+import type { OpenSpan, Work } from './trace.ts'
 
 export type Answer = Result<unknown, string>
 
@@ -21,8 +22,12 @@ export interface Asker {
 }
 
 /** What an actor is given outside of any message: in `init` and `stop`. */
-export class Standing implements Context<unknown> {
+export class Standing implements Context<unknown>, Work {
   readonly cell: Cell
+  /** Null while nobody traces. */
+  span: OpenSpan | null = null
+  /** When it began to wait for something, in the clock's monotonic milliseconds; 0 before. */
+  waits_ms = 0
 
   constructor(cell: Cell) {
     this.cell = cell
@@ -31,8 +36,12 @@ export class Standing implements Context<unknown> {
   get id(): string {
     return this.cell.id
   }
+  get what(): string {
+    return `${this.cell.name} starting`
+  }
   get deps(): unknown {
-    return this.cell.kind.deps
+    const { deps } = this.cell.kind
+    return deps instanceof NativeDeps ? deps.for(this) : deps
   }
   get clock(): Clock {
     return this.cell.services.clock
@@ -54,10 +63,10 @@ export class Standing implements Context<unknown> {
   }
 
   ref<P extends Protocol>(protocol: P, id: string, host: string | null = null): Ref<P> {
-    return this.cell.services.ref(protocol, id, host, null)
+    return this.cell.services.ref(protocol, id, host, this)
   }
   after(delay_ms: number, name: string, request: unknown): () => void {
-    return this.cell.after(delay_ms, name, request)
+    return this.cell.after(delay_ms, { name, request }, this)
   }
   monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
     return this.cell.monitor(target, name, request)
@@ -72,8 +81,6 @@ export class Message extends Standing implements Linked {
   readonly asker: Asker
   /** The channel's number for it; 0 for a message of this thread. */
   readonly correlation: number
-  /** Null while nobody traces. */
-  span: Span | null = null
   /** When it came, while somebody measures; otherwise 0. */
   came_ms = 0
   #cancelled: string | null = null
@@ -96,6 +103,9 @@ export class Message extends Standing implements Linked {
   get cancelled(): string | null {
     return this.#cancelled
   }
+  override get what(): string {
+    return `${this.cell.name} ${this.row.name}`
+  }
   override get deadline_ms(): number {
     return this.expires_ms
   }
@@ -111,10 +121,6 @@ export class Message extends Standing implements Linked {
   cancel(why: string): void {
     this.#cancelled ??= why
     this.#abort?.abort(new Error(why))
-  }
-
-  override ref<P extends Protocol>(protocol: P, id: string, host: string | null = null): Ref<P> {
-    return this.cell.services.ref(protocol, id, host, this.span)
   }
 }
 

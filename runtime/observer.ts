@@ -2,16 +2,15 @@
  * Looks at messages while somebody wants to know: how long each kind of message takes, and, for
  * traces, what caused what. Nobody looking costs a test of one flag a message.
  */
-import type { Clock } from './clock.ts'
 import type { Answer, Message } from './message.ts'
-import type { Random } from './random.ts'
-import { childOf, type Span, type Tracer } from './trace.ts'
+import type { Span, Tracer } from './trace.ts'
 
 /** How one row of a protocol does. Times in milliseconds. */
 export interface RowStats {
   readonly name: string
   readonly count: number
   readonly failures: number
+  readonly sum_ms: number
   readonly p50_ms: number
   readonly p99_ms: number
   readonly max_ms: number
@@ -22,10 +21,12 @@ class Histogram {
   readonly #counts = new Uint32Array(64)
   count = 0
   failures = 0
+  sum_ms = 0
   max_ms = 0
 
   add(ms: number): void {
     this.count += 1
+    this.sum_ms += ms
     this.max_ms = Math.max(this.max_ms, ms)
     const bucket = ms <= 0.001 ? 0 : Math.min(63, Math.ceil(2 * Math.log2(ms * 1_000)))
     this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1
@@ -42,17 +43,9 @@ class Histogram {
 }
 
 export class Observer {
+  /** Null while nobody traces. */
   tracer: Tracer | null = null
-  readonly #clock: Clock
-  readonly #random: Random
   #rows: Map<string, Histogram> | null = null
-  /** Parents and beginnings of the spans that are open. */
-  readonly #open = new WeakMap<Span, { readonly parent: Span | null; readonly began_ms: number }>()
-
-  constructor(clock: Clock, random: Random) {
-    this.#clock = clock
-    this.#random = random
-  }
 
   get isLooking(): boolean {
     return this.#rows !== null || this.tracer !== null
@@ -67,26 +60,19 @@ export class Observer {
   came(message: Message, parent: Span | null): void {
     message.came_ms = performance.now()
     const { tracer } = this
-    if (tracer === null || (parent === null && !tracer.sample())) return
-    message.span = childOf(parent, this.#random)
-    this.#open.set(message.span, { parent, began_ms: this.#clock.now() })
+    if (tracer === null || parent === null) return
+    const { protocol, name } = message.row
+    message.span = tracer.begin(parent, {
+      name: `${protocol}.${name}`,
+      kind: 'server',
+      attributes: { 'luge.actor': message.cell.name },
+    })
   }
 
   /** It has been answered. */
   answered(message: Message, answer: Answer): void {
-    const name = `${message.row.protocol}.${message.row.name}`
-    this.#count(name, performance.now() - message.came_ms, answer)
-    const { span } = message
-    const open = span === null ? undefined : this.#open.get(span)
-    if (span === null || open === undefined || this.tracer === null) return
-    this.tracer.finished({
-      ...span,
-      name: `${message.cell.name} ${message.row.name}`,
-      parent_id: open.parent?.span_id ?? null,
-      began_ms: open.began_ms,
-      ended_ms: this.#clock.now(),
-      failure: answer.ok ? null : answer.error,
-    })
+    if (this.#rows !== null) this.#count(this.#rows, message, answer)
+    message.span?.end(answer.ok ? null : answer.error)
   }
 
   get rows(): readonly RowStats[] {
@@ -94,18 +80,19 @@ export class Observer {
       name,
       count: histogram.count,
       failures: histogram.failures,
+      sum_ms: histogram.sum_ms,
       p50_ms: histogram.quantile(0.5),
       p99_ms: histogram.quantile(0.99),
       max_ms: histogram.max_ms,
     }))
   }
 
-  #count(name: string, ms: number, answer: Answer): void {
-    if (this.#rows === null) return
-    const found = this.#rows.get(name)
+  #count(rows: Map<string, Histogram>, message: Message, answer: Answer): void {
+    const name = `${message.row.protocol}.${message.row.name}`
+    const found = rows.get(name)
     const histogram = found ?? new Histogram()
-    if (found === undefined) this.#rows.set(name, histogram)
-    histogram.add(ms)
+    if (found === undefined) rows.set(name, histogram)
+    histogram.add(performance.now() - message.came_ms)
     if (!answer.ok) histogram.failures += 1
   }
 }

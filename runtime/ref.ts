@@ -4,7 +4,7 @@ import type { Cell } from './cell.ts'
 import type { Answer } from './message.ts'
 import type { Protocol, Row } from './protocol.ts'
 import { err } from './result.ts'
-import type { Span } from './trace.ts'
+import type { Span, Work } from './trace.ts'
 
 /** What a ref asks of its system. */
 export interface Router {
@@ -18,8 +18,8 @@ export class ActorRef {
   readonly id: string
   /** Empty for this host. */
   readonly host: string
-  /** The work on whose behalf it calls; null while nobody traces. */
-  readonly parent: Span | null
+  /** On whose behalf it calls; null when that is nobody in particular. */
+  readonly work: Work | null
   /** The actor, while it is one of this thread. */
   cell: Cell | null = null
   /** Its number on the channel that it was used on last, and the name that the number was given to. */
@@ -31,19 +31,23 @@ export class ActorRef {
     router: Router,
     protocol: Protocol,
     at: { id: string; host: string },
-    parent: Span | null,
+    work: Work | null,
   ) {
     this.router = router
     this.protocol = protocol
     this.id = at.id
     this.host = at.host
-    this.parent = parent
+    this.work = work
   }
 
+  /** What its calls are a part of; null while nobody traces. */
+  get parent(): Span | null {
+    return this.work === null ? null : this.work.span
+  }
   /** The same actor, on a host that is named. */
   at(host: string): ActorRef {
     if (this.#elsewhere?.host !== host) {
-      this.#elsewhere = new ActorRef(this.router, this.protocol, { id: this.id, host }, this.parent)
+      this.#elsewhere = new ActorRef(this.router, this.protocol, { id: this.id, host }, this.work)
     }
     return this.#elsewhere
   }

@@ -3,12 +3,13 @@ import type { AnyBehaviour, Down, Ref } from './actor.ts'
 import type { Cell } from './cell.ts'
 import type { Clock } from './clock.ts'
 import type { Log } from './log.ts'
-import type { Answer, Message } from './message.ts'
+import type { NativeCalls } from './native_calls.ts'
+import type { Observer } from './observer.ts'
 import type { Protocol } from './protocol.ts'
 import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { Supervisor } from './supervisor.ts'
-import type { Span } from './trace.ts'
+import type { Work } from './trace.ts'
 import type { VirtualActors } from './virtual.ts'
 
 /** All actors of one protocol in this thread. */
@@ -22,6 +23,8 @@ export interface Kind {
   /** Who keeps the leases of virtual actors; null for all others. */
   readonly virtual: VirtualActors | null
   crashes: number
+  /** What actors that are gone have handled. */
+  handled: number
   /** How often idle ones were looked for; see System's passivation. */
   sweep: number
 }
@@ -35,7 +38,7 @@ export interface Services {
     protocol: P,
     id: string,
     host: string | null,
-    parent: Span | null,
+    work: Work | null,
   ) => Ref<P>
   /** Watches an actor anywhere; returns a function that ends the watch. */
   readonly monitor: (target: Ref<Protocol>, watcher: (down: Down) => void) => () => void
@@ -43,8 +46,8 @@ export interface Services {
   readonly ended: (cell: Cell) => void
   /** An actor is down after a crash; `isWithin` its own restart budget or not. */
   readonly crashed: (cell: Cell, isWithin: boolean, why: string) => void
+  readonly observer: Observer
+  readonly natives: NativeCalls
   /** An answer came when nobody waited for it any more. */
   readonly late: (what: string) => void
-  /** A message that was measured or traced has been answered. */
-  readonly observed: (message: Message, answer: Answer) => void
 }

@@ -14,6 +14,7 @@ import { Deadlines } from './deadlines.ts'
 import { LocalCall } from './local.ts'
 import type { Log } from './log.ts'
 import { Message, type Answer, type Asker } from './message.ts'
+import { NativeCalls, type NativeDeps } from './native_calls.ts'
 import { Observer } from './observer.ts'
 import { isDeliveryFailure, type Protocol, type Row } from './protocol.ts'
 import type { Random } from './random.ts'
@@ -23,7 +24,7 @@ import { explainMisfit } from './schema.ts'
 import { Scheduler } from './scheduler.ts'
 import type { Kind, Services } from './services.ts'
 import { Supervisor, type GroupSpec } from './supervisor.ts'
-import type { Span } from './trace.ts'
+import type { Work } from './trace.ts'
 import { VirtualActors, type Homes } from './virtual.ts'
 import { kinds as frames } from './wire/frame.ts'
 
@@ -42,8 +43,11 @@ export interface SystemOptions {
   readonly toHost: (host: string) => Channel | null
   /** Where virtual actors live; without it there are none. */
   readonly homes?: Homes
-  /** An actor used up its restart budget: the next level decides. */
-  readonly onExhausted?: (actor: string, why: string) => void
+  /**
+   * An actor used up its restart budget. `rests`: it begins again by itself after its period. Otherwise
+   * its supervisors gave up, and the next level decides.
+   */
+  readonly onExhausted?: (actor: string, why: string, rests: boolean) => void
 }
 
 /** Where a call goes: to a kind of this thread, or over a channel; or why it goes nowhere. */
@@ -52,7 +56,8 @@ type Way = Kind | Channel | string
 export class System implements ChannelHost, Router {
   readonly deadLetters = new DeadLetters()
   readonly deadlines: Deadlines
-  readonly observer: Observer
+  readonly observer = new Observer()
+  readonly natives: NativeCalls
   readonly #options: SystemOptions
   readonly #kinds = new Map<string, Kind>()
   readonly #root: Supervisor
@@ -66,30 +71,30 @@ export class System implements ChannelHost, Router {
     this.#options = options
     const { clock, random, log } = options
     this.deadlines = new Deadlines(clock)
-    this.observer = new Observer(clock, random)
+    this.natives = new NativeCalls(clock, this.observer)
     this.#virtual = options.homes === undefined ? null : new VirtualActors(options.homes, log)
-    const exhausted = (name: string, why: string) => options.onExhausted?.(name, why)
+    const exhausted = (name: string, why: string) => options.onExhausted?.(name, why, false)
     this.#root = new Supervisor(rootGroup, null, clock, exhausted)
     this.#services = {
       clock,
       random,
       log,
       scheduler: new Scheduler(clock),
-      ref: (protocol, id, host, parent) => this.#ref(protocol, id, host, parent),
+      ref: (protocol, id, host, work) => this.ref(protocol, id, host, work),
       monitor: (target, watcher) => this.monitor(target, watcher),
       ended: (cell) => {
         if (cell.kind.cells.get(cell.id) !== cell) return
         cell.kind.cells.delete(cell.id)
+        cell.kind.handled += cell.handled
         this.#made -= 1
       },
       crashed: (cell, isWithin, why) => {
         this.#crashed(cell, isWithin, why)
       },
+      observer: this.observer,
+      natives: this.natives,
       late: (what) => {
         this.late(what)
-      },
-      observed: (message, answer) => {
-        this.observer.answered(message, answer)
       },
     }
   }
@@ -106,7 +111,7 @@ export class System implements ChannelHost, Router {
    */
   add<P extends Protocol, S, D>(
     behaviour: Behaviour<P, S, D>,
-    deps: D,
+    deps: D | NativeDeps<D>,
     id?: string,
     group: Supervisor = this.#root,
   ): void {
@@ -127,6 +132,7 @@ export class System implements ChannelHost, Router {
       supervisor: isStarted ? group : null,
       virtual: isVirtual ? this.#virtual : null,
       crashes: 0,
+      handled: 0,
       sweep: 0,
     }
     this.#kinds.set(protocol.name, kind)
@@ -138,18 +144,19 @@ export class System implements ChannelHost, Router {
     group.add(this.#make(kind, id))
   }
 
-  /** A typed way to an actor, wherever it is. `host` null or missing means this host. */
-  ref<P extends Protocol>(protocol: P, id: string, host: string | null = null): Ref<P> {
-    return this.#ref(protocol, id, host, null)
-  }
-
-  /** The same, on behalf of a piece of work that is traced. */
-  refFor<P extends Protocol>(
-    parent: Span | null,
+  /**
+   * A typed way to an actor, wherever it is. `host` null or missing means this host; `work` is on whose
+   * behalf it is used.
+   */
+  ref<P extends Protocol>(
     protocol: P,
-    at: { id: string; host: string | null },
+    id: string,
+    host: string | null = null,
+    work: Work | null = null,
   ): Ref<P> {
-    return this.#ref(protocol, at.id, at.host, parent)
+    const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
+    // The table types both ends of `call`; what comes back has been checked against the row.
+    return new ActorRef(this, protocol, at, work) as unknown as Ref<P>
   }
 
   /** Watches an actor: told once when it is there no more, at once when it is not there now. */
@@ -241,6 +248,11 @@ export class System implements ChannelHost, Router {
     this.deadLetters.add(what)
   }
 
+  /** The kinds of actors that are hosted here, by name. */
+  get kinds(): ReadonlyMap<string, Kind> {
+    return this.#kinds
+  }
+
   /** What runs here, for people. */
   inspect(): readonly CellInfo[] {
     return [...this.#kinds.values()].flatMap(({ cells }) =>
@@ -263,17 +275,6 @@ export class System implements ChannelHost, Router {
       }
     }
     await this.#root.stop('stopped', 'it was stopped')
-  }
-
-  #ref<P extends Protocol>(
-    protocol: P,
-    id: string,
-    host: string | null,
-    parent: Span | null,
-  ): Ref<P> {
-    const at = { id, host: host === this.#options.host ? '' : (host ?? '') }
-    // The table types both ends of `call`; what comes back has been checked against the row.
-    return new ActorRef(this, protocol, at, parent) as unknown as Ref<P>
   }
 
   #wayTo(host: string, kind: string): Way {
@@ -423,7 +424,7 @@ export class System implements ChannelHost, Router {
       cell.restart()
     } else {
       // An actor that a message made concerns its callers only: it rests, and they are told why.
-      this.#options.onExhausted?.(cell.name, why)
+      this.#options.onExhausted?.(cell.name, why, true)
       this.#services.clock.after(behaviour.child.restarts_period_ms, () => {
         cell.restart()
       })

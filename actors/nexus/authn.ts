@@ -5,7 +5,7 @@ import { unauthenticated } from './errors.ts'
 
 const spoofPrefix = 'oxide-spoof-'
 const tokenPrefix = 'oxide-token-'
-export const cookieName = 'session'
+const cookieName = 'session'
 const minute_ms = 60_000
 
 export interface Credentials {
@@ -59,7 +59,13 @@ async function userById(services: Services, id: string): Promise<Actor> {
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw unauthenticated()
-  return { user_id: row.id, silo_id: row.silo_id }
+  const groups = await services.store
+    .selectFrom('silo_group_membership')
+    .select('silo_group_id')
+    .where('silo_user_id', '=', row.id)
+    .execute()
+  const identities = [row.id, ...groups.map(({ silo_group_id }) => silo_group_id)]
+  return { user_id: row.id, silo_id: row.silo_id, identities }
 }
 
 /** A session lives while it is used, and at most for its absolute time. */
@@ -95,6 +101,13 @@ export function sessionToken(cookie: string | null): string | null {
   }
   return null
 }
+
+const cookie = (token: string, max_age_s: number) =>
+  `${cookieName}=${token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${max_age_s}`
+/** The header that gives a browser its session. */
+export const sessionCookie = ({ config }: Services, token: string): string =>
+  cookie(token, config.authn.session_idle_timeout_minutes * 60)
+export const endedCookie = cookie('', 0)
 
 /** Makes a session and returns its token, 40 hex digits; the store keeps only its hash. */
 export async function startSession(services: Services, silo_user_id: string): Promise<string> {

@@ -25,7 +25,7 @@ async function assigned(
   const rows = await services.store
     .selectFrom('role_assignment')
     .select('role_name')
-    .where('identity_id', '=', actor.user_id)
+    .where('identity_id', 'in', actor.identities)
     .where('resource_type', '=', type)
     .where('resource_id', '=', id)
     .execute()
@@ -42,6 +42,30 @@ export const fleetPower = async (services: Services, actor: Actor): Promise<Powe
 
 export const siloPower = async (services: Services, actor: Actor): Promise<Power> =>
   await assigned(services, actor, 'silo', actor.silo_id)
+
+/** What a caller may do to a silo: reading does not reach into it. */
+export interface SiloAccess {
+  readonly read: boolean
+  /** Delete it, change its policy. */
+  readonly modify: boolean
+  /** Its users and identity providers: the one thing of a silo that the fleet's admins manage too. */
+  readonly manage: boolean
+}
+
+export async function siloAccess(
+  services: Services,
+  actor: Actor,
+  silo_id: string,
+): Promise<SiloAccess> {
+  const fleet = await fleetPower(services, actor)
+  const own = await assigned(services, actor, 'silo', silo_id)
+  const isAdmin = own === powers.admin
+  return {
+    read: actor.silo_id === silo_id || own > powers.none || fleet > powers.none,
+    modify: isAdmin || fleet >= powers.collaborator,
+    manage: isAdmin || fleet === powers.admin,
+  }
+}
 
 /** Power over an organization of the caller's own silo. */
 export async function organizationPower(
@@ -69,6 +93,17 @@ export async function projectPower(
 /** Ends the request with 403 when the power does not reach. */
 export function demand(power: Power, needed: Power): void {
   if (power < needed) throw forbidden()
+}
+
+/** For what is looked up in the fleet: absent to those who may not read it, else 403 below `needed`. */
+export async function demandOfFleet(
+  services: Services,
+  actor: Actor,
+  { needed, absent }: { readonly needed: Power; readonly absent: Error },
+): Promise<void> {
+  const power = await fleetPower(services, actor)
+  if (power === powers.none) throw absent
+  demand(power, needed)
 }
 
 export async function demandFleet(services: Services, actor: Actor, needed: Power): Promise<void> {

@@ -1,6 +1,7 @@
 /** What a Nexus is started with: a TOML file, checked as a whole before anything is opened. */
 import { Type, type Static } from 'typebox'
 import { wireAddress } from '#config/sled.ts'
+import { metricsListen, telemetry } from '#config/seeing.ts'
 import { explain } from '#runtime/result.ts'
 import { readStoreUrl } from './store/url.ts'
 import { tlsFiles } from '#config/tls.ts'
@@ -18,6 +19,12 @@ export const nexusConfig = Type.Object({
   }),
   /** Where sleds dial in. */
   wire: wireAddress,
+  /** Path of the socket where its operator looks at it. */
+  control: Type.String({ minLength: 1 }),
+  /** Absent: metrics are had over the control socket only. */
+  metrics: Type.Optional(metricsListen),
+  /** Absent: nothing is traced. */
+  telemetry: Type.Optional(telemetry),
   /** What Nexus proves itself to sleds with. */
   tls: tlsFiles,
   /** The underlay address that DNS names this Nexus by. */
@@ -33,12 +40,22 @@ export const nexusConfig = Type.Object({
 })
 export type NexusConfig = Static<typeof nexusConfig>
 
+const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')
+
 /** Why a configuration may not be used although every field is well-formed; null when it may. */
 export function configProblem(config: NexusConfig): string | null {
   try {
     readStoreUrl(config.store)
   } catch (error) {
     return `store: ${explain(error)}`
+  }
+  const { metrics, external } = config
+  if (
+    metrics !== undefined &&
+    metrics.address === external.address &&
+    !isLoopback(metrics.address)
+  ) {
+    return 'metrics.address: metrics are not for the outside: use loopback or the underlay'
   }
   if (!config.development && config.authn.schemes.includes('spoof')) {
     return 'authn.schemes: the spoof scheme needs development = true'

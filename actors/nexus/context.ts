@@ -2,8 +2,10 @@
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Random } from '#runtime/random.ts'
+import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
+import type { RequestCounts } from './requests.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
 import type { Store } from './store/schema.ts'
@@ -17,12 +19,19 @@ export interface Services {
   readonly sleds: Sleds
   readonly sagas: Sagas
   readonly firewall: FirewallPublisher
+  readonly requests: RequestCounts
+  /** Null while nothing is traced. */
+  readonly tracer: Tracer | null
+  /** The piece of work that these services are given to; null for none in particular. */
+  readonly work: Work | null
 }
 
 /** An authenticated user of a silo. */
 export interface Actor {
   readonly user_id: string
   readonly silo_id: string
+  /** What roles can be assigned to: the user and the user's groups. */
+  readonly identities: readonly string[]
 }
 
 /** The fields of a new named row. */

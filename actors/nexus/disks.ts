@@ -141,13 +141,14 @@ export const diskRoutes = [
     const project = await projectOf(call, powers.collaborator)
     const plan = await planDisk(services, body)
     const disk_id = services.random.uuid()
-    await services.sagas.run(diskCreateSaga, {
+    const params = {
       disk_id,
       project_id: project.id,
       sled_id: placeOnSled(services),
       plan,
       now_ms: services.clock.now(),
-    })
+    }
+    await services.sagas.run(diskCreateSaga, params, services.work?.span)
     const row = await diskNamed(services.store, project.id, plan.name)
     // Omicron answers with the record as it was made, before it was finished.
     return diskView({ ...row, state: 'creating' })

@@ -3,7 +3,7 @@ import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
 import type { saga } from './api/contract/system.ts'
 import { implement } from './api/route.ts'
-import { demandFleet, powers } from './authz.ts'
+import { demandFleet, demandOfFleet, powers } from './authz.ts'
 import { notFoundById } from './errors.ts'
 import { timestamp } from './names.ts'
 import { listPage } from './store/page.ts'
@@ -36,14 +36,15 @@ export const hardwareRoutes = [
     return await listPage(services.store.selectFrom('rack').selectAll(), page, rackView)
   }),
   implement('rack_view', async ({ services, actor, path }) => {
-    await demandFleet(services, actor, powers.viewer)
     const id = path('rack_id')
+    const absent = notFoundById('rack', id)
+    await demandOfFleet(services, actor, { needed: powers.viewer, absent })
     const row = await services.store
       .selectFrom('rack')
       .selectAll()
       .where('id', '=', id)
       .executeTakeFirst()
-    if (row === undefined) throw notFoundById('rack', id)
+    if (row === undefined) throw absent
     return rackView(row)
   }),
   implement('sled_list', async ({ services, actor, page }) => {
@@ -51,14 +52,15 @@ export const hardwareRoutes = [
     return await listPage(services.store.selectFrom('sled').selectAll(), page, sledView)
   }),
   implement('sled_view', async ({ services, actor, path }) => {
-    await demandFleet(services, actor, powers.viewer)
     const id = path('sled_id')
+    const absent = notFoundById('sled', id)
+    await demandOfFleet(services, actor, { needed: powers.viewer, absent })
     const row = await services.store
       .selectFrom('sled')
       .selectAll()
       .where('id', '=', id)
       .executeTakeFirst()
-    if (row === undefined) throw notFoundById('sled', id)
+    if (row === undefined) throw absent
     return sledView(row)
   }),
   implement('saga_list', async ({ services, actor, page }) => {

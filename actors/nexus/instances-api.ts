@@ -61,7 +61,7 @@ export const instanceRoutes = [
     const { services, actor, body } = call
     const project = await projectOf(call, powers.collaborator)
     const params = await planInstance(services, actor, project, body)
-    await services.sagas.run(instanceCreateSaga, params)
+    await services.sagas.run(instanceCreateSaga, params, services.work?.span)
     return instanceView(await instanceById(services, params.instance.id))
   }),
 

@@ -5,7 +5,7 @@ import { familyOf, sortKey, toNumber } from './addresses.ts'
 import { ipAddress } from './api/contract/words.ts'
 import { corruptedToken, pageOf } from './api/pagination.ts'
 import { implement, type UserCall } from './api/route.ts'
-import { demandFleet, powers } from './authz.ts'
+import { demandFleet, demandOfFleet, powers, type Power } from './authz.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, badRequest, invalidRequest, notFound, notFoundById } from './errors.ts'
 import { identityView, timestamp } from './names.ts'
@@ -24,8 +24,11 @@ const rangeView = (row: Range) => ({
   range: { first: row.first_address, last: row.last_address },
 })
 
-async function poolOf({ services, path }: UserCall): Promise<Pool> {
+/** The pool of the path's `{pool_name}`: absent to those who may not read the fleet. */
+async function poolOf({ services, actor, path }: UserCall, needed: Power): Promise<Pool> {
   const pool = path('pool_name')
+  const absent = notFound('ip-pool', pool)
+  await demandOfFleet(services, actor, { needed, absent })
   const row = await services.store
     .selectFrom('ip_pool')
     .selectAll()
@@ -33,7 +36,7 @@ async function poolOf({ services, path }: UserCall): Promise<Pool> {
     .where('rack_id', 'is', null)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
-  if (row === undefined) throw notFound('ip-pool', pool)
+  if (row === undefined) throw absent
   return row
 }
 
@@ -77,26 +80,26 @@ export const ipPoolRoutes = [
   }),
 
   implement('ip_pool_view', async (call) => {
-    await demandFleet(call.services, call.actor, powers.viewer)
-    return poolView(await poolOf(call))
+    return poolView(await poolOf(call, powers.viewer))
   }),
 
   implement('ip_pool_view_by_id', async ({ services, actor, path }) => {
-    await demandFleet(services, actor, powers.viewer)
+    const id = path('id')
+    const absent = notFoundById('ip-pool', id)
+    await demandOfFleet(services, actor, { needed: powers.viewer, absent })
     const row = await services.store
       .selectFrom('ip_pool')
       .selectAll()
-      .where('id', '=', path('id'))
+      .where('id', '=', id)
       .where('time_deleted_ms', 'is', null)
       .executeTakeFirst()
-    if (row === undefined) throw notFoundById('ip-pool', path('id'))
+    if (row === undefined) throw absent
     return poolView(row)
   }),
 
   implement('ip_pool_update', async (call) => {
-    const { services, actor, body } = call
-    await demandFleet(services, actor, powers.admin)
-    const row = await poolOf(call)
+    const { services, body } = call
+    const row = await poolOf(call, powers.admin)
     const changed = {
       name: body.name ?? row.name,
       description: body.description ?? row.description,
@@ -111,9 +114,8 @@ export const ipPoolRoutes = [
   }),
 
   implement('ip_pool_delete', async (call) => {
-    const { services, actor } = call
-    await demandFleet(services, actor, powers.admin)
-    const row = await poolOf(call)
+    const { services } = call
+    const row = await poolOf(call, powers.admin)
     await transact(services, async (store) => {
       const range = await store
         .selectFrom('ip_pool_range')
@@ -134,9 +136,8 @@ export const ipPoolRoutes = [
   }),
 
   implement('ip_pool_range_list', async (call) => {
-    const { services, actor, page } = call
-    await demandFleet(services, actor, powers.viewer)
-    const pool = await poolOf(call)
+    const { services, page } = call
+    const pool = await poolOf(call, powers.viewer)
     const ranges = services.store
       .selectFrom('ip_pool_range')
       .selectAll()
@@ -150,10 +151,9 @@ export const ipPoolRoutes = [
   }),
 
   implement('ip_pool_range_add', async (call) => {
-    const { services, actor, body } = call
+    const { services, body } = call
     checkRange(body)
-    await demandFleet(services, actor, powers.admin)
-    const pool = await poolOf(call)
+    const pool = await poolOf(call, powers.admin)
     const row: Range = {
       id: services.random.uuid(),
       ip_pool_id: pool.id,
@@ -183,10 +183,9 @@ export const ipPoolRoutes = [
   }),
 
   implement('ip_pool_range_remove', async (call) => {
-    const { services, actor, body } = call
+    const { services, body } = call
     checkRange(body)
-    await demandFleet(services, actor, powers.admin)
-    const pool = await poolOf(call)
+    const pool = await poolOf(call, powers.admin)
     await transact(services, async (store) => {
       const row = await store
         .selectFrom('ip_pool_range')

@@ -1,7 +1,15 @@
 /** Ways to get credentials: the development login, logging out, and OAuth's device flow (RFC 8628). */
 import { wellKnown } from '#config/addressing.ts'
 import { implement, Reply } from './api/route.ts'
-import { cookieName, endSession, hashToken, newToken, sessionToken, startSession } from './authn.ts'
+import {
+  endedCookie,
+  endSession,
+  hashToken,
+  newToken,
+  sessionCookie,
+  sessionToken,
+  startSession,
+} from './authn.ts'
 import type { Services } from './context.ts'
 import { invalidRequest, notFound, unauthenticated } from './errors.ts'
 import { transact } from './store/transact.ts'
@@ -23,14 +31,13 @@ export const loginRoutes = [
       throw unauthenticated()
     }
     const token = await startSession(services, user_id)
-    const max_age_s = services.config.authn.session_idle_timeout_minutes * 60
-    return new Reply(204, { 'set-cookie': cookie(token, max_age_s) })
+    return new Reply(204, { 'set-cookie': sessionCookie(services, token) })
   }),
 
   implement('logout', async ({ services, header }) => {
     const token = sessionToken(header('cookie'))
     if (token !== null) await endSession(services, token)
-    return new Reply(204, { 'set-cookie': cookie('', 0) })
+    return new Reply(204, { 'set-cookie': endedCookie })
   }),
 
   implement('device_auth_request', async (call) => {
@@ -73,9 +80,6 @@ export const loginRoutes = [
     return json(200, { access_token, token_type: 'bearer' })
   }),
 ]
-
-const cookie = (token: string, max_age_s: number) =>
-  `${cookieName}=${token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${max_age_s}`
 
 const json = (status: number, value: unknown) =>
   new Reply(status, { 'content-type': 'application/json' }, JSON.stringify(value))

@@ -6,9 +6,13 @@ import { instanceRoutes } from './instances-api.ts'
 import { ipPoolRoutes } from './ip-pools.ts'
 import { loginRoutes } from './login.ts'
 import { organizationRoutes } from './organizations.ts'
+import { policyRoutes } from './policies.ts'
 import { projectRoutes } from './projects.ts'
+import { roleRoutes } from './roles.ts'
 import { serialRoutes } from './serial.ts'
 import { sessionRoutes } from './session.ts'
+import { siloRoutes } from './silos.ts'
+import { userRoutes } from './users.ts'
 import { vpcRoutes } from './vpcs.ts'
 import type { Route } from './api/route.ts'
 
@@ -20,8 +24,12 @@ export const routes: readonly Route[] = [
   ...ipPoolRoutes,
   ...loginRoutes,
   ...organizationRoutes,
+  ...policyRoutes,
   ...projectRoutes,
+  ...roleRoutes,
   ...serialRoutes,
   ...sessionRoutes,
+  ...siloRoutes,
+  ...userRoutes,
   ...vpcRoutes,
 ]

@@ -13,9 +13,11 @@
 import type { Insertable } from 'kysely'
 import type { Log } from '#runtime/log.ts'
 import { explain } from '#runtime/result.ts'
+import type { Span } from '#runtime/trace.ts'
 import type { Services } from './context.ts'
 import { recordError, restoreError } from './errors.ts'
 import type { Tables } from './store/schema.ts'
+import { doPiece } from './work.ts'
 
 export interface SagaRun<P> {
   readonly services: Services
@@ -42,6 +44,8 @@ interface Progress {
   readonly definition: AnySaga
   readonly params: unknown
   readonly outputs: Map<string, unknown>
+  /** What its nodes are a part of; null while nobody traces. */
+  readonly span: Span | null
 }
 
 /**
@@ -79,7 +83,11 @@ export class Sagas {
   }
 
   /** Runs a saga to its end. Throws the failing node's error once everything is undone. */
-  async run<P>(saga: Saga<P>, params: P): Promise<ReadonlyMap<string, unknown>> {
+  async run<P>(
+    saga: Saga<P>,
+    params: P,
+    span: Span | null = null,
+  ): Promise<ReadonlyMap<string, unknown>> {
     const services = this.#joined()
     const id = services.random.uuid()
     await services.store
@@ -96,7 +104,7 @@ export class Sagas {
       .execute()
     const definition = this.#known.get(saga.name)
     if (definition === undefined) throw new Error(`saga ${saga.name} is not registered`)
-    const progress = { id, definition, params, outputs: new Map<string, unknown>() }
+    const progress = { id, definition, params, outputs: new Map<string, unknown>(), span }
     return await this.#alone(id, async () => await this.#forward(progress, 0))
   }
 
@@ -154,7 +162,7 @@ export class Sagas {
       done.map(({ name, output }) => [name, JSON.parse(output ?? 'null') as unknown]),
     )
     const params: unknown = JSON.parse(row.params)
-    const progress = { id, definition, params, outputs }
+    const progress = { id, definition, params, outputs, span: null }
     this.#log.info('a saga goes on', { saga: id, name: row.name, state: row.state })
     try {
       if (row.state === 'running') await this.#forward(progress, done.length)
@@ -174,7 +182,7 @@ export class Sagas {
       let output: unknown
       try {
         this.#crash(node.name, 'before')
-        output = await node.action(this.#runOf(progress))
+        output = await this.#do(progress, node.name, node.action)
       } catch (error) {
         if (error instanceof SagaCrash) throw error
         const recorded = recordError(error)
@@ -242,7 +250,7 @@ export class Sagas {
     const { clock } = this.#joined()
     for (let tries = 1; node.undo !== null; tries += 1) {
       try {
-        await node.undo(this.#runOf(progress))
+        await this.#do(progress, `undo ${node.name}`, node.undo)
         return
       } catch (error) {
         if (error instanceof SagaCrash || tries >= undo_tries_max) throw error
@@ -267,9 +275,27 @@ export class Sagas {
       .execute()
   }
 
-  #runOf(progress: Progress): SagaRun<unknown> {
-    const { params, outputs } = progress
-    return { services: this.#joined(), params, outputs }
+  /** Does or undoes a node, as a piece of work of its own. */
+  async #do<T>(
+    { id, definition, params, outputs, span }: Progress,
+    name: string,
+    work: (run: SagaRun<unknown>) => Promise<T>,
+  ): Promise<T> {
+    const services = this.#joined()
+    const begun = {
+      name: `${definition.name} ${name}`,
+      kind: 'internal',
+      attributes: { 'luge.saga': id },
+    } as const
+    const piece = {
+      what: `saga ${id}: ${begun.name}`,
+      span: span === null ? null : (services.tracer?.begin(span, begun) ?? null),
+    }
+    return await doPiece(
+      services,
+      piece,
+      async (own) => await work({ services: own, params, outputs }),
+    )
   }
 
   #joined(): Services {

@@ -1,4 +1,4 @@
-/** What a caller may ask about themselves: who they are, their groups, their ssh keys. */
+/** What a caller may ask about themselves: who they are, their ssh keys. */
 import type { Selectable } from 'kysely'
 import { implement } from './api/route.ts'
 import { newRow } from './context.ts'
@@ -7,16 +7,12 @@ import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
+import { userView } from './users.ts'
 
 const keyView = (row: Selectable<Tables['ssh_key']>) => ({
   ...identityView(row),
   silo_user_id: row.silo_user_id,
   public_key: row.public_key,
-})
-const userView = (row: Selectable<Tables['silo_user']>) => ({
-  id: row.id,
-  display_name: row.external_id,
-  silo_id: row.silo_id,
 })
 
 export const sessionRoutes = [
@@ -28,23 +24,6 @@ export const sessionRoutes = [
       .executeTakeFirst()
     if (row === undefined) throw unauthenticated()
     return userView(row)
-  }),
-
-  implement('session_me_groups', async () =>
-    // Groups come with the identity providers that make them; until then nobody is in one.
-    ({ items: [], next_page: null }),
-  ),
-
-  implement('user_list', async ({ services, actor, page }) => {
-    return await listPage(
-      services.store
-        .selectFrom('silo_user')
-        .selectAll()
-        .where('silo_id', '=', actor.silo_id)
-        .where('time_deleted_ms', 'is', null),
-      page,
-      userView,
-    )
   }),
 
   implement('session_sshkey_list', async ({ services, actor, page }) => {

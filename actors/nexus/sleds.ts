@@ -8,15 +8,27 @@ import { instanceProtocol } from '#actors/instance.protocol.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
 import { err } from '#runtime/result.ts'
+import type { Work } from '#runtime/trace.ts'
 
 export class Sleds {
+  readonly #refFor: (work: Work | null) => RefMaker
   readonly #ref: RefMaker
   readonly #connected: () => readonly string[]
 
   /** `connected`: the sleds whose links are up now. */
-  constructor(ref: RefMaker, connected: () => readonly string[]) {
-    this.#ref = ref
+  constructor(
+    refFor: (work: Work | null) => RefMaker,
+    connected: () => readonly string[],
+    work: Work | null = null,
+  ) {
+    this.#refFor = refFor
+    this.#ref = refFor(work)
     this.#connected = connected
+  }
+
+  /** The same sleds, asked on behalf of a piece of work. */
+  for(work: Work): Sleds {
+    return new Sleds(this.#refFor, this.#connected, work)
   }
 
   get connected(): readonly string[] {

@@ -144,7 +144,11 @@ export const vpcRoutes = [
     const { services, body } = call
     refuseOddRules(body.rules, vpc.name)
     await transact(services, async (store) => {
-      await store.deleteFrom('vpc_firewall_rule').where('vpc_id', '=', vpc.id).execute()
+      await store
+        .deleteFrom('vpc_firewall_rule')
+        .where('vpc_id', '=', vpc.id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
       for (const rule of body.rules) {
         const filters = {
           hosts: rule.filters.hosts ?? null,

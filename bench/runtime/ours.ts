@@ -1,15 +1,13 @@
-/** Our side of the scenarios, as entrants like all others: `ours.ts ROLE …`, see the table of roles. */
+/** Our side of the scenarios within a process, as entrants like all others: `ours.ts ROLE …`, see the table of roles. */
 import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { systemRandom } from '#runtime/random.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
-import { connector, Links } from '#runtime/wire/links.ts'
 import type { Entrant } from '../contestant.ts'
 import { isShape, type Shape } from '../messages.ts'
-import { closedLoop, serveNothing, serveOrders } from '../peers/orders.ts'
-import { freePort, nodeEntrant, nodePairEntrant } from '../peers/program.ts'
+import { closedLoop, serveOrders } from '../peers/orders.ts'
+import { nodeEntrant } from '../peers/program.ts'
 import { asker, echo, echoProtocol, makeSystem, type Ring } from './echo.ts'
 
 const name = 'luge'
@@ -31,8 +29,6 @@ export const dispatch = (actors: number): Entrant =>
   nodeEntrant(name, file, 'dispatch', String(actors))
 /** Actors that exist and do nothing. */
 export const idle: Entrant = nodeEntrant(name, file, 'idle')
-/** Asks from one process to another over one TCP link. */
-export const tcpAsk = (size: Size): Entrant => nodePairEntrant(name, file, ...words(size))
 
 const alone = {
   host: 'here',
@@ -114,40 +110,6 @@ async function idleActors(): Promise<never> {
   })
 }
 
-function linked(host: string, onUp: () => void) {
-  const links: Links = new Links({
-    host,
-    clock: systemClock,
-    log: memoryLog(),
-    random: systemRandom,
-    exports: [echoProtocol],
-    serve: () => system,
-    security: null,
-    onPeer: onUp,
-  })
-  const system = makeSystem({ ...alone, host, toHost: (peer) => links.to(peer) })
-  return { links, system }
-}
-
-async function server(): Promise<never> {
-  const { links, system } = linked('server', () => undefined)
-  system.add(echo, null)
-  const port = await freePort()
-  await links.listen({ host: '127.0.0.1', port })
-  return await serveOrders(serveNothing, String(port))
-}
-
-async function client(outstanding: number, actors: number, port: number): Promise<never> {
-  const isUp = Promise.withResolvers<void>()
-  const { links, system } = linked('client', () => {
-    isUp.resolve()
-  })
-  links.dial('server', connector({ host: '127.0.0.1', port }))
-  await isUp.promise
-  const ask = asker(system, 'small', { host: 'server', actors })
-  return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask }))
-}
-
 const roles: Readonly<Record<string, (...args: readonly string[]) => Promise<never>>> = {
   local: (outstanding, actors) => local(Number(outstanding), Number(actors)),
   threads: (shape = '', outstanding, actors) => {
@@ -156,8 +118,6 @@ const roles: Readonly<Record<string, (...args: readonly string[]) => Promise<nev
   },
   dispatch: (actors) => ring(Number(actors)),
   idle: idleActors,
-  server,
-  client: (outstanding, actors, port) => client(Number(outstanding), Number(actors), Number(port)),
 }
 
 if (import.meta.main) {

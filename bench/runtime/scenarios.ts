@@ -7,7 +7,8 @@ import type { Bar } from '../harness.ts'
 import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
-import { dispatch, idle, localAsk, tcpAsk, threadAsk } from './ours.ts'
+import { tcpAsk } from './hosts.ts'
+import { dispatch, idle, localAsk, threadAsk } from './ours.ts'
 
 /** How a metric is read off a measurement. */
 export const metrics = {
@@ -133,13 +134,14 @@ export const scenarios: readonly Scenario[] = [
       cpu: [],
       p50: [],
     },
-    ours: tcpAsk({ outstanding: 256, actors: 1000 }),
+    ours: tcpAsk({ outstanding: 256, security: 'plain', hosts: 1 }),
     peers: acrossHosts,
   },
   {
     ...base,
     name: 'TCP ask over TLS 1.3, certificates on both sides, 256 outstanding',
     metrics: { rate: [least('Erlang distribution', 6)], cpu: [] },
+    ours: tcpAsk({ outstanding: 256, security: 'tls', hosts: 1 }),
     // Theirs are without TLS.
     peers: acrossHosts,
   },
@@ -158,8 +160,9 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...base,
-    name: 'TCP ask to 64 peers',
-    metrics: { rate: [least('luge, 1 peer', 0.8)] },
-    peers: [],
+    name: 'TCP ask to 64 peers, 32 outstanding with each',
+    metrics: { rate: [least('luge, 1 peer', 0.8)], cpu: [most('luge, 1 peer', 1.2)] },
+    ours: tcpAsk({ outstanding: 32, security: 'plain', hosts: 64 }),
+    peers: [own('luge, 1 peer', tcpAsk({ outstanding: 32, security: 'plain', hosts: 1 }))],
   },
 ]

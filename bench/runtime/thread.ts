@@ -14,7 +14,7 @@ hostThread(async (name, _data, links) => {
   links.host = system
   system.add(echo, null)
   return {
-    inspect: () => system.inspect(),
+    system,
     stop: async () => {
       await system.stop()
     },

@@ -4,10 +4,12 @@ import { Command, CommanderError, Option } from 'commander'
 import { documentOf } from '#actors/nexus/api/openapi.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
+import { processTerminal } from '#runtime/terminal.ts'
 import { checkJournal, salvageJournal } from './rack/journal.ts'
 import { listCertificates, revokeHost } from './rack/certificates.ts'
 import { rackDown } from './rack/down.ts'
 import { defaultState } from './rack/plan.ts'
+import { rackMetrics, rackTop, rackWhy } from './rack/seeing.ts'
 import { rackStatus } from './rack/status.ts'
 import { rackUp } from './rack/up.ts'
 import { listZones, printLog } from './rack/zones.ts'
@@ -115,6 +117,37 @@ luge
   .addOption(stateOption())
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('top')
+  .description('what the rack does now: actors, messages, links, troubles; redrawn every second')
+  .addOption(stateOption())
+  .option('--once', 'print it once, as without a terminal')
+  .option('--json', 'print it once, all that there is, as one line of JSON')
+  .action(async (options: { state: string; once?: boolean; json?: boolean }) => {
+    const { once = false, json = false } = options
+    const result = await rackTop(processTerminal(), resolve(options.state), { once, json })
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('metrics')
+  .description('what the rack counts, as Prometheus reads it')
+  .addOption(stateOption())
+  .action(async (options: { state: string }) => {
+    const result = await rackMetrics(processTerminal(), resolve(options.state))
+    if (!result.ok) throw new Refusal(result.detail)
+  })
+
+luge
+  .command('why')
+  .description('who waits for whom, and what the last one waits for')
+  .argument('[name]', 'an actor, a call, or a part of a name; without it, all that is stuck')
+  .addOption(stateOption())
+  .action(async (name: string | undefined, options: { state: string }) => {
+    const result = await rackWhy(processTerminal(), resolve(options.state), name ?? null)
     if (!result.ok) throw new Refusal(result.detail)
   })
 

@@ -6,6 +6,7 @@ import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/conf
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
+import { RequestCounts } from '#actors/nexus/requests.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
@@ -14,15 +15,22 @@ import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
+import { limits } from '#config/limits.ts'
+import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
+import type { Exporter, Sent } from '#runtime/seeing/exporter.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { System } from '#runtime/system.ts'
+import type { FinishedSpan } from '#runtime/trace.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
+import { Face } from './face.ts'
+import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
 
@@ -45,6 +53,7 @@ async function start(config: NexusConfig): Promise<void> {
   })
   if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
   const { system, links } = makeSystem(config, identity.value)
+  const { exporter, tracing } = trace(config, system, links)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
@@ -55,21 +64,30 @@ async function start(config: NexusConfig): Promise<void> {
     random: systemRandom,
     log,
     sleds: new Sleds(
-      (protocol, id, host) => system.ref(protocol, id, host),
+      (work) =>
+        (protocol, id, host = null) =>
+          system.ref(protocol, id, host, work),
       () => links.peers,
     ),
     sagas,
     firewall: new FirewallPublisher(),
+    requests: new RequestCounts(),
+    tracer: tracing?.tracer ?? null,
+    work: null,
   }
   sagas.join(services)
   system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
   const server = makeServer({ services, routes })
+  const face = faceOf(services, { system, links, exporter })
   stopOnSignal(async () => {
+    face.close()
     await server.close()
     links.close()
+    await exporter?.close()
     await system.stop()
     await store.destroy()
   })
+  await face.open()
   // Until the store is there, requests are told that the service is unavailable.
   await listen(server, config)
   await ready
@@ -77,6 +95,53 @@ async function start(config: NexusConfig): Promise<void> {
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
+}
+
+/** What is traced goes to the collector, or to a sled that hands it on. */
+function trace(config: NexusConfig, system: System, links: Links) {
+  const telemetry = telemetryOf(config.telemetry, process.env)
+  if (telemetry === null) return { exporter: null, tracing: null }
+  const tracing = makeTracing(telemetry, { service: 'nexus', host: config.id, thread: 'main' })
+  system.observer.tracer = tracing.tracer
+  const instead = async (spans: readonly FinishedSpan[]): Promise<Sent> => {
+    const [sled = null] = links.peers
+    if (sled === null) return 'again'
+    const taken = await system
+      .ref(seeingProtocol, 'process', sled)
+      .call('export_spans', { spans: [...spans] }, { timeout_ms: limits.spans_send_ms_max })
+    if (taken.ok) return 'sent'
+    return taken.error === 'not_traced' || taken.error === 'invalid' ? 'refused' : 'again'
+  }
+  return {
+    tracing,
+    exporter: makeExporter(telemetry, tracing, { log, others: async () => [], instead }),
+  }
+}
+
+function faceOf(
+  { config, requests }: Services,
+  process: {
+    readonly system: System
+    readonly links: Links
+    readonly exporter: Exporter | null
+  },
+): Face {
+  const { system, links, exporter } = process
+  return new Face({
+    service: 'nexus',
+    host: config.id,
+    system,
+    log,
+    control: config.control,
+    exports: [],
+    metrics: config.metrics ?? null,
+    threads: async () => [],
+    channels: () => [],
+    links: () => links.inspect(),
+    http: () => requests.all,
+    counters: () => exporter?.counters ?? {},
+    addSpan: null,
+  })
 }
 
 function makeSystem(config: NexusConfig, identity: Identity): { system: System; links: Links } {

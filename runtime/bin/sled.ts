@@ -9,11 +9,12 @@ import { consoleProtocol } from '#actors/console.protocol.ts'
 import { diskProtocol } from '#actors/disk.protocol.ts'
 import { dnsProtocol } from '#actors/dns.protocol.ts'
 import { instanceProtocol } from '#actors/instance.protocol.ts'
-import { sled, type Trouble } from '#actors/sled.ts'
+import { sled, type SledDeps, type Trouble } from '#actors/sled.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
+import { telemetryOf } from '#config/seeing.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
@@ -22,17 +23,22 @@ import { identify } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { stderrLog } from '#runtime/log.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
+import type { Exporter } from '#runtime/seeing/exporter.ts'
+import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
 import { System } from '#runtime/system.ts'
 import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { connector, Links } from '#runtime/wire/links.ts'
 import { makeBlock, makeVmm, makeZones } from './backends.ts'
+import { Face } from './face.ts'
 import { sledFiles } from './rack/layout.ts'
 import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
+import { makeExporter, makeTracing, type Tracing } from './telemetry.ts'
 import { routes, sledNetns, threadNames } from './routes.ts'
 
 const log = stderrLog('sled')
@@ -53,9 +59,10 @@ class Supervisor {
   readonly #system: System
   readonly #threads: Threads
   readonly #nexus: Links
-  readonly #control: Links
+  readonly #face: Face
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
+  #exporter: Exporter | null = null
   #stopping = false
 
   constructor(config: SledConfig, identity: Identity) {
@@ -78,6 +85,9 @@ class Supervisor {
       routes,
       toThread: (thread) => threadLinks.to(thread),
       toHost: (host) => this.#nexus.to(host),
+      onExhausted: (actor, why, rests) => {
+        if (!rests) fatal(`${actor} cannot be kept up: ${why}`)
+      },
     })
     threadLinks.host = this.#system
     this.#threads = new Threads({
@@ -90,15 +100,12 @@ class Supervisor {
       clock: systemClock,
       onExhausted: (thread, why) => fatal(`thread ${thread} cannot be kept up: ${why}`),
     })
-    const common = {
+    this.#nexus = new Links({
       host: config.sled_id,
       clock: systemClock,
       log,
       random: systemRandom,
       serve: () => this.#system,
-    }
-    this.#nexus = new Links({
-      ...common,
       security: { identity, peers: config.nexus.map(({ host }) => host) },
       exports: [
         sledProtocol,
@@ -107,44 +114,77 @@ class Supervisor {
         instanceProtocol,
         consoleProtocol,
         dnsProtocol,
+        seeingProtocol,
       ],
       onPeer: (host, isUp) => {
         if (isUp) this.#announceTo(host)
       },
     })
-    // Only root reaches the control socket.
-    this.#control = new Links({ ...common, security: null, exports: [sledProtocol] })
+    this.#face = this.#makeFace(threadLinks)
+  }
+
+  #makeFace(threadLinks: ThreadLinks): Face {
+    const { sled_id, state, metrics = null } = this.#config
+    const tracing = this.#trace()
+    return new Face({
+      service: 'sled',
+      host: sled_id,
+      system: this.#system,
+      log,
+      control: sledFiles(state).control,
+      exports: [sledProtocol],
+      metrics,
+      threads: async (measure_ms) => await this.#threads.look(measure_ms),
+      channels: () => threadLinks.inspect(),
+      links: () => this.#nexus.inspect(),
+      http: () => [],
+      counters: () => this.#exporter?.counters ?? {},
+      addSpan: this.#exporter === null ? null : (tracing?.buffer.add ?? null),
+    })
+  }
+
+  /** Begins tracing, where the configuration says so. */
+  #trace(): Tracing | null {
+    const { telemetry, sled_id } = this.#config
+    if (telemetry === undefined) return null
+    const tracing = makeTracing(telemetry, { service: 'sled', host: sled_id, thread: 'main' })
+    this.#system.observer.tracer = tracing.tracer
+    const others = async () => await this.#threads.spans()
+    this.#exporter = makeExporter(telemetry, tracing, { log, others, instead: null })
+    return tracing
   }
 
   async start(): Promise<void> {
     const config = this.#config
-    const files = sledFiles(config.state)
     // The process-wide thread pool takes the network namespace of whoever wakes it: that is us.
     await stat('/')
     await this.#threads.start()
     this.#system.add(
       sled,
-      {
-        platform: config.platform,
-        address: config.address,
-        port: ports.sled_agent,
-        services: config.zones,
-        zones: makeZones(config),
-        probe: makeBlock(config).probe,
-        accelerator: this.#vmm.accelerator,
-        nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
-        nexus: config.nexus.map(({ host }) => host),
-        warnings: () => this.#nexus.troubles,
-        onReconciled: (troubles) => {
-          this.#onReconciled(troubles)
+      new NativeDeps<SledDeps>(
+        {
+          platform: config.platform,
+          address: config.address,
+          port: ports.sled_agent,
+          services: config.zones,
+          zones: makeZones(config),
+          probe: makeBlock(config).probe,
+          accelerator: this.#vmm.accelerator,
+          nexusConnected: () => config.nexus.some(({ host }) => this.#nexus.to(host) !== null),
+          nexus: config.nexus.map(({ host }) => host),
+          warnings: () => this.#nexus.troubles,
+          onReconciled: (troubles) => {
+            this.#onReconciled(troubles)
+          },
+          onAnnounced: () => {
+            this.#arrived('nexus')
+          },
         },
-        onAnnounced: () => {
-          this.#arrived('nexus')
-        },
-      },
+        ['zones', 'probe', 'accelerator'],
+      ),
       config.sled_id,
     )
-    await this.#control.listen({ path: files.control })
+    await this.#face.open()
     for (const { host, wire } of config.nexus) {
       this.#nexus.dial(
         host,
@@ -157,9 +197,10 @@ class Supervisor {
     if (this.#stopping) return
     this.#stopping = true
     log.info('stopping')
-    this.#control.close()
+    this.#face.close()
     this.#nexus.close()
     await this.#system.stop()
+    await this.#exporter?.close()
     await this.#threads.stop()
     this.#vmm.close()
     rmSync(sledFiles(this.#config.state).identity, { force: true })
@@ -199,6 +240,7 @@ class Supervisor {
 const [, , path = ''] = process.argv
 const read = readJson(path, sledConfig)
 if (!read.ok) fatal(`configuration: ${read.detail}`)
+const telemetry = telemetryOf(read.value.telemetry, process.env)
 const own = identify(process.pid)
 if (findSupervisor(read.value.state) !== null) {
   fatal(`a supervisor already runs for ${read.value.state}`)
@@ -211,7 +253,10 @@ const identity = await Identity.open({
   log,
 })
 if (!identity.ok) fatal(`certificates: ${identity.detail}`)
-const supervisor = new Supervisor(read.value, identity.value)
+const supervisor = new Supervisor(
+  { ...read.value, ...(telemetry === null ? {} : { telemetry }) },
+  identity.value,
+)
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
     void supervisor.stop()

@@ -16,6 +16,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
 import { Journal } from '#runtime/journal.ts'
 import { stderrLog } from '#runtime/log.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
@@ -24,36 +25,47 @@ import { hostThread } from '#runtime/thread/threads.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
 import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
+import { makeTracing } from './telemetry.ts'
 
-/** Registers what a thread hosts; gives back what else must be closed with it. */
-type Populate = (system: System, config: SledConfig) => Promise<() => void>
-const nothingMore = () => undefined
+/** What a thread has besides its actors. */
+interface More {
+  /** Closes what must not outlive the thread. */
+  readonly close?: () => void
+  readonly counters?: () => Readonly<Record<string, number>>
+}
+/** Registers what a thread hosts. */
+type Populate = (system: System, config: SledConfig) => Promise<More>
 const log = stderrLog('sled')
 
 const threads: Readonly<Record<string, Populate>> = {
   journal: async (system, config) => {
     const file = new Journal(sledFiles(config.state).journal)
-    system.add(journal, { journal: file }, 'sled')
-    return () => {
-      file.close()
+    system.add(journal, new NativeDeps({ journal: file }, ['journal']), 'sled')
+    return {
+      close: () => {
+        file.close()
+      },
+      counters: () => ({ journal_commits: file.commits, journal_writes: file.writes }),
     }
   },
   storage: async (system, config) => {
-    system.add(disk, { block: makeBlock(config) })
-    return nothingMore
+    system.add(disk, new NativeDeps({ block: makeBlock(config) }, ['block']))
+    return {}
   },
   net: async (system, config) => {
     const ports = makePorts(config)
     const made = ports.ensureUnderlay(config.underlay)
     if (!made.ok) throw new Error(made.detail)
-    system.add(vnic, { ports })
-    return () => {
-      ports.close()
+    system.add(vnic, new NativeDeps({ ports }, ['ports']))
+    return {
+      close: () => {
+        ports.close()
+      },
     }
   },
   zone: async (system, config) => {
-    system.add(zone, { zones: makeZones(config) })
-    return nothingMore
+    system.add(zone, new NativeDeps({ zones: makeZones(config) }, ['zones']))
+    return {}
   },
   compute: async (system, config) => {
     const vmm = makeVmm(config)
@@ -62,10 +74,13 @@ const threads: Readonly<Record<string, Populate>> = {
       log.warn('how guests can run here is not known yet', { why: explain(error) })
     })
     const nexus = config.nexus.map(({ host }) => host)
-    system.add(instance, { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus })
-    system.add(consoleWatcher, { vmm })
-    return () => {
-      vmm.close()
+    const deps = { vmm, sled_id: config.sled_id, nexus_hosts: () => nexus }
+    system.add(instance, new NativeDeps(deps, ['vmm']))
+    system.add(consoleWatcher, new NativeDeps({ vmm }, ['vmm']))
+    return {
+      close: () => {
+        vmm.close()
+      },
     }
   },
   dns: async (system, config) => {
@@ -73,8 +88,10 @@ const threads: Readonly<Record<string, Populate>> = {
     if (config.platform === 'linux') enterNetns(sledNetns(config))
     const server = await serveDns(config.dns)
     system.add(dns, { server }, 'internal')
-    return () => {
-      void server.close()
+    return {
+      close: () => {
+        void server.close()
+      },
     }
   },
 }
@@ -86,12 +103,23 @@ hostThread(async (name, data, links) => {
   if (populate === undefined) throw new Error(`there is no thread ${name}`)
   const system = makeSystem(name, config, links)
   links.host = system
-  const close = await populate(system, config)
+  const { close, counters = () => ({}) } = await populate(system, config)
+  const { telemetry } = config
+  const tracing =
+    telemetry === undefined
+      ? null
+      : makeTracing(telemetry, { service: 'sled', host: config.sled_id, thread: name })
+  system.observer.tracer = tracing?.tracer ?? null
   return {
-    inspect: () => system.inspect(),
+    system,
+    spans: () => tracing?.buffer.take() ?? [],
+    counters: () => ({
+      ...counters(),
+      ...(tracing === null ? {} : { spans_dropped: tracing.buffer.dropped }),
+    }),
     stop: async () => {
       await system.stop()
-      close()
+      close?.()
     },
   }
 }, makePipes)
@@ -107,5 +135,12 @@ function makeSystem(thread: string, config: SledConfig, links: ThreadLinks): Sys
     toThread: (other) => links.to(other),
     // Links to other hosts are main's: calls go through it.
     toHost: () => links.to('main'),
+    onExhausted: (actor, why, rests) => {
+      if (rests) return
+      // The thread ends, and main starts it again within its budget.
+      queueMicrotask(() => {
+        throw new Error(`${actor} cannot be kept up: ${why}`)
+      })
+    },
   })
 }

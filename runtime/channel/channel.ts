@@ -13,8 +13,9 @@ import type { Codec } from '../codec/compile.ts'
 import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Answer, Asker, Message } from '../message.ts'
-import { readPair, RemoteCall, Relay, type Pending, type Served } from './calls.ts'
+import { RemoteCall, Relay, type Pending, type Served } from './calls.ts'
 import type { Outlet } from './outlet.ts'
+import { Watches } from './watches.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
 import type { Row } from '../protocol.ts'
 import type { ActorRef } from '../ref.ts'
@@ -51,6 +52,18 @@ export interface ChannelOptions {
   /** The version of a protocol that the other end has; null when it is this very program. */
   readonly versionOf: ((protocol: string) => number) | null
 }
+/** What is under way on a channel, seen from one end. */
+export interface ChannelLoad {
+  /** Calls that wait for the other end. */
+  readonly calls: number
+  /** Calls that are served for it. */
+  readonly serving: number
+  /** Watches of actors there, and of actors here. */
+  readonly watches: number
+  readonly watched: number
+  /** Frames that wait for room. */
+  readonly parked: number
+}
 export class Channel implements Asker {
   readonly #options: ChannelOptions
   readonly #writer: FrameWriter
@@ -59,10 +72,8 @@ export class Channel implements Asker {
   readonly #serving: (Served | null)[] = []
   readonly #servingAs: number[] = []
   readonly #bindings: Bindings
-  readonly #watches = new Map<number, (down: Down) => void>()
-  readonly #watched = new Map<number, () => void>()
+  readonly #watches = new Watches()
   #received = 0
-  #nextWatch = 1
   #closed: string | null = null
 
   constructor(options: ChannelOptions) {
@@ -83,6 +94,16 @@ export class Channel implements Asker {
   }
   get isClosed(): boolean {
     return this.#closed !== null
+  }
+
+  /** For people, and for those who look for leaks. */
+  inspect(): ChannelLoad {
+    return {
+      calls: this.#pending.used,
+      serving: this.#serving.filter((served) => served !== null).length,
+      ...this.#watches.counts,
+      parked: this.#writer.parked,
+    }
   }
 
   /** Sends a call and waits for its reply, its deadline, or the end of the channel. */
@@ -154,7 +175,7 @@ export class Channel implements Asker {
       return () => undefined
     }
     if (this.#closed !== null) return gone(this.#closed)
-    if (this.#watches.size >= limits.link_watches_max) return gone('too much is watched already')
+    if (this.#watches.isFull) return gone('too much is watched already')
     let number: number | null
     try {
       number = this.#bind(ref.host, ref.protocol.name, ref.id)
@@ -162,9 +183,7 @@ export class Channel implements Asker {
       return gone(explain(error))
     }
     if (number === null || this.#writer.isParked) return gone('the channel can take no more now')
-    const watch = this.#nextWatch
-    this.#nextWatch = watch === 0xffff_ffff ? 1 : watch + 1
-    this.#watches.set(watch, watcher)
+    const watch = this.#watches.add(watcher)
     this.#must(this.#writer.head(kinds.monitor, watch, number), rawCodec, nothing)
     return () => {
       if (!this.#watches.delete(watch)) return
@@ -213,11 +232,10 @@ export class Channel implements Asker {
         this.#watchFor(header.correlation, this.#bindings.at(header.target))
         return
       case kinds.demonitor:
-        this.#watched.get(header.correlation)?.()
-        this.#watched.delete(header.correlation)
+        this.#watches.end(header.correlation)
         return
       case kinds.down:
-        this.#takeDown()
+        this.#watches.takeDown(header.correlation, cursor)
         return
       default:
         throw new FrameError(`a frame of kind ${header.kind} out of place`)
@@ -292,11 +310,7 @@ export class Channel implements Asker {
     for (const pending of this.#pending.drain()) pending.finish(err(code, why))
     for (const served of this.#serving) served?.cancel(why)
     this.#serving.length = 0
-    for (const stop of this.#watched.values()) stop()
-    this.#watched.clear()
-    const watchers = [...this.#watches.values()]
-    this.#watches.clear()
-    for (const watcher of watchers) watcher({ reason: code, detail: why })
+    this.#watches.close({ reason: code, detail: why })
   }
 
   #refusal(ref: ActorRef, row: Row): Answer | null {
@@ -405,6 +419,15 @@ export class Channel implements Asker {
     }
   }
 
+  #watchFor(watch: number, bound: Bound): void {
+    const { host } = this.#options
+    const begin = (watcher: (down: Down) => void) => host.watch(bound, watcher)
+    this.#watches.serve(watch, bound, begin, (down) => {
+      const value = [down.reason, frame.shorten(down.detail)]
+      this.#must(this.#writer.head(kinds.down, watch), frame.failureCodec, value)
+    })
+  }
+
   #cancelServed(why: string): void {
     const { correlation } = this.#incoming.header
     const index = this.#pending.indexOf(correlation)
@@ -412,43 +435,6 @@ export class Channel implements Asker {
     this.#serving[index]?.cancel(why)
     this.#serving[index] = null
   }
-
-  #watchFor(watch: number, bound: Bound): void {
-    if (this.#watched.has(watch) || this.#watched.size >= limits.link_watches_max) {
-      throw new FrameError(`watch ${watch} is one too many`)
-    }
-    const tell = (down: Down) => {
-      this.#watched.delete(watch)
-      const value = [down.reason, frame.shorten(down.detail)]
-      this.#must(this.#writer.head(kinds.down, watch), frame.failureCodec, value)
-    }
-    const refusal = bound.refusal
-    this.#watched.set(watch, () => undefined)
-    if (refusal !== null && !refusal.ok) {
-      tell({ reason: 'absent', detail: refusal.detail })
-      return
-    }
-    const stop = this.#options.host.watch(bound, tell)
-    // It may have told at once.
-    if (this.#watched.has(watch)) this.#watched.set(watch, stop)
-  }
-
-  #takeDown(): void {
-    const { header, cursor } = this.#incoming
-    const [reason, detail] = readPair(cursor)
-    const watcher = this.#watches.get(header.correlation)
-    this.#watches.delete(header.correlation)
-    watcher?.({ reason: downReason(reason), detail })
-  }
 }
 
 const nothing = new Uint8Array(0)
-const reasons: ReadonlySet<string> = new Set([
-  'absent',
-  'ended',
-  'stopped',
-  'crashed',
-  'unreachable',
-])
-const isReason = (text: string): text is Down['reason'] => reasons.has(text)
-const downReason = (text: string): Down['reason'] => (isReason(text) ? text : 'crashed')

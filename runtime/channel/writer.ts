@@ -33,6 +33,10 @@ export class FrameWriter {
   get isParked(): boolean {
     return this.#parked.length > 0
   }
+  /** How many frames wait for room. */
+  get parked(): number {
+    return this.#parked.length
+  }
   /** More waits to be read than an end that keeps to its bounds can bring about. */
   get isFlooded(): boolean {
     return (

@@ -3,6 +3,7 @@ import { limits } from '#config/limits.ts'
 import { Channel, type ChannelHost } from '../channel/channel.ts'
 import type { Clock } from '../clock.ts'
 import { err } from '../result.ts'
+import type { ChannelSeen } from '../seeing/snapshot.ts'
 import { kinds, type FrameError } from '../wire/frame.ts'
 import { makeBell, ringer, type BellMemory, type Pipes } from './bell.ts'
 import { Poller, type Source } from './poller.ts'
@@ -51,9 +52,15 @@ export class ThreadLinks {
     return this.#ways.get(thread)?.channel ?? null
   }
 
-  /** Calls in flight to other threads, for people. */
-  inspect(): ReadonlyMap<string, number> {
-    return new Map([...this.#ways].map(([thread, { channel }]) => [thread, channel.inflight]))
+  /** The ways there are, for people. */
+  inspect(): readonly ChannelSeen[] {
+    return [...this.#ways].map(([thread, { channel }]) => ({
+      to: `thread ${thread}`,
+      is_up: true,
+      why: null,
+      inflight: channel.inflight,
+      served: channel.inspect().serving,
+    }))
   }
 
   /** Opens the way to a thread; replaces an earlier one. */

@@ -1,16 +1,21 @@
 /**
  * Actors on worker threads. Messages go from any thread to any other over rings of their own;
- * comlink carries the low-rate control surface between main and a thread: start, stop, inspect.
+ * comlink carries the low-rate control surface between main and a thread: start, stop, look.
  * A thread's death is the death of its actors: calls to them fail with `crashed`, and the thread is
  * started again within its budget.
  */
 import { parentPort, Worker, workerData, type MessagePort } from 'node:worker_threads'
 import { expose, transfer, wrap, type Remote } from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
-import type { CellInfo } from '../cell.ts'
+import { limits } from '#config/limits.ts'
 import { systemClock, type Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
+import { Board } from '../native_calls.ts'
 import { explain } from '../result.ts'
+import { Lookout, type LookoutOptions } from '../seeing/lookout.ts'
+import { shown, silentThread, type ThreadSeen } from '../seeing/snapshot.ts'
+import type { System } from '../system.ts'
+import type { FinishedSpan } from '../trace.ts'
 import { makeBell, type BellMemory, type Pipes } from './bell.ts'
 import { ThreadLinks, type WayEnd } from './links.ts'
 import { makeRing } from './ring.ts'
@@ -21,7 +26,9 @@ export interface ThreadControl {
   readonly connect: (thread: string, end: WayEnd) => void
   readonly start: () => Promise<void>
   readonly stop: () => Promise<void>
-  readonly inspect: () => readonly CellInfo[]
+  /** See Lookout. */
+  readonly look: (measure_ms: number) => Promise<ThreadSeen>
+  readonly spans: () => readonly FinishedSpan[]
 }
 
 export interface ThreadsOptions {
@@ -58,6 +65,8 @@ export class Threads {
   readonly #deaths = new Map<string, number[]>()
   /** A thread that is started again keeps its bell: the others hold on to it. */
   readonly #bells = new Map<string, BellMemory>()
+  /** What each thread says that it is in, also while it cannot answer. */
+  readonly #boards = new Map<string, Board>()
   #stopping = false
 
   constructor(options: ThreadsOptions) {
@@ -81,20 +90,52 @@ export class Threads {
     }
   }
 
-  /** What runs in each thread. */
-  async inspect(): Promise<ReadonlyMap<string, readonly CellInfo[]>> {
-    const entries = await Promise.all(
-      [...this.#running].map(
-        async ([name, { control }]) => [name, await control.inspect()] as const,
+  /** What each thread looks like; one that does not answer in time is silent. */
+  async look(measure_ms: number): Promise<readonly ThreadSeen[]> {
+    return await Promise.all(
+      this.#options.names.map(async (name) => await this.#lookAt(name, measure_ms)),
+    )
+  }
+
+  async #lookAt(name: string, measure_ms: number): Promise<ThreadSeen> {
+    const { clock } = this.#options
+    const control = this.#running.get(name)?.control
+    const seen = await this.#soon(async () => (await control?.look(measure_ms)) ?? null)
+    if (seen !== null) return seen
+    const board = this.#boards.get(name)?.read() ?? null
+    return silentThread(
+      name,
+      board === null
+        ? null
+        : { what: shown(board.what), for_ms: Math.max(0, clock.now() - board.since_ms) },
+    )
+  }
+
+  /** Spans that have ended in any thread since the last time. */
+  async spans(): Promise<readonly FinishedSpan[]> {
+    const fetched = await Promise.all(
+      [...this.#running.values()].map(
+        async ({ control }) => await this.#soon(async () => await control.spans()),
       ),
     )
-    return new Map(entries)
+    return fetched.flatMap((spans) => spans ?? [])
+  }
+
+  /** What a thread answers, or null when it takes too long. */
+  async #soon<T>(ask: () => Promise<T>): Promise<T | null> {
+    const patience = new AbortController()
+    const late = this.#options.clock.sleep(limits.seeing_thread_ms_max, patience.signal)
+    const answer = await Promise.race([ask().catch(() => null), late.then(() => null)])
+    patience.abort()
+    return answer
   }
 
   #spawn(name: string): Spawned {
+    const board = new Board()
+    this.#boards.set(name, board)
     const worker = new Worker(this.#options.entry, {
       name,
-      workerData: { name, data: this.#options.data, bell: this.#bellOf(name) },
+      workerData: { name, data: this.#options.data, bell: this.#bellOf(name), board: board.memory },
       // Descriptors that system calls have made are closed by whoever made them.
       trackUnmanagedFds: false,
     })
@@ -164,7 +205,7 @@ export class Threads {
     this.#running.delete(name)
     this.#options.links.disconnect(name, `thread ${name} ended`)
     if (this.#stopping) return
-    const now = this.#options.clock.now()
+    const now = this.#options.clock.monotonic()
     const recent = (this.#deaths.get(name) ?? []).filter((at) => at > now - restarts_period_ms)
     this.#deaths.set(name, [...recent, now])
     if (recent.length >= restarts_max) {
@@ -188,8 +229,12 @@ const portsOf = ({ write, read }: WayEnd): MessagePort[] => [write.port, read.po
 
 /** What a thread's composition root gives back. */
 export interface Hosted {
+  readonly system: System
   readonly stop: () => Promise<void>
-  readonly inspect: () => readonly CellInfo[]
+  /** See Lookout. */
+  readonly counters?: LookoutOptions['counters']
+  /** Spans that have ended since the last time, where something is traced. */
+  readonly spans?: () => readonly FinishedSpan[]
 }
 
 /**
@@ -204,8 +249,14 @@ export function hostThread(
   const port = parentPort
   if (port === null) throw new Error('this module runs as a worker thread')
   // Structured cloning has kept what `Threads` handed over; nobody else starts this module.
-  const { name, data, bell } = workerData as { name: string; data: unknown; bell: BellMemory }
+  const { name, data, bell, board } = workerData as {
+    name: string
+    data: unknown
+    bell: BellMemory
+    board: SharedArrayBuffer
+  }
   let hosted: Hosted | null = null
+  let lookout: Lookout | null = null
   const links = new ThreadLinks({
     clock: systemClock,
     pipes: bell.pipe === null ? null : makePipes(),
@@ -220,12 +271,18 @@ export function hostThread(
     },
     start: async () => {
       hosted = await compose(name, data, links)
+      const { system, counters = () => ({}) } = hosted
+      system.natives.board = new Board(board)
+      const channels = () => links.inspect()
+      lookout = new Lookout({ thread: name, system, clock: systemClock, channels, counters })
     },
     stop: async () => {
+      lookout?.close()
       await hosted?.stop()
       links.close()
     },
-    inspect: () => hosted?.inspect() ?? [],
+    spans: () => hosted?.spans?.() ?? [],
+    look: async (measure_ms) => (await lookout?.look(measure_ms)) ?? silentThread(name, null),
   }
   expose(control, nodeEndpoint(port))
 }

@@ -12,6 +12,7 @@ import type { Channel } from '../channel/channel.ts'
 import { isoTime } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { explain } from '../result.ts'
+import { shown, type ChannelSeen } from '../seeing/snapshot.ts'
 import type { Identity } from '../tls/identity.ts'
 import { SecureListener, type Refusal } from '../tls/listener.ts'
 import { dialSecurely, peerIdentity } from '../tls/secure.ts'
@@ -95,6 +96,27 @@ export class Links {
     return [...dialled, `${own} refused ${times} at ${isoTime(at_ms)}: ${why}`]
   }
 
+  /** Links that are up, and those that should be, for people. */
+  inspect(): ChannelSeen[] {
+    const up = [...this.#peers].map(([host, { channel }]) => ({
+      to: `host ${host}`,
+      is_up: true,
+      why: null,
+      inflight: channel.inflight,
+      served: channel.inspect().serving,
+    }))
+    const down = this.#dialled
+      .filter(({ host }) => !this.#peers.has(host))
+      .map(({ host, trouble }) => ({
+        to: `host ${host}`,
+        is_up: false,
+        why: trouble === null ? null : shown(trouble),
+        inflight: 0,
+        served: 0,
+      }))
+    return [...up, ...down]
+  }
+
   /** Accepts links. Rejects when the place is taken. */
   async listen(where: ListenAt): Promise<void> {
     const door = this.#makeDoor()
@@ -124,7 +146,7 @@ export class Links {
     const { security, clock, log } = this.#options
     if (security === null) {
       return plainDoor((socket) => {
-        this.#accept(socket, null)
+        this.accept(socket, null)
       })
     }
     return new SecureListener({
@@ -133,12 +155,13 @@ export class Links {
       clock,
       log,
       onHost: (socket, host) => {
-        this.#accept(socket, host)
+        this.accept(socket, host)
       },
     })
   }
 
-  #accept(stream: Duplex, expected: string | null): void {
+  /** Takes a connection that somebody opened to this host, and proved to be `expected`. */
+  accept(stream: Duplex, expected: string | null): void {
     const [oldest] = this.#strangers
     // A newcomer takes the place of who has kept us waiting longest: a flood keeps nobody out.
     if (oldest !== undefined && this.#strangers.size >= limits.link_strangers_max) {

@@ -1,13 +1,22 @@
 /** What the zone of Nexus sees of the rack's keys, looked at from within. */
 import assert from 'node:assert/strict'
-import { readFileSync, statSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { attempt, repository, sh, TestRack } from '#test/kit/rack.ts'
+import { ports } from '#config/ports.ts'
+import { scratch } from '#test/kit/certificates.ts'
+import { attempt, repository, sh, TestRack, until } from '#test/kit/rack.ts'
 
 const rack = new TestRack('linux')
 let zone = 0
 
+interface Plan {
+  readonly sleds: ReadonlyArray<{ readonly id: string }>
+  readonly nexus: ReadonlyArray<{ readonly id: string }>
+}
 interface Status {
   readonly zones: ReadonlyArray<{ readonly name: string; readonly pid: number | null }>
 }
@@ -82,4 +91,69 @@ test('what the host replaces is what the zone sees', async () => {
   assert.equal(replaced, '')
   const seen = within('stat', '-c', '%i', '/var/nexus/tls/crl.pem').stdout.trim()
   assert.equal(seen, String(statSync(path).ino))
+})
+
+test('what passes between sled and Nexus is TLS, from the first greeting on', async () => {
+  const dump = join(scratch(), 'wire.pcap')
+  const netns = `ox${rack.tag}_gz`
+  const filter = `tcp port ${ports.nexus_wire}`
+  const words = ['tcpdump', '-i', 'any', '-U', '-s', '0', '-w', dump, filter]
+  const child = spawn('ip', ['netns', 'exec', netns, ...words], { stdio: 'ignore' })
+  try {
+    await until('tcpdump listens', 20_000, () => (existsSync(dump) ? true : null))
+    process.kill(rack.supervisorPid, 'SIGKILL')
+    await rack.up()
+    const project = await rack.prepare()
+    await rack.api(`${project}/disks`, 'POST', {
+      name: 'disk-of-the-dump',
+      description: 'x',
+      size: 1024 ** 3,
+      block_size: 512,
+      disk_source: { type: 'blank', block_size: 512 },
+    })
+  } finally {
+    const ended = once(child, 'exit')
+    child.kill('SIGTERM')
+    await ended
+  }
+  const seen = readFileSync(dump, 'latin1')
+  // The handshake names the language that is spoken inside; what is said in it does not show.
+  assert.ok(seen.includes('luge/1'), 'a handshake was seen')
+  const plan = JSON.parse(readFileSync(join(rack.state, 'rack.json'), 'utf8')) as Plan
+  for (const { id } of [...plan.sleds, ...plan.nexus]) {
+    assert.ok(!seen.includes(id), `${id} passes in plain text`)
+  }
+  for (const word of ['protocols', 'sled_up', 'disk-of-the-dump', 'instance']) {
+    assert.ok(!seen.includes(word), `${word} passes in plain text`)
+  }
+})
+
+test('Nexus lets in nobody without a certificate, and who asks for its own sees who it is', () => {
+  const netns = `ox${rack.tag}_gz`
+  const plan = JSON.parse(readFileSync(join(rack.state, 'rack.json'), 'utf8')) as Plan
+  const listening = attempt('ip', ['netns', 'exec', netns, 'ss', '-tn', 'state', 'established'])
+  const where = new RegExp(`\\[(fd00:[0-9a-f:]+)\\]:${ports.nexus_wire}`).exec(
+    listening.stdout,
+  )?.[1]
+  assert.ok(where !== undefined, listening.stdout)
+  const client = (...args: string[]) =>
+    attempt('ip', [
+      ...['netns', 'exec', netns, 'openssl', 's_client', '-ign_eof', '-alpn', 'luge/1', '-showcerts'],
+      ...[
+        '-CAfile',
+        join(rack.state, 'sled1/tls/ca.pem'),
+        '-connect',
+        `[${where}]:${ports.nexus_wire}`,
+      ],
+      ...args,
+    ])
+  const nobody = client()
+  assert.match(nobody.stderr, /alert certificate required/)
+  const directory = join(rack.state, 'sled1/tls')
+  const sled = client('-cert', join(directory, 'cert.pem'), '-key', join(directory, 'key.pem'))
+  assert.match(sled.stdout, /TLSv1\.3/)
+  assert.match(sled.stdout, /Verify return code: 0 \(ok\)/)
+  const [pem = ''] = /-----BEGIN CERT[^]*?END CERTIFICATE-----/.exec(sled.stdout) ?? []
+  const { subjectAltName } = new X509Certificate(pem)
+  assert.equal(subjectAltName, `URI:luge:host:${plan.nexus[0]?.id}`)
 })

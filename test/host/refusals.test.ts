@@ -302,3 +302,14 @@ test('a library that is missing is named with its package, and nothing is left',
     attempt('ip', ['netns', 'del', outside])
   }
 })
+
+test('a state directory inside the repository is refused on linux, because Nexus sees that', () => {
+  const state = join(repository, 'out', `refused-${process.pid}`)
+  const { code, said } = rackUp(state, ['--platform', 'linux'])
+  assert.equal(code, 1)
+  assert.ok(
+    said.includes(`luge: --state ${state} is inside ${repository}, which Nexus sees from its zone`),
+    said,
+  )
+  assert.ok(!existsSync(state))
+})

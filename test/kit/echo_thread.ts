@@ -1,9 +1,10 @@
 /** A worker thread for tests: it hosts one kind, named after itself, that answers and can be killed. */
 import { Type } from 'typebox'
 import { makePipes } from '#native/pipes.sys.ts'
-import { behaviour } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
+import { NativeDeps } from '#runtime/native_calls.ts'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
@@ -25,7 +26,29 @@ export const talkProtocol = (name: 'left' | 'right') =>
     hang: call(2, { request: nothing, reply: nothing, errors: [] }),
     /** Ends the whole thread. */
     die: call(3, { request: nothing, reply: nothing, errors: [] }),
+    /** Stays in a native call: `naps` lets the thread go on meanwhile, `sleeps` does not. */
+    rest: call(4, {
+      request: Type.Object({ how: Type.Enum(['naps', 'sleeps']), ms: Type.Integer() }),
+      reply: nothing,
+      errors: [],
+    }),
+    /** Has `a` of the other thread rest, and waits for it. */
+    wait: call(5, {
+      request: Type.Object({ how: Type.Enum(['naps', 'sleeps']), ms: Type.Integer() }),
+      reply: nothing,
+      errors: [],
+    }),
   })
+
+/** What stands for a platform. */
+const bed = {
+  naps: async (ms: number) => {
+    await systemClock.sleep(ms)
+  },
+  sleeps: (ms: number) => {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+  },
+}
 
 const talker = (name: 'left' | 'right') =>
   behaviour({
@@ -39,7 +62,7 @@ const talker = (name: 'left' | 'right') =>
       thread: name,
       activation: 'by_id',
     },
-    init: () => null,
+    init: (_context: Context<{ readonly bed: typeof bed }>) => null,
     invariant: () => undefined,
     handlers: {
       say: async (context, state, { through }) => {
@@ -52,6 +75,15 @@ const talker = (name: 'left' | 'right') =>
       },
       hang: (_context, state) => ({ state, result: new Promise<never>(() => undefined) }),
       die: () => process.exit(3),
+      rest: async (context, state, { how, ms }) => {
+        await context.deps.bed[how](ms)
+        return { state, result: ok(null) }
+      },
+      wait: async (context, state, request) => {
+        const other = name === 'left' ? 'right' : 'left'
+        await context.ref(talkProtocol(other), 'a').call('rest', request, { timeout_ms: 60_000 })
+        return { state, result: ok(null) }
+      },
     },
   })
 
@@ -70,9 +102,9 @@ if (!isMainThread) {
       toHost: () => null,
     })
     links.host = system
-    system.add(talker(name === 'left' ? 'left' : 'right'), null)
+    system.add(talker(name === 'left' ? 'left' : 'right'), new NativeDeps({ bed }, ['bed']))
     return {
-      inspect: () => system.inspect(),
+      system,
       stop: async () => {
         await system.stop()
       },

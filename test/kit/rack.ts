@@ -1,7 +1,15 @@
 /** A real rack for a test: its own state directory, port and outside namespace, all removed after. */
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -86,11 +94,17 @@ export class TestRack {
     this.store = store
   }
 
-  /** Brings the rack up; on linux with the outside in a namespace of the test's own. */
-  async up(): Promise<Ready> {
+  /** Brings the rack up, with `profile` changing the usual one; on linux with the outside in a namespace of the test's own. */
+  async up(profile: object | null = null): Promise<Ready> {
     if (this.#external === '') this.#external = `127.0.0.1:${await freePort()}`
     const args = ['rack', 'up', '--detach', '--json', '--platform', this.platform]
     args.push('--state', this.state, '--external', this.#external)
+    if (profile !== null) {
+      const path = join(this.state, 'profile.json')
+      const usual = JSON.parse(readFileSync(join(repository, 'config/profiles/dev.json'), 'utf8'))
+      writeFileSync(path, JSON.stringify({ ...usual, ...profile }))
+      args.push('--config', path)
+    }
     if (this.platform === 'linux') {
       if (!existsSync(`/run/netns/${this.outside}`)) {
         await sh('ip', ['netns', 'add', this.outside])

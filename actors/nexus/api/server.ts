@@ -15,6 +15,7 @@ import { readPage } from './pagination.ts'
 import { readBody, readPath, readQuery } from './read.ts'
 import { refuseConnection, send, sendError } from './respond.ts'
 import type { Route, Stream } from './route.ts'
+import { doPiece } from '../work.ts'
 
 const documentPath = '/openapi.json'
 /** How often connections are looked at for requests that take too long. */
@@ -64,6 +65,10 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   server.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id)
     if (hasDotSegment(request.originalUrl)) throw badRequest('dot-segments are not permitted')
+  })
+  server.addHook('onResponse', async ({ method, routeOptions }, reply) => {
+    const operation = routeOptions.url === undefined ? 'none' : `${method} ${routeOptions.url}`
+    services.requests.add(operation, reply.statusCode, reply.elapsedTime)
   })
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
@@ -148,8 +153,20 @@ function addStream(server: FastifyInstance, services: Services, route: Route, ur
   })
 }
 
-/** Reads, authenticates, acts. */
+/** Serves a request as a piece of work: named by its operation, traced when its sender traces it. */
 async function run(services: Services, route: Route, request: FastifyRequest): Promise<unknown> {
+  const { method, path } = route.operation
+  const span = services.tracer?.receive(headerOf(request)('traceparent'), {
+    name: `${method} ${path}`,
+    kind: 'server',
+    attributes: { 'http.request.method': method, 'http.route': path, 'luge.operation': route.id },
+  })
+  const piece = { what: `${route.id} (request ${request.id})`, span: span ?? null }
+  return await doPiece(services, piece, async (own) => await act(own, route, request))
+}
+
+/** Reads, authenticates, acts. */
+async function act(services: Services, route: Route, request: FastifyRequest): Promise<unknown> {
   const { operation } = route
   const header = headerOf(request)
   const path = readPath(operation, request.params)

@@ -40,7 +40,13 @@ export async function plant(store: Store, now_ms: number): Promise<void> {
     const identity_id = wellKnown.user_privileged
     await store
       .insertInto('role_assignment')
-      .values({ resource_type, resource_id, role_name: 'admin', identity_id })
+      .values({
+        resource_type,
+        resource_id,
+        role_name: 'admin',
+        identity_id,
+        identity_type: 'silo_user',
+      })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }

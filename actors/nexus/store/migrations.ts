@@ -1,5 +1,6 @@
 /** The store's history, in order: version N is the N-th of these. How to add one: README.md. */
 import type { Migration } from './migrate.ts'
 import { guide } from './migrations/0001-guide.ts'
+import { identities } from './migrations/0002-identities.ts'
 
-export const migrations: readonly Migration[] = [guide]
+export const migrations: readonly Migration[] = [guide, identities]

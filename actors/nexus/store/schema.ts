@@ -28,7 +28,7 @@ interface Named {
 }
 
 export interface Tables {
-  silo: Named & { discoverable: boolean; identity_mode: string }
+  silo: Named & { discoverable: boolean; identity_mode: 'saml_jit' | 'local_only' }
   silo_user: {
     id: string
     silo_id: string
@@ -41,6 +41,30 @@ export interface Tables {
     resource_id: string
     role_name: 'admin' | 'collaborator' | 'viewer'
     identity_id: string
+    /** Null is a user: assignments of before there were groups. */
+    identity_type: 'silo_user' | 'silo_group' | null
+  }
+  silo_group: {
+    id: string
+    silo_id: string
+    external_id: string
+    time_created_ms: number
+    time_deleted_ms: number | null
+  }
+  silo_group_membership: { silo_user_id: string; silo_group_id: string }
+  silo_user_password: { silo_user_id: string; hash: string; time_created_ms: number }
+  saml_identity_provider: Named & {
+    silo_id: string
+    /** The XML that the provider describes itself with. */
+    idp_metadata: string
+    idp_entity_id: string
+    sp_client_id: string
+    acs_url: string
+    slo_url: string
+    technical_contact_email: string
+    public_cert: string | null
+    private_key: string | null
+    group_attribute_name: string | null
   }
   console_session: {
     token_hash: string

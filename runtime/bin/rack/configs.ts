@@ -40,6 +40,7 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     tls: hostFiles(sledFiles(directory).tls),
     zones: plan.nexus.map(() => nexusZone(state, plan)),
     log: sledFiles(directory).log,
+    ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
   }
 }
 
@@ -47,7 +48,9 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
 export function nexusConfigText(state: string, plan: RackPlan): string {
   const [nexus] = plan.nexus
   if (nexus === undefined) throw new Error('the plan has no Nexus')
-  const directory = plan.platform === 'sim' ? nexusState(state) : zoneNexus
+  const isSim = plan.platform === 'sim'
+  const directory = isSim ? nexusState(state) : zoneNexus
+  const internal_address = sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus)
   const { profile } = plan
   return stringify({
     id: nexus.id,
@@ -56,16 +59,30 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: { ...profile.external },
     wire: wireOf(state, plan),
+    control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
-    internal_address: sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus),
+    internal_address,
     dns_address: dnsAddress(1, dnsAddressIndex.server),
     sleds: plan.sleds.map(({ id }) => id),
+    ...seeingOf(plan, isSim ? '127.0.0.1' : internal_address, profile.metrics?.nexus_port),
+    // From its zone Nexus reaches no collector: its spans go out with its sled's.
+    ...(profile.telemetry === undefined || isSim
+      ? {}
+      : { telemetry: { sample_ratio: profile.telemetry.sample_ratio } }),
     authn: {
       schemes: profile.authn_schemes,
       session_idle_timeout_minutes: profile.session_idle_timeout_minutes,
       session_absolute_timeout_minutes: profile.session_absolute_timeout_minutes,
     },
   })
+}
+
+/** What the profile says of metrics and traces. */
+function seeingOf({ profile }: RackPlan, address: string, port: number | undefined) {
+  return {
+    ...(port === undefined ? {} : { metrics: { address, port } }),
+    ...(profile.telemetry === undefined ? {} : { telemetry: profile.telemetry }),
+  }
 }
 
 /** Where sleds reach Nexus: on the underlay, or through a unix socket where there is none. */

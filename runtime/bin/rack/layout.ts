@@ -23,6 +23,7 @@ export const nexusFiles = (nexus: string) =>
   ({
     config: join(nexus, 'config.toml'),
     wire: join(nexus, 'wire.sock'),
+    control: join(nexus, 'control.sock'),
     log: join(nexus, 'nexus.log'),
     tls: join(nexus, 'tls'),
   }) as const

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
+import { otlpUrl, telemetryOf } from '#config/seeing.ts'
 import { wellKnown } from '#config/addressing.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
@@ -11,6 +12,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { misfit } from '#runtime/schema.ts'
 import { ensureCertificates } from './certificates.ts'
 import { rackRest, takeDown } from './down.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
@@ -169,7 +171,12 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
 }
 
-async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null, string>> {
+async function writeConfigs(state: string, planned: RackPlan): Promise<Result<null, string>> {
+  const plan = withTelemetry(planned)
+  const url = plan.profile.telemetry?.otlp_url
+  if (url !== undefined && misfit(otlpUrl, url) !== '') {
+    return err('invalid_option', `OTEL_EXPORTER_OTLP_ENDPOINT: ${url} is no http or https URL`)
+  }
   try {
     for (const { number } of plan.sleds) {
       const sled = sledState(state, number)
@@ -183,6 +190,12 @@ async function writeConfigs(state: string, plan: RackPlan): Promise<Result<null,
   } catch (cause) {
     return unusable(state, cause)
   }
+}
+
+/** What the environment says of traces counts for as long as the rack runs. */
+function withTelemetry(plan: RackPlan): RackPlan {
+  const telemetry = telemetryOf(plan.profile.telemetry, process.env)
+  return telemetry === null ? plan : { ...plan, profile: { ...plan.profile, telemetry } }
 }
 
 /** A supervisor that already runs is left alone. */

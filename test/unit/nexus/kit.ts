@@ -10,6 +10,7 @@ import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
@@ -39,6 +40,7 @@ const config: NexusConfig = {
   store: 'sqlite::memory:',
   external: { address: '127.0.0.1', port: 0 },
   wire: { path: 'unused' },
+  control: 'unused',
   tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
   sleds: [sled_id],
@@ -104,11 +106,14 @@ export class TestNexus {
       random: systemRandom,
       log,
       sleds: new Sleds(
-        (protocol, id) => this.world.ref(protocol, id),
+        (work) => (protocol, id) => this.world.system.ref(protocol, id, null, work),
         () => [sled_id],
       ),
       sagas,
       firewall: new FirewallPublisher(),
+      requests: new RequestCounts(),
+      tracer: null,
+      work: null,
     }
     sagas.join(services)
     return services

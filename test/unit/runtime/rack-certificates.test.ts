@@ -1,6 +1,14 @@
 /** What `luge rack up` makes of certificates, and who gets to see which. */
 import assert from 'node:assert/strict'
-import { copyFileSync, globSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import {
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'smol-toml'
@@ -153,4 +161,30 @@ test('an operator sees who has a certificate, and takes one away', async () => {
   const unknown = luge('revoke', 'nobody')
   assert.equal(unknown.status, 1)
   assert.match(unknown.stderr, /^luge: host nobody has no certificate that holds: /)
+})
+
+test('no process of the rack starts without certificates that hold: there is no plain text to fall back to', async () => {
+  const state = scratch()
+  const rack = await plan(state, 'sim')
+  await ensure(state, rack)
+  const sled = sledConfigOf(state, rack, 1)
+  const config = join(state, 'config')
+  const start = (script: string, text: string) => {
+    writeFileSync(config, text)
+    return attempt(process.execPath, [join(repository, 'runtime/bin', script), config]).stderr
+  }
+  const { tls: _tls, ...bare } = sled
+  assert.match(
+    start('sled.ts', JSON.stringify(bare)),
+    /config: .*must have required properties tls/,
+  )
+  const toml = nexusConfigText(state, rack)
+  const [before = ''] = toml.split('[tls]')
+  const rest = toml.slice(toml.indexOf('[', before.length + 1))
+  assert.match(start('nexus.ts', before + rest), /config: .*must have required properties tls/)
+  rmSync(sled.tls.revocations)
+  const missing = start('sled.ts', JSON.stringify(sled))
+  assert.match(missing, /certificates: .*crl\.pem cannot be read/)
+  rmSync(join(state, 'nexus/tls/key.pem'))
+  assert.match(start('nexus.ts', toml), /certificates: .*key\.pem cannot be read/)
 })

@@ -85,6 +85,6 @@ test('a thread that dies again and again is given up, and said so', async () => 
 })
 
 test('what runs can be inspected thread by thread', async () => {
-  const seen = await threads.inspect()
-  assert.ok(seen.get('left')?.some(({ name, phase }) => name === 'left/a' && phase === 'idle'))
+  const left = (await threads.look(0)).find(({ name }) => name === 'left')
+  assert.ok(left?.actors.some(({ name, phase }) => name === 'left/a' && phase === 'idle'))
 })

@@ -1,7 +1,7 @@
 /** Organizations and projects. */
 import { Type } from 'typebox'
 import { operation } from './operation.ts'
-import { uuid, identity, updatedIdentity, named, page, identityType } from './words.ts'
+import { assignments, uuid, identity, updatedIdentity, named, page, identityType } from './words.ts'
 
 const organizationPath = '/organizations/{organization_name}'
 const projectPath = `${organizationPath}/projects/{project_name}` as const
@@ -20,7 +20,7 @@ export const organizationRoleRoleAssignment = Type.Object(
 )
 
 export const organizationRolePolicy = Type.Object(
-  { role_assignments: Type.Array(organizationRoleRoleAssignment) },
+  { role_assignments: assignments(organizationRoleRoleAssignment) },
   { component: 'OrganizationRolePolicy' },
 )
 
@@ -43,7 +43,7 @@ export const projectRoleRoleAssignment = Type.Object(
 )
 
 export const projectRolePolicy = Type.Object(
-  { role_assignments: Type.Array(projectRoleRoleAssignment) },
+  { role_assignments: assignments(projectRoleRoleAssignment) },
   { component: 'ProjectRolePolicy' },
 )
 

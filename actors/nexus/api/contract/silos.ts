@@ -2,7 +2,17 @@
 import { Type } from 'typebox'
 import { user, group } from './session.ts'
 import { operation } from './operation.ts'
-import { maybe, userId, uuid, password, identity, named, page, identityType } from './words.ts'
+import {
+  assignments,
+  maybe,
+  userId,
+  uuid,
+  password,
+  identity,
+  named,
+  page,
+  identityType,
+} from './words.ts'
 
 const siloPath = '/system/silos/{silo_name}'
 
@@ -83,7 +93,7 @@ export const siloRoleRoleAssignment = Type.Object(
 )
 
 export const siloRolePolicy = Type.Object(
-  { role_assignments: Type.Array(siloRoleRoleAssignment) },
+  { role_assignments: assignments(siloRoleRoleAssignment) },
   { component: 'SiloRolePolicy' },
 )
 

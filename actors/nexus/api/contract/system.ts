@@ -1,7 +1,7 @@
 /** The operator's view: hardware, sagas, updates, roles, built-in users. */
 import { Type } from 'typebox'
 import { operation } from './operation.ts'
-import { roleName, uuid, asset, named, page, identityType } from './words.ts'
+import { assignments, roleName, uuid, asset, named, page, identityType } from './words.ts'
 
 export const fleetRole = Type.Enum(['admin', 'collaborator', 'viewer'], { component: 'FleetRole' })
 
@@ -11,7 +11,7 @@ export const fleetRoleRoleAssignment = Type.Object(
 )
 
 export const fleetRolePolicy = Type.Object(
-  { role_assignments: Type.Array(fleetRoleRoleAssignment) },
+  { role_assignments: assignments(fleetRoleRoleAssignment) },
   { component: 'FleetRolePolicy' },
 )
 

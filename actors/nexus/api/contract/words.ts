@@ -245,6 +245,15 @@ export const sortModes = {
 
 export const identityType = Type.Enum(['silo_user', 'silo_group'], { component: 'IdentityType' })
 
+/** A policy's list. */
+export const assignments = <S extends TSchema>(assignment: S) =>
+  Type.Refine(
+    Type.Array(assignment),
+    (list) => !Array.isArray(list) || list.length <= limits.role_assignments_max,
+    (list) =>
+      `invalid length ${Array.isArray(list) ? list.length : 0}, expected a list of at most ${limits.role_assignments_max} role assignments`,
+  )
+
 /** What is said when something failed. */
 export const errorBody = Type.Object(
   {

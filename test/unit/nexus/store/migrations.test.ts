@@ -26,6 +26,7 @@ import {
 /** What each released migration does, as a hash of its SQL: a difference here breaks every store there is. */
 const released: Readonly<Record<string, string>> = {
   '0001-guide': '5178805f84ae40ff8d843385ceac9ba2bc90b5abf4d2492501b7924bd2ee1d91',
+  '0002-identities': 'aaa95af557e87b31cbbdef6233237b23f300b5ab97cc857123fa56a1244b41e6',
 }
 
 const versions = join(import.meta.dirname, 'versions')

@@ -198,7 +198,7 @@ for (const dialect of dialects) {
         .where('id', '=', 'values')
         .executeTakeFirstOrThrow()
       assert.deepEqual(total, { rows: 1, gens: 1 })
-      const silo = { ...organization('silo'), identity_mode: 'x' }
+      const silo = { ...organization('silo'), identity_mode: 'local_only' as const }
       const { silo_id: _, ...row } = silo
       for (const discoverable of [true, false]) {
         await store
