@@ -84,7 +84,7 @@ async function peer(name: string): Promise<Peer> {
     ended.resolve()
   })
   opened.push({ close: () => socket.destroy() })
-  socket.write(helloFrame(name, { unit: 1 }))
+  socket.write(helloFrame(name, [unit]))
   await until(`${name} is known`, 2_000, () => (server.links.to(name) === null ? null : true))
   return { socket, ended: ended.promise }
 }
