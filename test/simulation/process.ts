@@ -15,7 +15,7 @@ import { FrameWatch } from './frames.ts'
 import { SimHomes } from './homes.ts'
 import type { SimNetwork } from './network.ts'
 import { calm, SimRing, type Trouble } from './ring.ts'
-import { Life, type HostTime, type World } from './world.ts'
+import { Life, Violation, type HostTime, type World } from './world.ts'
 
 const deaths_max = 5
 const deaths_period_ms = 60_000
@@ -233,6 +233,12 @@ export class SimProcess {
       into.read(null)
       out.close()
       channel.close('crashed', why)
+      const left = Object.entries(channel.inspect()).filter(([, count]) => count > 0)
+      if (left.length === 0) return
+      const { world } = this.around
+      world.fail(
+        new Violation(`${thread.title}: a closed way to ${other} still has ${left.join()}`),
+      )
     }
     thread.ways.set(other, { channel, close })
     into.read({
