@@ -240,6 +240,7 @@ export class System implements ChannelHost, Router {
       retired: [],
       rows: new Map(),
       ops: new Map(),
+      fingerprint: 0,
     }
     return way.monitor(new ActorRef(this, named, at, null), watcher)
   }
