@@ -19,19 +19,6 @@ export interface Served {
   readonly cancel: (why: string) => void
 }
 
-/** What is under way on a channel, seen from one end. */
-export interface ChannelLoad {
-  /** Calls that wait for the other end. */
-  readonly calls: number
-  /** Calls that are served for it. */
-  readonly serving: number
-  /** Watches of actors there, and of actors here. */
-  readonly watches: number
-  readonly watched: number
-  /** Frames that wait for room. */
-  readonly parked: number
-}
-
 /** A call of an actor of this thread. */
 export class RemoteCall extends Caller implements Pending {
   channel: Channel | null = null

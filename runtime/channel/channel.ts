@@ -13,14 +13,7 @@ import type { Codec } from '../codec/compile.ts'
 import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Answer, Asker, Message } from '../message.ts'
-import {
-  readDown,
-  RemoteCall,
-  Relay,
-  type ChannelLoad,
-  type Pending,
-  type Served,
-} from './calls.ts'
+import { readDown, RemoteCall, Relay, type Pending, type Served } from './calls.ts'
 import type { Outlet } from './outlet.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
 import type { Row } from '../protocol.ts'
@@ -96,8 +89,8 @@ export class Channel implements Asker {
     return this.#closed !== null
   }
 
-  /** For people, and for those who look for leaks. */
-  inspect(): ChannelLoad {
+  /** What is under way: calls and watches to and from the other end, frames that wait for room. */
+  inspect() {
     return {
       calls: this.#pending.used,
       serving: this.#serving.filter((served) => served !== null).length,
