@@ -242,6 +242,9 @@ class SimSocket extends EventEmitter {
   readonly #life: Life
   readonly #out: Direction
   readonly #in: Direction
+  /** What came while nobody read. */
+  readonly #held: Buffer[] = []
+  #isPaused = false
 
   constructor(life: Life, out: Direction, into: Direction) {
     super()
@@ -260,6 +263,21 @@ class SimSocket extends EventEmitter {
     return this.#out.isChoked || this.#life.isOver
   }
   setNoDelay(): this {
+    return this
+  }
+  pause(): this {
+    this.#isPaused = true
+    return this
+  }
+  resume(): this {
+    this.#isPaused = false
+    for (let bytes = this.#held.shift(); bytes !== undefined; bytes = this.#held.shift()) {
+      if (this.#isPaused) {
+        this.#held.unshift(bytes)
+        return this
+      }
+      if (!this.destroyed) this.emit('data', bytes)
+    }
     return this
   }
 
@@ -291,7 +309,9 @@ class SimSocket extends EventEmitter {
   /** Bytes have arrived. */
   receive(bytes: Buffer): void {
     const take = () => {
-      if (!this.destroyed) this.emit('data', bytes)
+      if (this.destroyed) return
+      if (this.#isPaused) this.#held.push(bytes)
+      else this.emit('data', bytes)
     }
     if (this.#life.isStopped) this.#life.after(0, take)
     else take()

@@ -2,11 +2,11 @@
  * One seed: a rack works while things go wrong; then nothing goes wrong any more, everything comes to
  * rest, and what is left is compared with what must be.
  */
-import type { ChannelLoad } from '#runtime/channel/channel.ts'
+import type { Channel } from '#runtime/channel/channel.ts'
 import { explain } from '#runtime/result.ts'
 import { ledgerProtocol } from './actors.ts'
 import { Faults } from './faults.ts'
-import { shardName, shardProtocol } from './nexus.ts'
+import { shardIds, shardName, shardProtocol } from './nexus.ts'
 import type { SimProcess, SimThread } from './process.ts'
 import { Rack } from './rack.ts'
 import type { Counts } from './truth.ts'
@@ -17,6 +17,8 @@ const work_ms = 25_000
 /** Longer than silence is borne, sessions are watched, and actors are down. */
 const rest_ms = 20_000
 const end_ms = 5_500
+
+type ChannelLoad = ReturnType<Channel['inspect']>
 
 export interface Outcome {
   readonly seed: number
@@ -106,6 +108,7 @@ function checkRest(rack: Rack): void {
     }
   }
   checkLoads(rack, loads)
+  rack.checkHolders()
   for (const host of hosts) {
     const begun = [...host.begun.values()]
     const isInOrder = begun.every((count, index) => count <= (begun[index + 1] ?? count))
@@ -123,8 +126,8 @@ function checkThread({ truth }: Rack, { title, system, life, process }: SimThrea
     const isQuiet = cell.phase === 'idle' && cell.depth === 0
     truth.hold(isQuiet, `${title}: ${cell.name} is ${cell.phase} with ${cell.depth} messages`)
   }
-  const waiting = [...system.deadlines.entries()].length
-  truth.hold(waiting === 0, `${title}: ${waiting} deadlines wait for calls that ended`)
+  const late = [...system.deadlines.entries()].length
+  truth.hold(late === 0, `${title}: ${late} deadlines wait for calls that ended`)
   // Pings, heartbeats and looks for idle actors go on.
   const timers_max = title.endsWith('/main') ? process.links.peers.length + 6 : 1
   truth.hold(life.waiting <= timers_max, `${title}: ${life.waiting} timers are left`)
@@ -166,7 +169,7 @@ async function reckon(rack: Rack, check: () => void): Promise<void> {
         })
     }
   }
-  for (const id of ['s0', 's1', 's2']) {
+  for (const id of shardIds) {
     const name = shardName(id)
     void truth
       .follow(main.life, `last read of ${name}`, limit, () =>
