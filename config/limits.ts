@@ -4,6 +4,8 @@ import assert from 'node:assert/strict'
 export const limits = {
   // Messages and links.
   frame_bytes_max: 4 * 1024 * 1024,
+  /** Items of all lists of one message; a pair of a map counts as four, because it costs as much. */
+  message_items_max: 65_536,
   mailbox_default_max: 256,
   link_inflight_max: 16_384,
   link_bindings_max: 262_144,
@@ -16,6 +18,8 @@ export const limits = {
   actors_max: 2_000_000,
   /** What a stranger may say at once. */
   link_greeting_bytes_max: 64 * 1024,
+  /** What is read of one peer before the others have their turn. */
+  link_turn_bytes_max: 64 * 1024,
   link_outgoing_bytes_max: 16 * 1024 * 1024,
   /** From dialling, or being dialled, until the other end must have said who it is. */
   link_connect_ms: 4_000,

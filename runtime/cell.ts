@@ -17,19 +17,8 @@ import { Standing, type Answer, type Message } from './message.ts'
 import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protocol.ts'
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
-import type { Kind, Services } from './services.ts'
+import type { CellInfo, Kind, Phase, Services } from './services.ts'
 import type { Work } from './trace.ts'
-
-type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
-
-export interface CellInfo {
-  readonly name: string
-  readonly phase: Phase
-  readonly depth: number
-  readonly handled: number
-  readonly restarts: number
-  readonly last_failure: string | null
-}
 
 export class Cell {
   readonly id: string
@@ -71,6 +60,9 @@ export class Cell {
   get log(): Log {
     return (this.#attention.log ??= this.services.log.child({ actor: this.name }))
   }
+  get #whyDown(): string {
+    return `${this.name} is ${this.#phase}: ${this.#rare?.last_failure ?? ''}`
+  }
   get #attention(): Attention {
     return (this.#rare ??= new Attention(this))
   }
@@ -95,8 +87,7 @@ export class Cell {
   deliver(message: Message): void {
     const { lane } = message.row.call
     if (this.#phase === 'down' || this.#phase === 'stopped') {
-      const why = this.#rare?.last_failure ?? ''
-      this.#refuse(message, 'crashed', `${this.name} is ${this.#phase}: ${why}`)
+      this.#refuse(message, 'crashed', this.#whyDown)
     } else if (!this.#mailbox.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
       this.#refuse(message, 'busy', `${this.name} has ${this.#mailbox.depth} messages waiting`)
     } else if (this.#phase === 'idle') {
@@ -244,8 +235,7 @@ export class Cell {
   /** Tells `watcher` once, when this actor is there no more; at once while it is down. */
   watch(watcher: (down: Down) => void): () => void {
     if (this.#phase === 'down' || this.#phase === 'stopped') {
-      const detail = `${this.name} is ${this.#phase}: ${this.#rare?.last_failure ?? ''}`
-      watcher({ reason: this.#phase === 'down' ? 'crashed' : 'stopped', detail })
+      watcher({ reason: this.#phase === 'down' ? 'crashed' : 'stopped', detail: this.#whyDown })
       return () => undefined
     }
     return this.#attention.watch(watcher)

@@ -9,6 +9,7 @@
 import { Type, type Static, type TSchema } from 'typebox'
 import { codecOf } from './codec/codec.ts'
 import type { Codec } from './codec/compile.ts'
+import { fingerprint } from './contract.ts'
 
 /** Stop-like messages overtake the others and may abort the handler that runs. */
 export type Lane = 'normal' | 'urgent'
@@ -59,6 +60,8 @@ export interface Protocol<T extends Record<string, AnyCall> = Record<string, Any
   readonly retired: readonly number[]
   readonly rows: ReadonlyMap<string, Row>
   readonly ops: ReadonlyMap<number, Row>
+  /** A number made of the whole table; see contract.ts. */
+  readonly fingerprint: number
 }
 export type Name<P extends Protocol> = keyof P['messages'] & string
 export type Request<P extends Protocol, K extends Name<P>> = Static<P['messages'][K]['request']>
@@ -125,7 +128,8 @@ export function protocol<T extends Record<string, AnyCall>>(
     rows.set(message, row)
     ops.set(op, row)
   }
-  return { name, version, messages, retired, rows, ops }
+  const made = { name, version, messages, retired }
+  return { ...made, rows, ops, fingerprint: fingerprint(made) }
 }
 
 /** The schema of "no content". */

@@ -12,6 +12,18 @@ import type { Supervisor } from './supervisor.ts'
 import type { Work } from './trace.ts'
 import type { VirtualActors } from './virtual.ts'
 
+export type Phase = 'starting' | 'idle' | 'ready' | 'busy' | 'down' | 'stopped'
+
+/** An actor, for people. */
+export interface CellInfo {
+  readonly name: string
+  readonly phase: Phase
+  readonly depth: number
+  readonly handled: number
+  readonly restarts: number
+  readonly last_failure: string | null
+}
+
 /** All actors of one protocol in this thread. */
 export interface Kind {
   readonly protocol: Protocol

@@ -5,7 +5,7 @@
 import { limits } from '#config/limits.ts'
 import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
 import type { Bound } from './channel/bindings.ts'
-import { Cell, type CellInfo } from './cell.ts'
+import { Cell } from './cell.ts'
 import type { Channel, ChannelHost, Incoming } from './channel/channel.ts'
 import type { Clock } from './clock.ts'
 import { Misfit } from './codec/cursor.ts'
@@ -22,7 +22,7 @@ import { ActorRef, type Router } from './ref.ts'
 import { err } from './result.ts'
 import { explainMisfit } from './schema.ts'
 import { Scheduler } from './scheduler.ts'
-import type { Kind, Services } from './services.ts'
+import type { CellInfo, Kind, Services } from './services.ts'
 import { Supervisor, type GroupSpec } from './supervisor.ts'
 import type { Work } from './trace.ts'
 import { VirtualActors, type Homes } from './virtual.ts'
@@ -240,6 +240,7 @@ export class System implements ChannelHost, Router {
       retired: [],
       rows: new Map(),
       ops: new Map(),
+      fingerprint: 0,
     }
     return way.monitor(new ActorRef(this, named, at, null), watcher)
   }

@@ -17,7 +17,7 @@ import { RemoteCall, Relay, type Pending, type Served } from './calls.ts'
 import type { Outlet } from './outlet.ts'
 import { Watches } from './watches.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
-import type { Row } from '../protocol.ts'
+import type { Protocol, Row } from '../protocol.ts'
 import type { ActorRef } from '../ref.ts'
 import { err, explain } from '../result.ts'
 import { explainMisfit } from '../schema.ts'
@@ -49,8 +49,8 @@ export interface ChannelOptions {
   readonly outlet: Outlet
   /** What the other end may call, and of which host; null for everything. */
   readonly guard: ((host: string, protocol: string) => Answer | null) | null
-  /** The version of a protocol that the other end has; null when it is this very program. */
-  readonly versionOf: ((protocol: string) => number) | null
+  /** Why the other end cannot take a row of that age; null when it is this very program. */
+  readonly objection: ((protocol: Protocol, since: number) => string | null) | null
 }
 /** What is under way on a channel, seen from one end. */
 export interface ChannelLoad {
@@ -318,9 +318,8 @@ export class Channel implements Asker {
       err(code, `${ref.name} ${row.name}: ${why}`)
     if (this.#closed !== null) return refuse('unreachable', this.#closed)
     if (this.#pending.isFull) return refuse('busy', `${this.#pending.used} calls are in flight`)
-    const version = this.#options.versionOf?.(row.protocol) ?? row.call.since
-    if (version >= row.call.since) return null
-    return refuse('unsupported', `the other end has version ${version} of ${row.protocol}`)
+    const why = this.#options.objection?.(ref.protocol, row.call.since) ?? null
+    return why === null ? null : refuse('unsupported', why)
   }
 
   #sendCall(

@@ -10,6 +10,7 @@
  */
 import { Packr } from 'msgpackr'
 import type { TSchema } from 'typebox'
+import { limits } from '#config/limits.ts'
 import { fits } from '../schema.ts'
 import * as primitives from './cursor.ts'
 import { Misfit, type Cursor } from './cursor.ts'
@@ -56,10 +57,11 @@ const packr = new Packr({ useRecords: false, int64AsType: 'number', copyBuffers:
 export function compile(schema: TSchema): Codec {
   const unit = new Unit()
   const { write, read, copy } = unit.piece(schema, '')
+  const begin = unit.isCounted ? `c.items=${limits.message_items_max};` : ''
   const source = [
     '"use strict"',
     ...unit.lines,
-    `return { write(c,x){${write('x')}}, read(c){const v=${read};if(c.at!==c.limit)bad("","more follows");return v}, copy(x){return ${copy('x')}} }`,
+    `return { write(c,x){${begin}${write('x')}}, read(c){${begin}const v=${read};if(c.at!==c.limit)bad("","more follows");return v}, copy(x){return ${copy('x')}} }`,
   ].join('\n')
   const names = Object.keys(given)
   // The one place where text becomes code: see above for what it may hold.
@@ -128,6 +130,8 @@ const literal = (value: unknown): string => JSON.stringify(value)
 class Unit {
   readonly lines: string[] = []
   readonly constants: unknown[] = []
+  /** Whether it has lists or maps, whose items are counted over the whole message. */
+  isCounted = false
   #functions = 0
 
   /** The code of a schema; `path` names it in errors. */
@@ -300,14 +304,15 @@ class Unit {
 
   #list(shape: Shape, path: string): Piece {
     const { minItems = 0, maxItems } = shape
+    this.isCounted = true
     const { write, read, copy } = this.piece(shape.items as TSchema, `${path}/*`)
     const bounds = `n<${minItems}${maxItems === undefined ? '' : `||n>${maxItems}`}`
     const refuse = `if(${bounds})bad(${literal(path)},"has too few or too many items")`
     const array = `if(!Array.isArray(x))bad(${literal(path)},"must be array");const n=x.length;${refuse}`
     return this.#functionsOf({
-      write: `${array};writeListHead(c,n);for(let i=0;i<n;i++){const y=x[i];${write('y')}}`,
+      write: `${array};count(c,n);writeListHead(c,n);for(let i=0;i<n;i++){const y=x[i];${write('y')}}`,
       // An item takes a byte at least: a length beyond what is left is a lie, and costs nothing.
-      read: `const n=readListHead(c);${refuse};if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=[];for(let i=0;i<n;i++)v.push(${read});return v`,
+      read: `const n=readListHead(c);${refuse};count(c,n);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=[];for(let i=0;i<n;i++)v.push(${read});return v`,
       copy: `${array};const v=[];for(let i=0;i<n;i++){const y=x[i];v.push(${copy('y')})}return v`,
     })
   }
@@ -315,13 +320,14 @@ class Unit {
   #map(shape: Shape, path: string): Piece {
     const [[keys, schema] = []] = Object.entries(shape.patternProperties ?? {})
     if (schema === undefined) throw new Error(`schema at ${path}: a record without values`)
+    this.isCounted = true
     if (keys !== '^.*$') throw new Error(`schema at ${path}: the keys of a record are any text`)
     const { write, read, copy } = this.piece(schema, `${path}/*`)
     const open = `if(typeof x!=='object'||x===null||Array.isArray(x))bad(${literal(path)},"must be object");const ks=Object.keys(x)`
     const proto = `if(key==='__proto__')bad(${literal(path)},"must not have __proto__")`
     return this.#functionsOf({
-      write: `${open};writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
-      read: `const n=readMapHead(c);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readString(c);${proto};v[key]=${read}}return v`,
+      write: `${open};count(c,ks.length*4);writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
+      read: `const n=readMapHead(c);count(c,n*4);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readString(c);${proto};v[key]=${read}}return v`,
       copy: `${open};const v={};for(const key of ks){${proto};const y=x[key];v[key]=${copy('y')}}return v`,
     })
   }
@@ -353,6 +359,14 @@ class Unit {
       copy: `if(!(${isRight}))${refuse};return ${build(({ piece, access }) => piece.copy(access))}`,
     })
   }
+}
+
+/** Whether a part of a schema takes anything: nothing bounds what reading that costs. */
+export function isOpen(schema: unknown): boolean {
+  if (typeof schema !== 'object' || schema === null) return false
+  const { '~kind': kind, '~refine': refine } = schema as Shape
+  if ((kind === 'Unknown' || kind === 'Any') && refine === undefined) return true
+  return Object.values(schema).some(isOpen)
 }
 
 /** Keywords that limit what fits, and that no code here looks at. */

@@ -22,6 +22,8 @@ export interface Cursor {
   at: number
   /** The first byte that is out of bounds. */
   limit: number
+  /** How many more items lists and maps of this message may have. */
+  items: number
 }
 
 /** A cursor over a piece of memory. */
@@ -32,6 +34,7 @@ export function cursorOver(bytes: Uint8Array): Cursor {
     view: new DataView(buffer, byteOffset, byteLength),
     at: 0,
     limit: byteLength,
+    items: 0,
   }
 }
 
@@ -51,6 +54,12 @@ export function room(cursor: Cursor, bytes: number): void {
 }
 function need(cursor: Cursor, bytes: number): void {
   if (cursor.at + bytes > cursor.limit) bad('it ends too early')
+}
+
+/** Counts items of lists, so that no message keeps its reader from others for long. */
+export function count(cursor: Cursor, items: number): void {
+  cursor.items -= items
+  if (cursor.items < 0) bad('lists and maps of one message have too many items')
 }
 
 /** The head of a list of `count` items. */

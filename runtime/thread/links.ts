@@ -70,7 +70,7 @@ export class ThreadLinks {
     const writer = new RingWriter(end.write, ringer(end.bell, this.#options.pipes), (callback) => {
       this.#options.clock.after(limits.ring_retry_ms, callback)
     })
-    const channel = new Channel({ host: this.#host, outlet: writer, guard: null, versionOf: null })
+    const channel = new Channel({ host: this.#host, outlet: writer, guard: null, objection: null })
     const close = (why: string) => {
       this.#poller.delete(source)
       writer.close()

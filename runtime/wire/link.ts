@@ -41,7 +41,13 @@ export interface LinkEvents {
 const helloSchema = Type.Object({
   host: Type.String({ minLength: 1, maxLength: 128 }),
   /** What may be called here, and which version of it. */
-  protocols: Type.Record(Type.String(), Type.Integer({ minimum: 1 })),
+  protocols: Type.Record(
+    Type.String(),
+    Type.Object({
+      version: Type.Integer({ minimum: 1 }),
+      fingerprint: Type.Integer({ minimum: 0, maximum: 0xffff_ffff }),
+    }),
+  ),
 })
 const hello = codecOf(helloSchema)
 const silence = codecOf(Type.Null())
@@ -58,8 +64,10 @@ export class Link {
   readonly #events: LinkEvents
   readonly #cutter = new FrameCutter()
   readonly #header = frame.emptyHeader()
-  #versions: Readonly<Record<string, number>> = {}
+  #protocols: Hello['protocols'] = {}
   #silent_ms = 0
+  /** Bytes that came since others had their turn. */
+  #taken_bytes = 0
   #stopTimer: () => void
   #ended = false
 
@@ -76,7 +84,7 @@ export class Link {
       host: options.serve(),
       outlet: new SocketOutlet(stream),
       guard: (host, protocol) => this.#guard(host, protocol),
-      versionOf: (protocol) => this.#versions[protocol] ?? 0,
+      objection: (protocol, since) => this.#objection(protocol, since),
     })
     stream.on('data', (chunk: Buffer) => {
       this.#read(chunk)
@@ -93,7 +101,7 @@ export class Link {
       this.end(`no greeting within ${limits.link_connect_ms} ms`)
     })
     const protocols = Object.fromEntries(
-      options.exports.map(({ name, version }) => [name, version]),
+      options.exports.map(({ name, version, fingerprint }) => [name, { version, fingerprint }]),
     )
     this.channel.control(kinds.hello, hello, { host: options.host, protocols } satisfies Hello)
   }
@@ -110,6 +118,8 @@ export class Link {
 
   #read(chunk: Buffer): void {
     this.#silent_ms = 0
+    this.#taken_bytes += chunk.length
+    if (this.#taken_bytes >= limits.link_turn_bytes_max) this.#pause()
     try {
       this.#cutter.push(chunk, this.#take)
     } catch (error) {
@@ -117,6 +127,15 @@ export class Link {
       this.#options.log.warn('a peer broke the protocol', { peer: this.peer, why: explain(error) })
       this.end(explain(error))
     }
+  }
+
+  /** A peer that sends much is read between the turns of others. */
+  #pause(): void {
+    this.stream.pause()
+    this.#options.clock.defer(() => {
+      this.#taken_bytes = 0
+      this.stream.resume()
+    })
   }
 
   readonly #take = (cursor: Cursor): void => {
@@ -138,8 +157,12 @@ export class Link {
     if (this.#expected !== null && host !== this.#expected) {
       throw new FrameError(`it says that it is ${host}, and should be ${this.#expected}`)
     }
+    this.#protocols = protocols
+    for (const protocol of this.#options.exports) {
+      const differs = this.#difference(protocol)
+      if (differs !== null) throw new FrameError(differs)
+    }
     this.peer = host
-    this.#versions = protocols
     this.#cutter.bytes_max = frame.frame_bytes_max
     this.#stopTimer()
     this.#watch()
@@ -152,6 +175,23 @@ export class Link {
       return err('unreachable', `this is ${this.#options.host}, not ${host}`)
     }
     return isExported ? null : err('unsupported', `${protocol} may not be called from outside`)
+  }
+
+  /** Why the other end cannot take a row that is there since a version of its protocol. */
+  #objection(protocol: Protocol, since: number): string | null {
+    const { name } = protocol
+    const there = this.#protocols[name]
+    if (there === undefined || !Object.hasOwn(this.#protocols, name)) {
+      return `the other end has no ${name}`
+    }
+    if (there.version < since) return `the other end has version ${there.version} of ${name}`
+    return this.#difference(protocol)
+  }
+
+  #difference({ name, version, fingerprint }: Protocol): string | null {
+    const there = this.#protocols[name]
+    if (there?.version !== version || there.fingerprint === fingerprint) return null
+    return `both ends have version ${version} of ${name}, and its tables differ: one end's is no release`
   }
 
   /** Counts silence by its own turns: time in which this process stood still is not the peer's. */

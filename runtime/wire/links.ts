@@ -16,6 +16,7 @@ import { shown, type ChannelSeen } from '../seeing/snapshot.ts'
 import type { Identity } from '../tls/identity.ts'
 import { SecureListener, type Refusal } from '../tls/listener.ts'
 import { dialSecurely, peerIdentity } from '../tls/secure.ts'
+import { isOpen } from '../codec/compile.ts'
 import { Link, type LinkHost } from './link.ts'
 import { listenAt, type ListenAt } from './listening.ts'
 
@@ -64,6 +65,10 @@ export class Links {
   #closed = false
 
   constructor(options: LinkOptions) {
+    for (const { call } of options.exports.flatMap(({ rows }) => [...rows.values()])) {
+      const isClosed = !isOpen(call.request) && !isOpen(call.reply)
+      assert(isClosed, 'what comes from another host has a schema that says all of it')
+    }
     this.#options = options
     if (options.security !== null) this.#keepChecking(options.security.identity)
   }

@@ -174,7 +174,7 @@ const frames: Target = {
       host: system,
       outlet: deafOutlet(),
       guard: null,
-      versionOf: null,
+      objection: null,
     })
     let taken = 0
     const cutter = new FrameCutter()
@@ -215,11 +215,11 @@ function resequence(input: Buffer, pick: Pick): Buffer {
 /** What a stranger says first, and what follows. */
 const greeting: Target = {
   seeds: () => ({
-    greeting: helloFrame('peer', { echo: 1 }),
+    greeting: helloFrame('peer', [echoProtocol]),
     nameless: helloFrame(''),
     twice: Buffer.concat([helloFrame('peer'), helloFrame('peer')]),
     'then a call': Buffer.concat([
-      helloFrame('peer', { echo: 1 }),
+      helloFrame('peer', [echoProtocol]),
       bindFrame(2, 0, ['', 'echo', 'a']),
       callFrame(3, 0x1_0000, 2, true),
     ]),
@@ -295,7 +295,7 @@ const ring: Target = {
       host: system,
       outlet: deafOutlet(),
       guard: null,
-      versionOf: null,
+      objection: null,
     })
     let taken = 0
     const refused = refusal(() => {

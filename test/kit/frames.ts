@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import type { Codec } from '#runtime/codec/compile.ts'
 import { codecOf } from '#runtime/codec/codec.ts'
 import { cursorOver } from '#runtime/codec/cursor.ts'
+import type { Protocol } from '#runtime/protocol.ts'
 import {
   bindCodec,
   emptyHeader,
@@ -24,11 +25,22 @@ export function frame(header: Partial<Header>, codec: Codec, value: unknown): Bu
 }
 
 const greeting = codecOf(
-  Type.Object({ host: Type.String(), protocols: Type.Record(Type.String(), Type.Integer()) }),
+  Type.Object({
+    host: Type.String(),
+    protocols: Type.Record(
+      Type.String(),
+      Type.Object({ version: Type.Integer(), fingerprint: Type.Integer() }),
+    ),
+  }),
 )
 /** The first frame of a link. */
-export const helloFrame = (host: string, protocols: Readonly<Record<string, number>> = {}) =>
-  frame({ kind: kinds.hello, sequence: 1 }, greeting, { host, protocols })
+export const helloFrame = (host: string, exported: readonly Protocol[] = []) =>
+  frame({ kind: kinds.hello, sequence: 1 }, greeting, {
+    host,
+    protocols: Object.fromEntries(
+      exported.map(({ name, version, fingerprint }) => [name, { version, fingerprint }]),
+    ),
+  })
 
 /** Gives a number to an actor. */
 export const bindFrame = (

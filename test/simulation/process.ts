@@ -227,7 +227,7 @@ export class SimProcess {
       host: thread.system,
       outlet: out,
       guard: null,
-      versionOf: null,
+      objection: null,
     })
     const close = (why: string) => {
       into.read(null)

@@ -1,20 +1,21 @@
 /**
  * The golden file of every protocol. What peers of different versions say to each other is settled in
- * these tables, so a change to one is never an accident: it shows here, as a diff, and needs a new
- * version of its protocol.
+ * these tables, so a change to one is never an accident: it shows here, as a diff. A row never changes;
+ * what is new is a new row, there since a new version, and the number of a row that goes is retired.
  *
  * To take a change up: raise the protocol's version, then run
  *
  *     node_modules/.bin/node test/tidy/contracts.test.ts --update
  *
- * which writes test/contracts.txt, and refuses what was changed without a new version.
+ * which writes test/contracts.txt, and refuses what breaks these rules (runtime/protocol.ts).
  */
 import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { AnyCall, Protocol } from '#runtime/protocol.ts'
+import { describe } from '#runtime/contract.ts'
+import { call, nothing, protocol as table, type AnyCall, type Protocol } from '#runtime/protocol.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const golden = `${root}test/contracts.txt`
@@ -41,37 +42,18 @@ function isProtocol(value: unknown): value is Protocol {
   return typeof value === 'object' && value !== null && 'messages' in value && 'version' in value
 }
 
-/** One protocol as text: a line to name it, and four for each row, in the order of their numbers. */
-function print(protocol: Protocol): string {
-  const rows = Object.entries(protocol.messages).toSorted(([, a], [, b]) => a.op - b.op)
-  return [
-    `${protocol.name} version ${protocol.version}`,
-    ...rows.flatMap(([name, row]) => printRow(name, row)),
-  ].join('\n')
-}
-
-function printRow(name: string, row: AnyCall): readonly string[] {
-  return [
-    `  ${row.op} ${name} ${row.lane}${row.idempotent ? ' idempotent' : ''}`,
-    `    request ${printSchema(row.request)}`,
-    `    reply ${printSchema(row.reply)}`,
-    `    errors ${row.errors.toSorted().join(' ')}`.trimEnd(),
-  ]
-}
-
-/** JSON of a schema; a test in code, which JSON cannot show, is marked. */
-function printSchema(schema: unknown): string {
-  return JSON.stringify(schema, (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && '~refine' in value
-      ? { ...value, refined_in_code: true }
-      : value,
-  )
-}
-
-const versionOf = (text: string): string => text.split('\n', 1)[0] ?? ''
 const nameOf = (text: string): string => text.split(' ', 1)[0] ?? ''
-const opsOf = (text: string): ReadonlyMap<string, string> =>
-  new Map([...text.matchAll(/^ {2}(\d+) (\S+)/gm)].map(([, op = '', name = '']) => [op, name]))
+const versionOf = (text: string): number => Number(/ version (\d+)/.exec(text)?.[1] ?? 0)
+const retiredOf = (text: string): readonly string[] =>
+  /^ {2}retired (.*)$/m.exec(text)?.[1]?.split(' ') ?? []
+/** The text of each row by its number. */
+const rowsOf = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    [...text.matchAll(/^ {2}(\d+) .*(?:\n {4}.*)*/gm)].map(([row, op = '']): [string, string] => [
+      op,
+      row,
+    ]),
+  )
 
 /** The protocols of the golden file by name. */
 function readGolden(): ReadonlyMap<string, string> {
@@ -82,22 +64,38 @@ function readGolden(): ReadonlyMap<string, string> {
 
 /** Why a protocol may not be as it is now, given how it was; null when it may. */
 function objection(before: string, now: string): string | null {
-  if (before === now) return null
-  const name = nameOf(now)
-  if (versionOf(before) === versionOf(now)) {
-    return `protocol ${name} changed without a new version: raise it, then run this file with --update`
+  if (before === now || before === '') return null
+  const [was, is] = [rowsOf(before), rowsOf(now)]
+  const [retired, version] = [retiredOf(now), versionOf(now)]
+  const wrong = (op: string, what: string) => `protocol ${nameOf(now)}: ${op}: ${what}`
+  for (const [op, row] of was) {
+    const row_now = is.get(op)
+    if (row_now === undefined && !retired.includes(op)) {
+      return wrong(op, 'the row is gone, and its number is not among the retired')
+    }
+    if (row_now !== undefined && row_now !== row) {
+      return wrong(op, 'a row never changes: leave it, and add another one')
+    }
   }
-  const reused = [...opsOf(now)].find(
-    ([op, message]) => (opsOf(before).get(op) ?? message) !== message,
-  )
-  if (reused === undefined) return null
-  const [op, message] = reused
-  return `protocol ${name}: ${op} was ${opsOf(before).get(op) ?? ''} and is now ${message}: numbers are never used again`
+  for (const [op, row] of is) {
+    if (was.has(op)) continue
+    if (retiredOf(before).includes(op)) return wrong(op, 'the number is retired')
+    if (!new RegExp(`^ {2}${op} .* since ${version}$`, 'm').test(row)) {
+      return wrong(op, `a new row says that it is there since ${version}`)
+    }
+  }
+  const lost = retiredOf(before).find((op) => !retired.includes(op))
+  if (lost !== undefined) return wrong(lost, 'a number that was retired stays so')
+  const isSame = was.size === is.size && [...was.keys()].every((op) => is.has(op))
+  if (version < versionOf(before) || (!isSame && version === versionOf(before))) {
+    return `protocol ${nameOf(now)} changed without a new version: raise it, then run this file with --update`
+  }
+  return null
 }
 
 async function update(): Promise<void> {
   const before = readGolden()
-  const now = (await protocols()).map(print)
+  const now = (await protocols()).map(describe)
   const objections = now.map((text) => objection(before.get(nameOf(text)) ?? '', text))
   const found = objections.filter((text) => text !== null)
   if (found.length > 0) {
@@ -115,7 +113,7 @@ if (process.argv.includes('--update')) {
     const before = readGolden()
     const now = await protocols()
     for (const protocol of now) {
-      const text = print(protocol)
+      const text = describe(protocol)
       const known = before.get(protocol.name) ?? ''
       assert.equal(objection(known, text), null)
       assert.equal(text, known, `run ${basename(import.meta.url)} with --update`)
@@ -141,13 +139,50 @@ if (process.argv.includes('--update')) {
     }
   })
 
-  test('a changed protocol, and a number used for another message, are objected to', () => {
-    const before = 'disk version 1\n  1 get normal\n    request null'
-    const changed = 'disk version 1\n  1 get normal\n    request {}'
-    assert.match(objection(before, changed) ?? '', /changed without a new version/)
-    assert.equal(objection(before, changed.replace('version 1', 'version 2')), null)
-    const reused = 'disk version 2\n  1 put normal\n    request null'
-    assert.match(objection(before, reused) ?? '', /1 was get and is now put/)
+  const one = call(1, { request: nothing, reply: nothing, errors: [] })
+  const two = (since: number) => call(2, { request: nothing, reply: nothing, errors: [], since })
+  const text = (version: number, rows: Record<string, AnyCall>, retired: readonly number[] = []) =>
+    describe(table('disk', version, rows, retired))
+  const before = text(1, { get: one })
+
+  test('a table that says the same, or only raises its version, is fine', () => {
+    assert.equal(objection(before, before), null)
     assert.equal(objection('', before), null)
+    assert.equal(objection(before, text(2, { get: one })), null)
+    assert.match(objection(text(2, { get: one }), before) ?? '', /without a new version/)
+  })
+
+  test('a changed row is objected to, also under a new version', () => {
+    const changes: readonly AnyCall[] = [
+      call(1, { request: nothing, reply: nothing, errors: ['lost'] }),
+      call(1, { request: nothing, reply: nothing, errors: [], idempotent: true }),
+      call(1, { request: nothing, reply: nothing, errors: [], lane: 'urgent' }),
+      call(1, { request: nothing, reply: one, errors: [] } as unknown as AnyCall),
+      call(1, { request: nothing, reply: nothing, errors: [], since: 2 }),
+    ]
+    for (const changed of changes) {
+      assert.match(objection(before, text(2, { get: changed })) ?? '', /1: a row never changes/)
+    }
+    assert.match(objection(before, text(2, { read: one })) ?? '', /a row never changes/)
+  })
+
+  test('a new row needs a new version, and says so', () => {
+    assert.equal(objection(before, text(2, { get: one, put: two(2) })), null)
+    assert.match(objection(before, text(2, { get: one, put: two(1) })) ?? '', /since 2/)
+    assert.match(objection(before, text(1, { get: one, put: two(1) })) ?? '', /new version/)
+    assert.equal(objection(text(3, { get: one }), text(4, { get: one, put: two(4) })), null)
+  })
+
+  test('a row that goes is retired, for good, under a new version', () => {
+    const both = text(2, { get: one, put: two(2) })
+    assert.match(objection(both, text(3, { get: one })) ?? '', /not among the retired/)
+    assert.match(objection(both, text(2, { get: one }, [2])) ?? '', /without a new version/)
+    const retired = text(3, { get: one }, [2])
+    assert.equal(objection(both, retired), null)
+    assert.match(objection(retired, text(4, { get: one })) ?? '', /stays so/)
+    assert.match(
+      objection(retired, text(4, { get: one, put: two(4) })) ?? '',
+      /2: the number is retired/,
+    )
   })
 }

@@ -9,9 +9,9 @@ import { targets } from '#test/fuzz/targets.ts'
 /** Inputs for each target: about a second's worth. */
 const runs_max: Readonly<Record<string, number>> = {
   codec: 10_000,
-  frames: 3_000,
-  greeting: 1_000,
-  ring: 400,
+  frames: 1_500,
+  greeting: 500,
+  ring: 250,
 }
 
 for (const name of Object.keys(targets)) {

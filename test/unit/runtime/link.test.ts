@@ -254,7 +254,7 @@ test('a peer that never reads costs its callers a busy, and nobody else anything
   const deaf: Socket = createConnection({ path })
   deaf.on('error', () => undefined)
   deaf.pause()
-  deaf.write(helloFrame('deaf', { echo: 1 }))
+  deaf.write(helloFrame('deaf', [echoProtocol]))
   await until('the deaf peer is known', 2_000, () =>
     server.links.to('deaf') === null ? null : true,
   )
@@ -277,7 +277,7 @@ test('no bytes make the reader do anything but read or refuse', async () => {
   const { server } = await pair()
   const random = seededRandom(7)
   const good = Buffer.concat([
-    helloFrame('h', { echo: 1 }),
+    helloFrame('h', [echoProtocol]),
     bindFrame(2, 0, ['', 'echo', 'a']),
     callFrame(3, 1),
     callFrame(4, 2),
@@ -290,7 +290,7 @@ test('no bytes make the reader do anything but read or refuse', async () => {
       host: server.system,
       outlet: deafOutlet(),
       guard: null,
-      versionOf: null,
+      objection: null,
     })
     try {
       new FrameCutter().push(bytes, (cursor) => {

@@ -75,7 +75,7 @@ test('who greets without TLS is not heard, and a host that says another name is 
   const before = nexus.links.to('sled-2')
   const plain = createConnection({ path })
   plain.on('error', () => undefined)
-  plain.write(helloFrame('sled-2', { echo: 1 }))
+  plain.write(helloFrame('sled-2'))
   const { credentials } = one.identity
   const liar = dialSecurely(createConnection({ path }), 'nexus-1', {
     credentials,
@@ -83,7 +83,7 @@ test('who greets without TLS is not heard, and a host that says another name is 
   })
   liar.on('error', () => undefined)
   liar.resume()
-  liar.write(helloFrame('sled-2', { echo: 1 }))
+  liar.write(helloFrame('sled-2'))
   await until('both are gone', soon_ms, () => (plain.destroyed && liar.destroyed ? true : null))
   assert.ok(said(nexus, /it says that it is sled-2, and should be sled-1/))
   assert.equal(nexus.links.to('sled-2'), before)
