@@ -43,5 +43,6 @@ export function makeExporter(
     return null
   }
   const take = async () => [...tracing.buffer.take(), ...(await more.others())]
-  return new Exporter({ take, send, clock: systemClock, log: more.log })
+  const dropped = () => tracing.buffer.dropped
+  return new Exporter({ take, send, dropped, clock: systemClock, log: more.log })
 }

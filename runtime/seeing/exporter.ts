@@ -34,6 +34,8 @@ export interface ExporterOptions {
   readonly take: () => Promise<readonly FinishedSpan[]>
   /** Delivers a few; may fail, which counts as `again`. */
   readonly send: (spans: readonly FinishedSpan[], signal: AbortSignal) => Promise<Sent>
+  /** What was dropped before it could be fetched. */
+  readonly dropped: () => number
   readonly clock: Clock
   readonly log: Log
 }
@@ -53,7 +55,7 @@ export class Exporter {
   }
 
   get counters(): Readonly<Record<string, number>> {
-    return { spans_sent: this.#sent, spans_dropped: this.#dropped }
+    return { spans_sent: this.#sent, spans_dropped: this.#dropped + this.#options.dropped() }
   }
 
   /** Sends what is there, once, and ends. */

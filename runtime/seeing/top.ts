@@ -103,9 +103,9 @@ function headOf(seen: Snapshot, rates: Rates): readonly string[] {
       `up ${duration(uptime_ms)}`,
       `cpu ${cpu === null ? '-' : cpu.toFixed(0)} %`,
       `${(rss_bytes / 2 ** 20).toFixed(0)} MiB`,
-      `${actors} actors`,
-      `${sum(({ calls }) => calls.length)} calls wait`,
-      `${sum(({ dead_letters }) => dead_letters.count)} dead letters`,
+      `actors ${actors}`,
+      `waiting calls ${sum(({ calls }) => calls.length)}`,
+      `dead letters ${sum(({ dead_letters }) => dead_letters.count)}`,
       `links ${links.length - down} up ${down} down`,
     ].join('  '),
   ]
@@ -192,7 +192,7 @@ function treeOf({ service, host, threads }: Snapshot): readonly Line[] {
         depth: kind.depth,
         handled: kind.handled,
         restarts: kind.crashes,
-        note: `${kind.actors} actors`,
+        note: `actors: ${kind.actors}`,
       },
       ...thread.actors
         .filter(({ name }) => name.startsWith(`${kind.name}/`))

@@ -128,7 +128,10 @@ class Explainer {
       running === null
         ? `${name} works on nothing (${where})`
         : `${name} (${where}) works on ${running.message} for ${seconds(running.for_ms)}`
-    const behind = actor.depth === 0 ? '' : `, and ${actor.depth} messages wait behind it`
+    const behind =
+      actor.depth === 0
+        ? ''
+        : `, and ${actor.depth} ${actor.depth === 1 ? 'message waits' : 'messages wait'} behind it`
     return [`${doing}${behind}.`, ...this.#behind(place, name, running === null ? message : null)]
   }
 

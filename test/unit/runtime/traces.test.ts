@@ -222,6 +222,7 @@ test('what finds no room is dropped and counted, and an outage is one line in th
     clock: systemClock,
     log: memoryLog(lines),
     take: async () => buffer.take(),
+    dropped: () => buffer.dropped,
     send: async (spans) => {
       tries += 1
       assert.ok(spans.length <= limits.spans_batch_max)
@@ -233,7 +234,7 @@ test('what finds no room is dropped and counted, and an outage is one line in th
   await until('two tries', 10_000, () => (tries >= 2 ? true : null))
   buffer.add(span(0))
   await until('one more than there is room for', 10_000, () =>
-    exporter.counters['spans_dropped'] === 1 ? true : null,
+    exporter.counters['spans_dropped'] === 5 + 1 ? true : null,
   )
   assert.equal(lines.filter(({ level }) => level === 'warn').length, 1)
   answer = 'sent'
@@ -244,7 +245,7 @@ test('what finds no room is dropped and counted, and an outage is one line in th
   answer = 'refused'
   buffer.add(span(1))
   await exporter.close()
-  assert.equal(exporter.counters['spans_dropped'], 2, 'the last ones are offered at the end')
+  assert.equal(exporter.counters['spans_dropped'], 5 + 2, 'the last ones are offered at the end')
 })
 
 test('the environment goes before the configuration, and nothing is traced by default', () => {
