@@ -98,7 +98,7 @@ export class Deadlines {
   }
 
   /** What may still expire, for people: in each list, what expires first comes first. */
-  *waiting(): Iterable<Expiring> {
+  *entries(): Iterable<Expiring> {
     for (const { first } of this.#lists.values()) {
       for (let entry = first; entry !== null; entry = entry.behind) yield entry
     }

@@ -147,7 +147,7 @@ export class Lookout {
 
   #calls(): CallSeen[] {
     const calls: CallSeen[] = []
-    for (const waiting of this.#options.system.deadlines.waiting()) {
+    for (const waiting of this.#options.system.deadlines.entries()) {
       if (!(waiting instanceof Caller)) continue
       const { ref, row, timeout_ms, expires_ms } = waiting
       calls.push({

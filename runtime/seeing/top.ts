@@ -40,7 +40,7 @@ export function drawTop(view: TopView, room: Room): readonly string[] {
   const ways = wayLines(view)
   const troubles = troubleLines(view)
   const tail = [messages, ways, troubles].flatMap((section) => shorten(section, room.height, 4))
-  const actors = actorLines(view, rates)
+  const actors = actorLines(view, rates, room.width)
   const left = room.height === null ? null : Math.max(3, room.height - head.length - tail.length)
   return [...head, ...shorten(actors, left, 1), ...tail].map((line) => line.slice(0, room.width))
 }
@@ -111,21 +111,26 @@ function headOf(seen: Snapshot, rates: Rates): readonly string[] {
   ]
 }
 
-function actorLines(view: TopView, rates: Rates): readonly string[] {
+/** What the columns behind a name take, with a little for the last one. */
+const figures_width = 52
+const name_width = { min: 24, max: 52 } as const
+
+function actorLines(view: TopView, rates: Rates, width: number): readonly string[] {
   const all = view.now.flatMap(treeOf)
+  const isTree = view.sort === 'tree' && view.filter === ''
   const isWanted = ({ name, note }: Line) =>
     view.filter === '' || `${name} ${note}`.includes(view.filter)
   const rateOf = (line: Line) => rates.of(line.key, line.handled)
-  const lines =
-    view.sort === 'tree' && view.filter === ''
-      ? all
-      : all
-          .filter(({ indent }) => indent === 3)
-          .filter(isWanted)
-          .toSorted(byColumn(view.sort, rateOf))
+  const lines = isTree
+    ? all
+    : all
+        .filter(({ indent }) => indent === 3)
+        .filter(isWanted)
+        .toSorted(byColumn(view.sort, rateOf))
+  const forName = Math.max(name_width.min, Math.min(name_width.max, width - figures_width))
   const mark = (column: Column, title: string) => (view.sort === column ? `${title}▾` : title)
   const title = [
-    mark('name', 'ACTOR').padEnd(52),
+    mark('name', 'ACTOR').padEnd(forName),
     'STATE'.padEnd(9),
     mark('depth', 'DEPTH').padStart(7),
     mark('rate', 'MSG/S').padStart(9),
@@ -133,13 +138,16 @@ function actorLines(view: TopView, rates: Rates): readonly string[] {
     mark('restarts', 'RESTARTS').padStart(9),
     ' DOING',
   ].join(' ')
-  return [title, ...lines.map((line) => drawLine(line, rateOf(line), view.sort === 'tree'))]
+  const nameOf = ({ indent, name }: Line) => {
+    const placed = `${isTree ? '  '.repeat(indent) : ''}${name}`
+    const short = placed.length > forName ? `${placed.slice(0, forName - 1)}…` : placed
+    return short.padEnd(forName)
+  }
+  return [title, ...lines.map((line) => `${nameOf(line)} ${drawFigures(line, rateOf(line))}`)]
 }
 
-function drawLine(line: Line, rate: number | null, isTree: boolean): string {
-  const name = `${isTree ? '  '.repeat(line.indent) : ''}${line.name}`
+function drawFigures(line: Line, rate: number | null): string {
   return [
-    (name.length > 52 ? `${name.slice(0, 51)}…` : name).padEnd(52),
     line.state.padEnd(9),
     String(line.depth).padStart(7),
     (rate === null ? '-' : rate.toFixed(1)).padStart(9),
@@ -222,7 +230,7 @@ function actorLine(at: string, actor: ActorSeen): Line {
   return { indent: 3, key: `${at} ${name}`, name, state: phase, depth, handled, restarts, note }
 }
 
-const cell = (value: string): string => value.padStart(10)
+const cell = (value: string): string => value.padStart(8)
 
 function messageLines({ now }: TopView, rates: Rates): readonly string[] {
   const rows = now
@@ -234,15 +242,15 @@ function messageLines({ now }: TopView, rates: Rates): readonly string[] {
     .toSorted((a, b) => b.row.count - a.row.count)
   if (rows.length === 0) return []
   const title = [
-    'MESSAGE'.padEnd(40),
-    ...['COUNT', 'A SECOND', 'FAILED', 'P50 ms', 'P99 ms', 'MAX ms'].map(cell),
+    'MESSAGE'.padEnd(28),
+    ...['COUNT', 'MSG/S', 'FAILED', 'P50 ms', 'P99 ms', 'MAX ms'].map(cell),
   ]
   return [
     '',
     title.join(''),
     ...rows.map(({ row, rate }) =>
       [
-        row.name.padEnd(40),
+        row.name.padEnd(28),
         cell(String(row.count)),
         cell(rate === null ? '-' : rate.toFixed(1)),
         cell(String(row.failures)),

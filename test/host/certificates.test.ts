@@ -138,7 +138,17 @@ test('Nexus lets in nobody without a certificate, and who asks for its own sees 
   assert.ok(where !== undefined, listening.stdout)
   const client = (...args: string[]) =>
     attempt('ip', [
-      ...['netns', 'exec', netns, 'openssl', 's_client', '-ign_eof', '-alpn', 'luge/1', '-showcerts'],
+      ...[
+        'netns',
+        'exec',
+        netns,
+        'openssl',
+        's_client',
+        '-ign_eof',
+        '-alpn',
+        'luge/1',
+        '-showcerts',
+      ],
       ...[
         '-CAfile',
         join(rack.state, 'sled1/tls/ca.pem'),

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { snapshot, type Snapshot } from '#runtime/seeing/snapshot.ts'
 import { fits } from '#runtime/schema.ts'
+import { onTerminal } from '#test/kit/terminal.ts'
 import { attempt, freePort, repository, sh, TestRack, until } from '#test/kit/rack.ts'
 
 const rack = new TestRack('sim')
@@ -75,6 +76,23 @@ test('without a terminal top prints once: processes, threads, kinds, actors, mes
   assert.match(text, /^nexus → host [0-9a-f-]{36} +up /m)
 })
 
+test('on a terminal top is live: keys sort, filter and quit, and leave the terminal as it was', async () => {
+  const program = [join(repository, 'tools/luge'), 'top', '--state', rack.state]
+  const steps = [
+    { mode: 'raw' },
+    { expect: '[1 tree]' },
+    { send: '4' },
+    { expect: 'HANDLED▾' },
+    { send: '/compute' },
+    { expect: 'filter: compute' },
+    { send: '\r' },
+    { expect: '/: filter (compute)' },
+    { send: 'q' },
+  ] as const
+  const { code, restored } = await onTerminal(program, steps, process.env)
+  assert.deepEqual([code, restored], [0, true])
+})
+
 test('top --json is what every process says of itself', async () => {
   const { processes, unseen } = JSON.parse(await luge('top', '--json')) as {
     readonly processes: readonly Snapshot[]
@@ -120,11 +138,16 @@ test('metrics are had from the command line and from the ports of the configurat
 
 test('why follows a stuck request from Nexus to the native call in the sled', async () => {
   assert.equal(await luge('why'), 'Nothing has waited for a second.\n')
-  const asking = askForImage()
-  const told = await until('the request is seen', 10_000, async () => {
+  // One request after another, so that there is one whenever somebody looks.
+  let isSeen = false
+  const asking = (async () => {
+    while (!isSeen) await askForImage()
+  })()
+  const told = await until('the request is seen', 60_000, async () => {
     const text = await luge('why', 'image_probe').catch(() => '')
     return text === '' ? null : text
   })
+  isSeen = true
   const id = '[0-9a-f-]{36}'
   const steps = [
     `^system_image_create \\(request ${id}\\) waits for sled/${id} image_probe in sled ${id}, for `,

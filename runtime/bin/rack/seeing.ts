@@ -24,9 +24,10 @@ export async function rackTop(
   const isLive =
     !options.once && !options.json && terminal.stdin_is_terminal && terminal.stdout_is_terminal
   return await lookingAt(state, async (looking) => {
-    const first = seenIn(await looking.look(measure_ms))
+    const firsts = await looking.look(measure_ms)
+    const first = seenIn(firsts)
     if (!first.ok) return first
-    if (isLive) return await live(terminal, looking, first.value)
+    if (isLive) return await live(terminal, looking, firsts)
     await terminal.clock.sleep(once_ms)
     const looks = await looking.look(measure_ms)
     const seen = seenIn(looks)
@@ -100,16 +101,14 @@ interface Keys {
   isTyping: boolean
 }
 
-async function live(
-  terminal: Terminal,
-  looking: Looking,
-  first: readonly Snapshot[],
-): Promise<Done> {
+async function live(terminal: Terminal, looking: Looking, firsts: readonly Look[]): Promise<Done> {
   const quit = new AbortController()
   const keys: Keys = { sort: 'tree', filter: '', isTyping: false }
-  let view = viewOf([], [], keys)
+  let view = viewOf(firsts, [], keys)
   const draw = () => {
-    const { columns: width, rows: height } = process.stdout
+    const { columns: wide, rows: high } = process.stdout
+    // A terminal that was never told its size says 0.
+    const [width, height] = wide > 0 && high > 0 ? [wide, high] : [80, 24]
     const lines = drawTop(
       { ...view, sort: keys.sort, filter: keys.filter },
       { width, height: height - 1 },
@@ -126,8 +125,9 @@ async function live(
   })
   terminal.rawMode(true)
   await terminal.write('\x1b[?1049h\x1b[?25l')
+  draw()
   try {
-    for (let before = first; !quit.signal.aborted;) {
+    for (let before = view.now; !quit.signal.aborted;) {
       await terminal.clock.sleep(redraw_ms, quit.signal)
       if (quit.signal.aborted) break
       const looks = await looking.look(measure_ms)
