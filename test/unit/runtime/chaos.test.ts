@@ -220,7 +220,7 @@ test(`every call is accounted for while threads and processes die, for ${seconds
     })
     const chaos = (async () => {
       while (isOn()) {
-        await systemClock.sleep(100 + pick(500))
+        await systemClock.sleep(200 + pick(800))
         await strike(fleet, struck)
       }
     })()
