@@ -5,7 +5,7 @@
 import type { Ref } from '#runtime/actor.ts'
 import { isDeliveryFailure, type Protocol } from '#runtime/protocol.ts'
 import { ledgerProtocol, pillarProtocols, sinkProtocol, sleeperProtocol } from './actors.ts'
-import { shardName, shardProtocol } from './nexus.ts'
+import { shardIds, shardName, shardProtocol } from './nexus.ts'
 import type { SimThread } from './process.ts'
 import type { Rack } from './rack.ts'
 import type { Watching } from './truth.ts'
@@ -13,7 +13,6 @@ import type { Watching } from './truth.ts'
 const pause_ms_max = 400
 const tries_max = 4
 const ledgers = 3
-const shards = 3
 /** Now and then one that needs memory of its own on the way. */
 const blob_bytes = [10, 100, 3_000, 60_000]
 
@@ -91,7 +90,7 @@ export class Client {
 
   /** Adds to a list that one member of the cluster keeps. */
   async #shard(): Promise<void> {
-    const id = `s${this.#below(shards)}`
+    const id = shardIds[this.#below(shardIds.length)] ?? ''
     // Members know where it belongs; a sled asks any, and may be wrong.
     const host = this.#isSled ? (this.#rack.nexusNames[this.#below(3)] ?? '') : null
     const ref = this.#thread.system.ref(shardProtocol, id, host)

@@ -71,7 +71,7 @@ export const shard = behaviour({
   },
 })
 
-const tasks = ['task/one', 'task/two'] as const
+export const tasks = ['task/one', 'task/two'] as const
 
 /** A process's part in the cluster. */
 export class Member {
@@ -182,4 +182,5 @@ export class Member {
   }
 }
 
+export const shardIds = ['s0', 's1', 's2'] as const
 export const shardName = (id: string): string => actorName('shard', id)

@@ -1,4 +1,6 @@
 /** A simulated rack: members of the cluster and sleds, what runs on each, and how they come and go. */
+import { isCurrent, sessionName } from '#runtime/cluster/store.ts'
+import type { Strategy } from '#runtime/supervisor.ts'
 import {
   guard,
   guardProtocol,
@@ -15,12 +17,11 @@ import {
 import { Client } from './client.ts'
 import { SimDisk, SimJournal } from './disk.ts'
 import { SimNetwork } from './network.ts'
-import { Member, shard, shardProtocol } from './nexus.ts'
+import { Member, shard, shardIds, shardName, shardProtocol, tasks } from './nexus.ts'
 import { SimProcess, type ProcessPlan, type SimThread } from './process.ts'
 import { SimStore } from './store.ts'
 import { Truth } from './truth.ts'
 import { HostTime, type World } from './world.ts'
-import type { Strategy } from '#runtime/supervisor.ts'
 
 /** Less than what the cluster allows. */
 const drift = 0.05
@@ -218,6 +219,18 @@ export class Rack {
   rest(): void {
     this.isResting = true
     for (const { member } of this.hosts) member?.rest()
+  }
+
+  /** Whatever the store says is held, its holder knows of. */
+  checkHolders(): void {
+    for (const name of [...tasks, ...shardIds.map(shardName)]) {
+      const row = this.store.leases.look(name)
+      if (row === null || row.holder === null) continue
+      const member = this.host(row.holder.member_id)?.member ?? null
+      const isKnown = member?.held().some((lease) => isCurrent(lease, row)) === true
+      const holder = sessionName(row.holder)
+      this.truth.hold(isKnown, `${name} is held by ${holder}, which does not know it`)
+    }
   }
 
   /** By true time no two members act under one lease. */

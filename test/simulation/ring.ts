@@ -14,7 +14,8 @@ import type { Life } from './world.ts'
 
 /** A frame of common size. Small, so that the way of large frames is gone as well. */
 const room_bytes = 4_096
-const capacity_bytes = 64 * 1024
+/** Little, so that it is full now and then. */
+const capacity_bytes = 8 * 1024
 const large_bytes_max = 2 * limits.frame_bytes_max
 const frames_a_turn_max = 64
 /** From publication to the reader's look. */

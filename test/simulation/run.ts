@@ -123,7 +123,7 @@ function checkThread({ truth }: Rack, { title, system, life, process }: SimThrea
     const isQuiet = cell.phase === 'idle' && cell.depth === 0
     truth.hold(isQuiet, `${title}: ${cell.name} is ${cell.phase} with ${cell.depth} messages`)
   }
-  const waiting = [...system.deadlines.waiting()].length
+  const waiting = [...system.deadlines.entries()].length
   truth.hold(waiting === 0, `${title}: ${waiting} deadlines wait for calls that ended`)
   // Pings, heartbeats and looks for idle actors go on.
   const timers_max = title.endsWith('/main') ? process.links.peers.length + 6 : 1
