@@ -14,6 +14,8 @@ export const limits = {
   link_strangers_max: 64,
   /** When a ring between threads was full: how long until the next try. */
   ring_retry_ms: 1,
+  /** How long a thread may take to stop before it is ended. */
+  thread_stop_ms_max: 10_000,
   /** Actors that messages have made, in one thread. */
   actors_max: 2_000_000,
   /** What a stranger may say at once. */

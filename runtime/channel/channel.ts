@@ -376,7 +376,8 @@ export class Channel implements Asker {
   #must(header: Header, codec: Codec, value: unknown): void {
     if (this.#closed !== null) return
     if (header.kind === kinds.reply && this.#writer.isOverfull) {
-      this.refuse(header.correlation, err('busy', 'too many replies wait to be read'))
+      // Not `busy`: that would say that nothing was done.
+      this.refuse(header.correlation, err('unreachable', 'too many replies wait to be read'))
       return
     }
     try {

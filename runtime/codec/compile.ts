@@ -268,10 +268,10 @@ class Unit {
       )
     }
     const others = variants.filter((_variant, index) => shapes[index]?.['~kind'] !== 'Null')
-    const inner =
-      others.length === 1 && others[0] !== undefined
-        ? this.piece(others[0], path)
-        : this.#variants(others, path)
+    const [only] = others
+    // A constant is written as nil, too: next to null it needs its number.
+    const isPlain = only !== undefined && others.length === 1 && kindOf(only) !== 'Literal'
+    const inner = isPlain ? this.piece(only, path) : this.#variants(others, path)
     if (others.length === variants.length) return inner
     return this.#functionsOf({
       write: `if(x===null)writeToken(c,0xc0);else{${inner.write('x')}}`,

@@ -24,6 +24,8 @@ import { makeRing } from './ring.ts'
 export interface ThreadControl {
   /** Gives the thread its way to another one; replaces an earlier way. */
   readonly connect: (thread: string, end: WayEnd) => void
+  /** That thread is there no more: calls to it fail. */
+  readonly disconnect: (thread: string, why: string) => void
   readonly start: () => Promise<void>
   readonly stop: () => Promise<void>
   /** See Lookout. */
@@ -45,14 +47,14 @@ export interface ThreadsOptions {
   readonly clock: Clock
   /** A thread used up its restarts: nothing here can mend that. */
   readonly onExhausted: (thread: string, why: string) => void
+  /** How often a thread may end within a minute; 5 when it is not given. */
+  readonly restarts_max?: number
 }
 interface Running {
+  readonly name: string
   readonly worker: Worker
   readonly control: Remote<ThreadControl>
-}
-interface Spawned extends Running {
-  readonly name: string
-  /** Rejects when the thread ends. */
+  /** Rejects when the thread ends. What it was asked and has not answered is never answered. */
   readonly died: Promise<never>
 }
 const restarts_max = 5
@@ -68,6 +70,8 @@ export class Threads {
   /** What each thread says that it is in, also while it cannot answer. */
   readonly #boards = new Map<string, Board>()
   #stopping = false
+  /** Ways are made one after another: so each thread has one to every other, whoever dies meanwhile. */
+  #ways: Promise<unknown> = Promise.resolve()
 
   constructor(options: ThreadsOptions) {
     this.#options = options
@@ -82,12 +86,20 @@ export class Threads {
   /** Stops all threads, the last first. */
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const [name, { worker, control }] of [...this.#running].toReversed()) {
-      await control.stop().catch((error: unknown) => {
+    for (const [name, { worker, control, died }] of [...this.#running].toReversed()) {
+      const patience = new AbortController()
+      const late = this.#options.clock.sleep(limits.thread_stop_ms_max, patience.signal)
+      await Promise.race([control.stop(), died, late]).catch((error: unknown) => {
         this.#options.log.warn('a thread did not stop in order', { name, why: explain(error) })
       })
+      patience.abort()
       await worker.terminate()
     }
+  }
+
+  /** Ends a thread wherever it is; it is started again like one that ended by itself. */
+  async kill(name: string): Promise<void> {
+    await this.#running.get(name)?.worker.terminate()
   }
 
   /** What each thread looks like; one that does not answer in time is silent. */
@@ -130,7 +142,7 @@ export class Threads {
     return answer
   }
 
-  #spawn(name: string): Spawned {
+  #spawn(name: string, isAgain = false): Running {
     const board = new Board()
     this.#boards.set(name, board)
     const worker = new Worker(this.#options.entry, {
@@ -149,38 +161,50 @@ export class Threads {
     const { promise: died, reject } = Promise.withResolvers<never>()
     worker.once('exit', (code) => {
       reject(new Error(`thread ${name} ended with code ${code}`))
-      this.#onDeath(name, worker)
+      this.#onDeath(name, worker, isAgain)
     })
     died.catch(() => undefined)
     return { name, worker, control, died }
   }
 
-  async #begin({ name, worker, control, died }: Spawned): Promise<void> {
-    const up = async () => {
-      await this.#connect(name, control)
-      this.#running.set(name, { worker, control })
-      await control.start()
-    }
-    await Promise.race([up(), died])
+  async #begin(thread: Running): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#connect(thread)
+    })
+    await Promise.race([thread.control.start(), thread.died])
   }
 
   /** A way between this thread and main, and one to each that already runs. */
-  async #connect(name: string, control: Remote<ThreadControl>): Promise<void> {
-    await this.#pair(name, control, 'main')
+  async #connect(thread: Running): Promise<void> {
+    await this.#pair(thread, 'main')
     for (const other of this.#running.keys()) {
-      if (other !== name) await this.#pair(name, control, other)
+      if (other !== thread.name) await this.#pair(thread, other)
     }
+    this.#running.set(thread.name, thread)
   }
 
-  /** New rings between a thread and another one, or main. */
-  async #pair(name: string, control: Remote<ThreadControl>, other: string): Promise<void> {
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#ways.then(work)
+    this.#ways = done.catch(() => undefined)
+    await done
+  }
+
+  /** New rings between a thread and another one, or main. Rejects when the first of the two dies. */
+  async #pair({ name, control, died }: Running, other: string): Promise<void> {
     const to = makeRing()
     const back = makeRing()
     const mine = { write: to.writer, read: back.reader, bell: this.#bellOf(other) }
     const theirs = { write: back.writer, read: to.reader, bell: this.#bellOf(name) }
-    await control.connect(other, transfer(mine, portsOf(mine)))
-    if (other === 'main') this.#options.links.connect(name, theirs)
-    else await this.#running.get(other)?.control.connect(name, transfer(theirs, portsOf(theirs)))
+    await Promise.race([control.connect(other, transfer(mine, portsOf(mine))), died])
+    if (other === 'main') {
+      this.#options.links.connect(name, theirs)
+      return
+    }
+    const there = this.#running.get(other)
+    if (there === undefined) return
+    const connected = there.control.connect(name, transfer(theirs, portsOf(theirs)))
+    // If that one dies it gets new ways when it begins again.
+    await Promise.race([connected, there.died.catch(() => undefined), died])
   }
 
   /** The memory between two threads was overwritten: they begin again with new memory. */
@@ -188,7 +212,11 @@ export class Threads {
     const running = this.#running.get(name)
     if (running === undefined || this.#stopping) return
     this.#options.log.error('two threads get a new way to each other', { name, other })
-    await this.#pair(name, running.control, other)
+    await this.#inTurn(async () => {
+      await this.#pair(running, other)
+    }).catch((error: unknown) => {
+      this.#options.log.warn('a thread got no new way', { name, other, why: explain(error) })
+    })
   }
 
   #bellOf(name: string): BellMemory {
@@ -200,20 +228,33 @@ export class Threads {
     return made
   }
 
-  #onDeath(name: string, worker: Worker): void {
-    if (this.#running.get(name)?.worker !== worker) return
-    this.#running.delete(name)
-    this.#options.links.disconnect(name, `thread ${name} ended`)
+  /** A thread that ends before it was ever up is its starter's concern (`start` rejects). */
+  #onDeath(name: string, worker: Worker, isAgain: boolean): void {
+    const wasUp = this.#running.get(name)?.worker === worker
+    if (!wasUp && !isAgain) return
+    if (wasUp) {
+      this.#running.delete(name)
+      const why = `thread ${name} ended`
+      this.#options.links.disconnect(name, why)
+      for (const { control } of this.#running.values()) void control.disconnect(name, why)
+    }
+    this.#again(name)
+  }
+
+  /** Starts a thread again, within its budget; one that dies while it begins counts as well. */
+  #again(name: string): void {
     if (this.#stopping) return
     const now = this.#options.clock.monotonic()
     const recent = (this.#deaths.get(name) ?? []).filter((at) => at > now - restarts_period_ms)
     this.#deaths.set(name, [...recent, now])
-    if (recent.length >= restarts_max) {
+    if (recent.length >= (this.#options.restarts_max ?? restarts_max)) {
       this.#options.onExhausted(name, `it ended ${recent.length + 1} times within a minute`)
       return
     }
-    this.#begin(this.#spawn(name)).catch((error: unknown) => {
-      this.#options.onExhausted(name, explain(error))
+    const thread = this.#spawn(name, true)
+    this.#begin(thread).catch((error: unknown) => {
+      this.#options.log.error('a thread could not begin', { name, why: explain(error) })
+      void thread.worker.terminate()
     })
   }
 }
@@ -268,6 +309,9 @@ export function hostThread(
   const control: ThreadControl = {
     connect: (thread, end) => {
       links.connect(thread, end)
+    },
+    disconnect: (thread, why) => {
+      links.disconnect(thread, why)
     },
     start: async () => {
       hosted = await compose(name, data, links)
