@@ -66,8 +66,9 @@ export async function fuzz(
     const known = ways.get(tried)
     if (known !== undefined) {
       // The shortest of its kind says best what it is.
-      if (novel.has(tried) && input.length < (novel.get(tried)?.length ?? 0))
+      if (novel.has(tried) && input.length < (novel.get(tried)?.length ?? 0)) {
         novel.set(tried, input)
+      }
       continue
     }
     ways.set(tried, input)

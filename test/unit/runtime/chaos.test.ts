@@ -260,12 +260,12 @@ function account(fleet: Fleet, ledger: Ledger): void {
     .filter((text) => text !== '')) {
     done.set(Number(line), (done.get(Number(line)) ?? 0) + 1)
   }
-  const known = ['ok', 'busy', 'deadline', 'cancelled', 'unreachable', 'crashed']
+  const known = new Set(['ok', 'busy', 'deadline', 'cancelled', 'unreachable', 'crashed'])
   const wrong = [...ledger.wrong]
   for (const [request, outcome] of ledger.outcomes.entries()) {
     const times = done.get(request) ?? 0
     const what = `request ${request} ended with ${outcome} and was done ${times} times`
-    if (outcome === null || !known.includes(outcome.replace('relay ', ''))) wrong.push(what)
+    if (outcome === null || !known.has(outcome.replace('relay ', ''))) wrong.push(what)
     else if (times > 1) wrong.push(what)
     else if (outcome === 'ok' && times !== 1) wrong.push(what)
     else if (outcome === 'busy' && times !== 0) wrong.push(what)

@@ -93,8 +93,9 @@ interface Shape {
 
 /** A value that is likely to fit a schema; a wrong one now and then. */
 function anyValue(schema: TSchema, wrong: number): unknown {
-  if (random.next() < wrong)
+  if (random.next() < wrong) {
     return oneOf<unknown>([null, true, 'text', 3, 0.5, [], {}, Number.NaN, ['x']])
+  }
   const shape = schema as Shape
   const many = <T>(make: (at: number) => T) =>
     Array.from({ length: (shape.minItems ?? 0) + pick(3) }, (_, at) => make(at))

@@ -115,7 +115,7 @@ async function linked(
 type Host = ReturnType<typeof host>
 const ask = async (from: Host, to: Host, spoken: Protocol, message: string, request: unknown) => {
   const ref = from.system.ref(spoken, 'x', to.name)
-  const answer = await ref.call(message, request as never, soon)
+  const answer = await ref.call(message, request, soon)
   return answer.ok ? 'ok' : `${answer.error}: ${answer.detail}`
 }
 
