@@ -32,6 +32,8 @@ export class Leases {
   readonly #held = new Map<string, Lease>()
   /** Names for which a question is on its way. */
   readonly #busy = new Set<string>()
+  /** Takes that had no answer: each may still be carried out, at any time. */
+  readonly #unanswered = new Map<string, Lease>()
   /** When a question was last left without an answer, by the monotonic clock. */
   #doubted_at: number | null = null
 
@@ -148,7 +150,12 @@ export class Leases {
     // anew makes whatever is still on its way stale.
     const lease = { ...session, name, generation: (row.value?.generation ?? 0) + 1 }
     const taken = await this.#ask(`give ${name} out`, async (store) => await store.take(lease))
-    if (!taken.ok) return taken
+    if (!taken.ok) {
+      this.#unanswered.set(name, lease)
+      return taken
+    }
+    // Its generation is used: an earlier take of the name does nothing any more.
+    if (taken.value) this.#unanswered.delete(name)
     return taken.value ? ok(lease) : err('held', `${name} was taken by somebody faster`)
   }
 
@@ -177,10 +184,27 @@ export class Leases {
     if (this.#isOver()) return
     const { time, timing } = this.#options
     await this.#giveBackUnknown()
+    for (const lease of this.#unanswered.values()) await this.#settle(lease)
     const doubted_ms = time.monotonic() - (this.#doubted_at ?? 0)
-    // A question that had no answer may still be carried out for a while.
-    if (doubted_ms >= timing.trust_ms_max) this.#doubted_at = null
+    const isQuiet = doubted_ms >= timing.trust_ms_max && this.#unanswered.size === 0
+    if (isQuiet) this.#doubted_at = null
     else this.#sweepLater()
+  }
+
+  /**
+   * Uses up the generation of a take that had no answer, and gives it back: however late the store
+   * carries it out, it does nothing then.
+   */
+  async #settle(lease: Lease): Promise<void> {
+    const { name } = lease
+    if (this.#busy.has(name) || this.#held.has(name)) return
+    this.#busy.add(name)
+    const taken = await this.#ask(`settle ${name}`, async (store) => await store.take(lease))
+    const released = taken.ok
+      ? await this.#ask(`release ${name}`, async (store) => await store.release(lease))
+      : taken
+    this.#busy.delete(name)
+    if (released.ok) this.#unanswered.delete(name)
   }
 
   async #giveBackUnknown(): Promise<void> {

@@ -63,7 +63,11 @@ export const sleeperProtocol = protocol('sleeper', 1, {
   wake: call(2, { request: nothing, reply: nothing, errors: [], lane: 'urgent' }),
 })
 const pillarOf = (id: string) =>
-  protocol(`pillar-${id}`, 1, { crash: call(1, { request: nothing, reply: nothing, errors: [] }) })
+  protocol(`pillar-${id}`, 1, {
+    crash: call(1, { request: nothing, reply: nothing, errors: [] }),
+    /** Takes its time, and does not hear that it should stop. */
+    hold: call(2, { request: Type.Number({ minimum: 0 }), reply: nothing, errors: [] }),
+  })
 /** Actors of one group, in the order in which they start. */
 export const pillarProtocols = ['a', 'b', 'c'].map(pillarOf)
 
@@ -210,20 +214,37 @@ export const sleeper = behaviour({
   },
 })
 
+interface PillarDeps {
+  readonly truth: Truth
+  readonly begun: Map<string, number>
+}
 /** Counts how often it began. */
 export const pillarFor = (pillarProtocol: ReturnType<typeof pillarOf>) =>
   behaviour({
     protocol: pillarProtocol,
     child: { ...child, activation: 'start', restarts_max: 20 },
-    init: (context: Context<{ readonly begun: Map<string, number> }, typeof pillarProtocol>) => {
+    init: (context: Context<PillarDeps, typeof pillarProtocol>) => {
       const { begun } = context.deps
-      begun.set(context.id, (begun.get(context.id) ?? 0) + 1)
-      return null
+      const life = (begun.get(context.id) ?? 0) + 1
+      begun.set(context.id, life)
+      return life
     },
     invariant: () => undefined,
     handlers: {
-      crash: () => {
+      crash: (context, life) => {
+        ofNow(context, life)
         throw new Error('as asked')
+      },
+      hold: async (context, life, ms) => {
+        ofNow(context, life)
+        await context.clock.sleep(ms)
+        return { state: life, result: ok(null) }
       },
     },
   })
+
+/** What an actor believes is what its latest life began with. */
+function ofNow({ id, deps }: { readonly id: string; readonly deps: PillarDeps }, life: number) {
+  const now = deps.begun.get(id)
+  deps.truth.hold(life === now, `${id} in its life ${now} has the state of its life ${life}`)
+}

@@ -56,7 +56,7 @@ export class Client {
     else if (chance < 83) await this.#sleep()
     else if (chance < 89) this.#watch()
     else if (chance < 94) await this.#echo()
-    else if (chance < 96) await this.#flood()
+    else if (chance < 95) await this.#flood()
     else await this.#hurt()
   }
 
@@ -174,8 +174,8 @@ export class Client {
     const timeout_ms = 500
     await Promise.all(
       Array.from({ length: 40 }, async () => {
-        const op = this.#operation()
-        const answer = await this.#call(`ledger echo ${op} at ${sled}`, timeout_ms, () =>
+        const op = this.#operation().padEnd(this.#below(2_000), '.')
+        const answer = await this.#call(`ledger echo at ${sled}`, timeout_ms, () =>
           ref.call('echo', { op }, { timeout_ms }),
         )
         if (answer.ok) this.#rack.truth.hold(answer.value.op === op, `${op} came back changed`)
@@ -187,7 +187,11 @@ export class Client {
     const sled = this.#sled()
     const pillar = pillarProtocols[this.#below(pillarProtocols.length)]
     const timeout_ms = 1_000
-    if (pillar !== undefined && this.#below(2) === 0) {
+    if (pillar !== undefined && this.#below(3) === 0) {
+      await this.#call(`${pillar.name} hold at ${sled}`, timeout_ms, () =>
+        this.#ref(pillar, pillar.name, sled).call('hold', this.#below(1_500), { timeout_ms }),
+      )
+    } else if (pillar !== undefined && this.#below(2) === 0) {
       await this.#call(`${pillar.name} crash at ${sled}`, timeout_ms, () =>
         this.#ref(pillar, pillar.name, sled).call('crash', null, { timeout_ms }),
       )

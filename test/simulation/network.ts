@@ -16,6 +16,8 @@ import type { Life, World } from './world.ts'
 /** The way from one host to another, in one direction. */
 interface Way extends Trouble {
   isCut: boolean
+  /** Frames were lost, doubled or moved here at some time. */
+  isDamaged: boolean
   delay_ms_max: number
   readonly connections: Set<Direction>
 }
@@ -83,6 +85,11 @@ export class SimNetwork {
     for (const direction of this.#way(from, to).connections) direction.reset()
   }
 
+  /** Whether what a host sends has always arrived as it was sent, or not at all. */
+  isFaithful(from: string, to: string): boolean {
+    return !this.#way(from, to).isDamaged
+  }
+
   /** All ways are as they should be. */
   mend(): void {
     for (const way of this.#ways.values()) {
@@ -98,6 +105,7 @@ export class SimNetwork {
     const way: Way = {
       ...calm(),
       isCut: false,
+      isDamaged: false,
       delay_ms_max: usual_delay_ms_max,
       connections: new Set(),
     }
@@ -210,6 +218,7 @@ class Direction {
       frames.push(frame)
     }
     if (way.frames_share === 0 && this.#held === null) return [Buffer.concat(frames)]
+    way.isDamaged = true
     const out = damage(
       this.#held === null ? frames : [...frames, this.#held],
       way.frames_share,

@@ -56,6 +56,7 @@ export const shard = behaviour({
       const { id, generation } = context
       const { member, truth } = context.deps
       truth.begins(context, `shard add ${op}`)
+      member.mustHold(shardName(id), generation)
       if (list.includes(op)) return { state: list, result: ok({ op }) }
       const lease = { ...member.session, name: shardName(id), generation }
       // An answer that does not come crashes the actor: it reads again what is there.
@@ -66,6 +67,7 @@ export const shard = behaviour({
     },
     read: (context, list) => {
       context.deps.truth.begins(context, 'shard read')
+      context.deps.member.mustHold(shardName(context.id), context.generation)
       return { state: list, result: ok([...list]) }
     },
   },
@@ -96,6 +98,12 @@ export class Member {
   }
   get isLive(): boolean {
     return this.cluster?.membership.state() === 'live'
+  }
+
+  /** Whoever acts under a lease is sure of it at that moment. */
+  mustHold(name: string, generation: number): void {
+    const isHeld = this.isHeld({ ...this.session, name, generation })
+    this.#truth.hold(isHeld, `${name} was acted for without its lease ${generation}`)
   }
 
   /** Takes on nothing new. */

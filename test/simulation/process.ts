@@ -119,7 +119,7 @@ export class SimProcess {
       host: plan.host,
       clock: this.main.clock,
       random: around.world.fork(),
-      log: traceLog(around.world, this.main.title),
+      log: this.#linkLog(traceLog(around.world, this.main.title)),
       exports: plan.exports,
       serve: () => this.main.system,
       security: null,
@@ -259,6 +259,21 @@ export class SimProcess {
     const [one, two] = [this.thread(name), this.thread(other)]
     if (one === null || two === null || one.life.isOver || two.life.isOver) return
     await this.#pair(one, two)
+  }
+
+  /** A link breaks the protocol where frames were lost, doubled or moved, and nowhere else. */
+  #linkLog(log: Log): Log {
+    const { world, network } = this.around
+    return {
+      ...log,
+      warn: (message, fields) => {
+        log.warn(message, fields)
+        const peer = fields?.['peer']
+        if (message !== 'a peer broke the protocol' || typeof peer !== 'string') return
+        if (!network.isFaithful(peer, this.host)) return
+        world.fail(new Violation(`${this.host} to ${peer}: ${String(fields?.['why'])}`))
+      },
+    }
   }
 
   #onDeath(thread: SimThread): void {

@@ -143,7 +143,7 @@ export class SimHost {
     })
     this.begun = new Map()
     for (const { id, behaviour } of pillars) {
-      system.add(behaviour, { begun: this.begun }, id, group)
+      system.add(behaviour, { begun: this.begun, truth: this.#rack.truth }, id, group)
     }
   }
 

@@ -10,7 +10,7 @@ import { cursorOver, type Cursor } from '#runtime/codec/cursor.ts'
 import type { Random } from '#runtime/random.ts'
 import { FrameError } from '#runtime/wire/frame.ts'
 import { kindNames, type End, type FrameWatch } from './frames.ts'
-import type { Life } from './world.ts'
+import { Violation, type Life } from './world.ts'
 
 /** A frame of common size. Small, so that the way of large frames is gone as well. */
 const room_bytes = 4_096
@@ -54,6 +54,8 @@ export class SimRing implements Outlet {
   #isScheduled = false
   #isAwake = false
   #isClosed = false
+  /** Whether what was written is not what is read. */
+  #isDamaged = false
 
   constructor(parts: RingParts) {
     this.#parts = parts
@@ -105,6 +107,7 @@ export class SimRing implements Outlet {
   #publish(): void {
     const { random, trouble } = this.#parts
     const arrived = damage(this.#written, trouble.frames_share, random)
+    this.#isDamaged ||= !isSame(arrived, this.#written)
     this.#bytes += lengthOf(arrived) - lengthOf(this.#written)
     this.#written = []
     this.#frames.push(...arrived)
@@ -130,13 +133,18 @@ export class SimRing implements Outlet {
       }
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      this.#parts.writer.world.note(this.#parts.name, `broken: ${error.message}`)
+      const { writer, name } = this.#parts
+      writer.world.note(name, `broken: ${error.message}`)
+      if (!this.#isDamaged) writer.world.fail(new Violation(`${name}: ${error.message}`))
       this.#reader?.broken(error)
     }
     this.#wake()
   }
 }
 
+/** Whether frames arrive as they were sent. */
+export const isSame = (one: readonly Buffer[], other: readonly Buffer[]): boolean =>
+  one.length === other.length && one.every((frame, index) => frame === other[index])
 const lengthOf = (frames: readonly Buffer[]): number =>
   frames.reduce((sum, { length }) => sum + length, 0)
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { joinCluster, type Cluster } from '#runtime/cluster/cluster.ts'
 import type { Result } from '#runtime/result.ts'
+import type { Lease, LeaseStore } from '#runtime/cluster/store.ts'
 import { checkTiming, takeoverMsMax, type Timing } from '#runtime/cluster/timing.ts'
 import { calmNetwork, Process, World } from '#test/kit/cluster_world.ts'
 
@@ -176,6 +177,36 @@ test('a lease taken or released without an answer does not stay with a member th
     assert.equal(world.store.look(name)?.holder, null, `${name} is stuck`)
     assert.ok((await settled(world, b.leases.acquire(name))).ok)
   }
+})
+
+test('a take that the store carries out long after it was given up does nothing', async () => {
+  const world = new World(10, calmNetwork(10))
+  const { store, time } = new Process(world, 0)
+  const late: Lease[] = []
+  const take: LeaseStore['take'] = async (lease) => {
+    if (late.length > 0) return await store.take(lease)
+    late.push(lease)
+    return await new Promise<never>(() => undefined)
+  }
+  const joined = await settled(
+    world,
+    joinCluster({
+      store: { ...store, take },
+      time,
+      timing,
+      member_id: 'a',
+      address: '',
+      supersede: false,
+    }),
+  )
+  assert.ok(joined.ok)
+  const { leases } = joined.value
+  const answer = await settled(world, leases.acquire('lamp'))
+  assert.equal(answer.ok ? '' : answer.error, 'store_unavailable')
+  await world.run(60_000)
+  for (const lease of late) assert.equal(await world.store.take(lease), false)
+  assert.equal(world.store.look('lamp')?.holder, null)
+  assert.ok((await settled(world, leases.acquire('lamp'))).ok)
 })
 
 test('who waits for a name gets it soon after its release, or stops waiting when told', async () => {
