@@ -310,9 +310,9 @@ class Unit {
     const refuse = `if(${bounds})bad(${literal(path)},"has too few or too many items")`
     const array = `if(!Array.isArray(x))bad(${literal(path)},"must be array");const n=x.length;${refuse}`
     return this.#functionsOf({
-      write: `${array};count(c,n);writeListHead(c,n);for(let i=0;i<n;i++){const y=x[i];${write('y')}}`,
+      write: `${array};charge(c,n);writeListHead(c,n);for(let i=0;i<n;i++){const y=x[i];${write('y')}}`,
       // An item takes a byte at least: a length beyond what is left is a lie, and costs nothing.
-      read: `const n=readListHead(c);${refuse};count(c,n);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=[];for(let i=0;i<n;i++)v.push(${read});return v`,
+      read: `const n=readListHead(c);${refuse};charge(c,n);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=[];for(let i=0;i<n;i++)v.push(${read});return v`,
       copy: `${array};const v=[];for(let i=0;i<n;i++){const y=x[i];v.push(${copy('y')})}return v`,
     })
   }
@@ -326,8 +326,8 @@ class Unit {
     const open = `if(typeof x!=='object'||x===null||Array.isArray(x))bad(${literal(path)},"must be object");const ks=Object.keys(x)`
     const proto = `if(key==='__proto__')bad(${literal(path)},"must not have __proto__")`
     return this.#functionsOf({
-      write: `${open};count(c,ks.length*4);writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
-      read: `const n=readMapHead(c);count(c,n*4);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readString(c);${proto};v[key]=${read}}return v`,
+      write: `${open};charge(c,ks.length*4);writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
+      read: `const n=readMapHead(c);charge(c,n*4);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readString(c);${proto};v[key]=${read}}return v`,
       copy: `${open};const v={};for(const key of ks){${proto};const y=x[key];v[key]=${copy('y')}}return v`,
     })
   }

@@ -57,7 +57,7 @@ function need(cursor: Cursor, bytes: number): void {
 }
 
 /** Counts items of lists, so that no message keeps its reader from others for long. */
-export function count(cursor: Cursor, items: number): void {
+export function charge(cursor: Cursor, items: number): void {
   cursor.items -= items
   if (cursor.items < 0) bad('lists and maps of one message have too many items')
 }

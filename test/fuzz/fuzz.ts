@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { seededRandom } from '#runtime/random.ts'
-import { mutate, picker } from './mutate.ts'
+import { mutate, picker, type Pick } from './mutate.ts'
 import { targets, type Target } from './targets.ts'
 
 export const corpus = fileURLToPath(new URL('corpus/', import.meta.url))
@@ -45,37 +45,40 @@ export async function fuzz(
   const target = targets[name]
   if (target === undefined) throw new Error(`there is no target ${name}`)
   const pick = picker(seededRandom(seed))
-  const ways = new Map<string, Buffer>()
-  const novel = new Map<string, Buffer>()
+  const ways = new Ways()
   const pool = [...Object.values(target.seeds()), ...kept(name).values()]
+  const known = pool.length
   let runs = 0
-  for (const input of pool) {
+  for (; runs < known || isOn(runs); runs += 1) {
+    const input = runs < known ? (pool[runs] ?? nothing) : next(target, pool, pick)
     const tried = await attempt(target, input)
-    runs += 1
-    if (typeof tried !== 'string') return { runs, novel, find: tried }
-    ways.set(tried, input)
+    if (typeof tried !== 'string') return { runs, novel: ways.novel, find: tried }
+    if (ways.add(tried, input, runs < known) && runs >= known) pool.push(input)
   }
-  while (isOn(runs)) {
-    const [one, other] = [pool[pick(pool.length)], pool[pick(pool.length)]]
-    if (one === undefined || other === undefined) break
-    const changed = mutate(one, other, pick)
-    const input = target.mend?.(changed, pick) ?? changed
-    const tried = await attempt(target, input)
-    runs += 1
-    if (typeof tried !== 'string') return { runs, novel, find: tried }
-    const known = ways.get(tried)
-    if (known !== undefined) {
-      // The shortest of its kind says best what it is.
-      if (novel.has(tried) && input.length < (novel.get(tried)?.length ?? 0)) {
-        novel.set(tried, input)
-      }
-      continue
-    }
-    ways.set(tried, input)
-    novel.set(tried, input)
-    pool.push(input)
+  return { runs, novel: ways.novel, find: null }
+}
+
+const nothing = Buffer.alloc(0)
+function next(target: Target, pool: readonly Buffer[], pick: Pick): Buffer {
+  const [one, other] = [pool[pick(pool.length)], pool[pick(pool.length)]]
+  const changed = mutate(one ?? nothing, other ?? nothing, pick)
+  return target.mend?.(changed, pick) ?? changed
+}
+
+/** The ways in which inputs were treated. */
+class Ways {
+  readonly novel = new Map<string, Buffer>()
+  readonly #known = new Set<string>()
+
+  /** True when it is a new way. Of those that are new the shortest input is kept: it says best what it is. */
+  add(way: string, input: Buffer, isKnown: boolean): boolean {
+    const isNew = !this.#known.has(way)
+    this.#known.add(way)
+    const shortest = this.novel.get(way)
+    const isShorter = shortest !== undefined && input.length < shortest.length
+    if ((isNew && !isKnown) || isShorter) this.novel.set(way, input)
+    return isNew
   }
-  return { runs, novel, find: null }
 }
 
 async function attempt(target: Target, input: Buffer): Promise<string | Find> {

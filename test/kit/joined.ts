@@ -74,6 +74,17 @@ export function pair(
   return ends
 }
 
+const linkOf = (host: string, exports: LinkOptions['exports'], serve: () => System): Links =>
+  new Links({
+    host,
+    clock: systemClock,
+    random: systemRandom,
+    log: memoryLog(),
+    exports,
+    serve,
+    security: null,
+  })
+
 /** The whole chain, and ways to break it. */
 export async function joined(child: Partial<ChildSpec> = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'luge-joined-'))
@@ -81,16 +92,6 @@ export async function joined(child: Partial<ChildSpec> = {}) {
   const main = { name: 'main', links: threadLinks(broken) }
   const thread = { name: 'thread', links: threadLinks(broken) }
   pair(main, thread)
-  const linkOf = (host: string, exports: LinkOptions['exports'], serve: () => System): Links =>
-    new Links({
-      host,
-      clock: systemClock,
-      random: systemRandom,
-      log: memoryLog(),
-      exports,
-      serve,
-      security: null,
-    })
   const mainLinks: Links = linkOf('rack-a', [near, mid], () => inMain.system)
   const hostLinks: Links = linkOf('rack-b', [far], () => inHost.system)
   const inThread = runtime(

@@ -48,7 +48,7 @@ function host(name: string) {
     log: memoryLog(lines),
     routes: {},
     toThread: () => null,
-    toHost: (peer) => links.to(peer),
+    toHost: (other) => links.to(other),
   })
   opened.push(links)
   return { links, system }
@@ -184,11 +184,12 @@ test('a list or text that announces more than there is allocates nothing', () =>
   }
 })
 
+const rows = (count: number) => Array.from({ length: count }, () => [null])
+
 test('a message of too many items is refused before they are read, on both sides', () => {
   const list = codecOf(Type.Array(Type.Array(Type.Null())))
   const map = codecOf(Type.Record(Type.String(), Type.Null()))
   const room = cursorOver(Buffer.alloc(1024 * 1024))
-  const rows = (count: number) => Array.from({ length: count }, () => [null])
   list.write(room, rows(limits.message_items_max / 2))
   const written = cursorOver(room.buffer.subarray(0, room.at))
   assert.equal((list.read(written) as unknown[]).length, limits.message_items_max / 2)

@@ -91,46 +91,38 @@ interface Shape {
   readonly patternProperties?: Readonly<Record<string, TSchema>>
 }
 
+const strange: readonly unknown[] = [null, true, 'text', 3, 0.5, [], {}, Number.NaN, ['x']]
+
 /** A value that is likely to fit a schema; a wrong one now and then. */
 function anyValue(schema: TSchema, wrong: number): unknown {
-  if (random.next() < wrong) {
-    return oneOf<unknown>([null, true, 'text', 3, 0.5, [], {}, Number.NaN, ['x']])
-  }
+  if (random.next() < wrong) return oneOf(strange)
   const shape = schema as Shape
-  const many = <T>(make: (at: number) => T) =>
-    Array.from({ length: (shape.minItems ?? 0) + pick(3) }, (_, at) => make(at))
-  switch (shape['~kind']) {
-    case 'Boolean':
-      return pick(2) === 0
-    case 'Integer':
-    case 'Number':
-      return oneOf(numbers)
-    case 'String':
-      return oneOf(words)
-    case 'Literal':
-      return shape.const
-    case 'Enum':
-      return oneOf(shape.enum ?? [])
-    case 'Union':
-      return anyValue(oneOf(shape.anyOf ?? []), wrong)
-    case 'Array':
-      return many(() => anyValue(shape.items as TSchema, wrong))
-    case 'Tuple':
-      return ((shape.items ?? []) as readonly TSchema[]).map((item) => anyValue(item, wrong))
-    case 'Object':
-      return Object.fromEntries(
-        Object.entries(shape.properties ?? {}).map(([key, inner]) => [key, anyValue(inner, wrong)]),
-      )
-    case 'Record':
-      return Object.fromEntries(
-        many((at) => [
-          oneOf(['a', 'b', 'toString', `k${at}`]),
-          anyValue(Object.values(shape.patternProperties ?? {})[0] ?? Type.Null(), wrong),
-        ]),
-      )
-    default:
-      return null
-  }
+  return makers[shape['~kind'] ?? '']?.(shape, wrong) ?? null
+}
+const many = <T>({ minItems = 0 }: Shape, make: (at: number) => T): T[] =>
+  Array.from({ length: minItems + pick(3) }, (_, at) => make(at))
+const makers: Readonly<Record<string, (shape: Shape, wrong: number) => unknown>> = {
+  Boolean: () => pick(2) === 0,
+  Integer: () => oneOf(numbers),
+  Number: () => oneOf(numbers),
+  String: () => oneOf(words),
+  Literal: (shape) => shape.const,
+  Enum: (shape) => oneOf(shape.enum ?? []),
+  Union: (shape, wrong) => anyValue(oneOf(shape.anyOf ?? []), wrong),
+  Array: (shape, wrong) => many(shape, () => anyValue(shape.items as TSchema, wrong)),
+  Tuple: (shape, wrong) =>
+    ((shape.items ?? []) as readonly TSchema[]).map((item) => anyValue(item, wrong)),
+  Object: (shape, wrong) =>
+    Object.fromEntries(
+      Object.entries(shape.properties ?? {}).map(([key, inner]) => [key, anyValue(inner, wrong)]),
+    ),
+  Record: (shape, wrong) =>
+    Object.fromEntries(
+      many(shape, (at) => [
+        oneOf(['a', 'b', 'toString', `k${at}`]),
+        anyValue(Object.values(shape.patternProperties ?? {})[0] ?? Type.Null(), wrong),
+      ]),
+    ),
 }
 
 test(`what fits is written, read and copied as it was, and what does not is refused (seed ${seed})`, () => {

@@ -123,8 +123,8 @@ for (const [where, protocol, host, ends] of ways) {
     seen.gate(gate).resolve()
     assert.ok((await ref.call('note', `next ${where}`, soon)).ok)
     assert.ok(!seen.notes.includes(`queued ${where}`))
-    const before = await ref.call('add', 1, { ...soon, signal: AbortSignal.abort() })
-    assert.equal(code(before), 'cancelled')
+    const aborted = await ref.call('add', 1, { ...soon, signal: AbortSignal.abort() })
+    assert.equal(code(aborted), 'cancelled')
   })
 
   test(`${where}, an urgent message aborts the running handler and is next`, async () => {
@@ -167,11 +167,11 @@ for (const [where, protocol, host, ends] of ways) {
       const systems = new Set([from.system, to.system])
       return [...systems].reduce((sum, { deadLetters }) => sum + deadLetters.count, 0)
     }
-    const before = letters()
+    const counted = letters()
     // The last answer says that the ones before it have come.
     for (let count = 0; count < 10; count += 1) ref.cast('note', 'x')
     assert.equal(code(await ref.call('add', 1, soon)), 'busy')
-    assert.equal(letters() - before, 2, '8 of 10 had room')
+    assert.equal(letters() - counted, 2, '8 of 10 had room')
     seen.gate(gate).resolve()
     assert.ok((await held).ok)
   })
@@ -288,20 +288,20 @@ test('a thread’s death answers all that waited for it, from near and from far'
 
 test('a cast to nobody is counted and kept to be looked at', () => {
   const { system } = alone
-  const before = system.deadLetters.count
+  const counted = system.deadLetters.count
   system.ref(unit, 'a', 'nowhere').cast('note', 'x')
   system.ref(mid, 'a').cast('note', 'x')
-  assert.equal(system.deadLetters.count, before + 2)
+  assert.equal(system.deadLetters.count, counted + 2)
   assert.match(system.deadLetters.last.at(-2) ?? '', /unit\/a note: no link to nowhere/)
   assert.match(system.deadLetters.last.at(-1) ?? '', /mid\/a note: no such kind/)
 })
 
 test('a cast to what may not be called is a dead letter where it was refused', async () => {
   // The other end has not exported this kind: this end knows, and does not even send.
-  const before = chain.main.system.deadLetters.count
+  const counted = chain.main.system.deadLetters.count
   chain.main.system.ref(mid, 'a', 'rack-b').cast('note', 'x')
   assert.match(chain.main.system.deadLetters.last.at(-1) ?? '', /has no mid/)
-  assert.equal(chain.main.system.deadLetters.count, before + 1)
+  assert.equal(chain.main.system.deadLetters.count, counted + 1)
   // Main passes on for its thread what it does not know itself; there the other end refuses.
   const refused = chain.host.system.deadLetters.count
   chain.thread.system.ref(mid, 'a', 'rack-b').cast('note', 'x')

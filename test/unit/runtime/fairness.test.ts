@@ -97,9 +97,9 @@ for (const [what, make] of loads) {
     const [system, protocol, host] = make()
     const load = saturate(system, { protocol, host })
     await others(20)
-    const before = load.answers()
+    const answered = load.answers()
     await others(20)
-    assert.ok(load.answers() > before, 'the load went on meanwhile')
+    assert.ok(load.answers() > answered, 'the load went on meanwhile')
     await load.end()
   })
 }

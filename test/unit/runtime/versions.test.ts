@@ -113,7 +113,12 @@ async function linked(
   return { a, b, untilUp }
 }
 type Host = ReturnType<typeof host>
-const ask = async (from: Host, to: Host, spoken: Protocol, message: string, request: unknown) => {
+const ask = async (
+  from: Host,
+  to: Host,
+  spoken: Protocol,
+  [message, request]: readonly [string, unknown],
+) => {
   const ref = from.system.ref(spoken, 'x', to.name)
   const answer = await ref.call(message, request, soon)
   return answer.ok ? 'ok' : `${answer.error}: ${answer.detail}`
@@ -122,15 +127,15 @@ const ask = async (from: Host, to: Host, spoken: Protocol, message: string, requ
 test('what both versions have works in both directions', async () => {
   const { a, b, untilUp } = await linked({ speaks: one }, { speaks: two })
   await untilUp()
-  assert.equal(await ask(a, b, one, 'get', null), 'ok')
-  assert.equal(await ask(b, a, two, 'get', null), 'ok')
+  assert.equal(await ask(a, b, one, ['get', null]), 'ok')
+  assert.equal(await ask(b, a, two, ['get', null]), 'ok')
 })
 
 test('a new message to an old peer is refused without being sent', async () => {
   const { a, b, untilUp } = await linked({ speaks: one }, { speaks: two })
   await untilUp()
   const load = b.links.to('left')?.inflight
-  const answer = await ask(b, a, two, 'put', 1)
+  const answer = await ask(b, a, two, ['put', 1])
   assert.match(answer, /^unsupported: box\/x put: the other end has version 1 of box$/)
   assert.equal(b.links.to('left')?.inflight, load)
   assert.deepEqual(a.handled, [])
@@ -139,17 +144,17 @@ test('a new message to an old peer is refused without being sent', async () => {
 test('a message that the newer peer has retired is refused by it', async () => {
   const { a, b, untilUp } = await linked({ speaks: two }, { speaks: three })
   await untilUp()
-  assert.match(await ask(a, b, two, 'put', 1), /^unsupported: .*no message with op 2$/)
-  assert.equal(await ask(a, b, two, 'get', null), 'ok', 'and the link goes on')
-  assert.match(await ask(b, a, three, 'store', 1.5), /^unsupported: .*has version 2 of box$/)
+  assert.match(await ask(a, b, two, ['put', 1]), /^unsupported: .*no message with op 2$/)
+  assert.equal(await ask(a, b, two, ['get', null]), 'ok', 'and the link goes on')
+  assert.match(await ask(b, a, three, ['store', 1.5]), /^unsupported: .*has version 2 of box$/)
   assert.deepEqual(b.handled, ['get'])
 })
 
 test('a peer that does not have a protocol at all is known not to', async () => {
   const { a, b, untilUp } = await linked({ speaks: one }, { speaks: two, exports: [] })
   await untilUp()
-  assert.match(await ask(a, b, one, 'get', null), /^unsupported: .*the other end has no box$/)
-  assert.match(await ask(a, b, other, 'get', null), /^unsupported: .*the other end has no other$/)
+  assert.match(await ask(a, b, one, ['get', null]), /^unsupported: .*the other end has no box$/)
+  assert.match(await ask(a, b, other, ['get', null]), /^unsupported: .*the other end has no other$/)
 })
 
 test('peers that call different tables the same version do not link, and say so', async () => {
@@ -165,7 +170,7 @@ test('peers that call different tables the same version do not link, and say so'
 test('where only one end exports it, the call says that the tables differ', async () => {
   const { a, b, untilUp } = await linked({ speaks: two, exports: [] }, { speaks: forged })
   await untilUp()
-  const answer = await ask(a, b, two, 'put', 1)
+  const answer = await ask(a, b, two, ['put', 1])
   assert.match(answer, /^unsupported: .*both ends have version 2 of box, and its tables differ/)
   assert.deepEqual(b.handled, [])
   assert.equal(code(await b.system.ref(forged, 'x').call('get', null, soon)), 'ok')
