@@ -158,7 +158,7 @@ test('a message, its native calls and what the actor does next are spans of one 
   assert.equal(named('motor.start')?.parent_id, named('machine.start')?.span_id)
   assert.equal(named('machine.go')?.parent_id, named('machine.start')?.span_id)
   assert.equal(named('machine.go')?.failure, 'broken')
-  assert.equal(found.filter(({ name }) => name === 'motor.start').at(-1)?.failure, 'broken')
+  assert.equal(found.findLast(({ name }) => name === 'motor.start')?.failure, 'broken')
   assert.ok(found.every((span) => span.trace_id === trace_id))
   assert.equal(named('machine.later'), undefined, 'what comes later is another piece of work')
   assert.equal(named('motor.look'), undefined, 'no message caused the start')
