@@ -74,19 +74,29 @@ function systemMonotonic(): number {
   return turn_ms
 }
 
-/** A timer that stays armed while nobody waits for it, and then keeps no process alive. */
+/**
+ * A timer that stays armed while nobody waits for it, and then keeps no process alive. Whether somebody
+ * waits may change with every message; what that means for the process is settled once a turn.
+ */
 function systemAlarm(callback: () => void): Alarm {
   let timer: NodeJS.Timeout | null = null
   let due_ms = Number.POSITIVE_INFINITY
+  let isWanted = false
+  let isSettling = false
   const ring = () => {
     timer = null
     due_ms = Number.POSITIVE_INFINITY
     callback()
   }
+  const settle = () => {
+    isSettling = false
+    if (!isWanted) timer?.unref()
+  }
   return {
     set: (at_ms) => {
+      isWanted = true
       if (timer !== null && due_ms <= at_ms) {
-        timer.ref()
+        if (!isSettling) timer.ref()
         return
       }
       if (timer !== null) clearTimeout(timer)
@@ -94,7 +104,10 @@ function systemAlarm(callback: () => void): Alarm {
       timer = setTimeout(ring, Math.min(timer_ms_max, Math.max(0, at_ms - systemMonotonic())))
     },
     clear: () => {
-      timer?.unref()
+      isWanted = false
+      if (isSettling) return
+      isSettling = true
+      setImmediate(settle)
     },
   }
 }
