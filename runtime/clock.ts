@@ -88,7 +88,7 @@ function systemAlarm(callback: () => void): Alarm {
     due_ms = Number.POSITIVE_INFINITY
     callback()
   }
-  const settle = () => {
+  const settleRef = () => {
     isSettling = false
     if (!isWanted) timer?.unref()
   }
@@ -107,7 +107,7 @@ function systemAlarm(callback: () => void): Alarm {
       isWanted = false
       if (isSettling) return
       isSettling = true
-      setImmediate(settle)
+      setImmediate(settleRef)
     },
   }
 }

@@ -10,6 +10,8 @@ export interface Runnable {
 }
 
 const quantum = 64
+/** Node's queueMicrotask makes an object for its diagnostics each time; a promise does without. */
+const soon = Promise.resolve()
 /** About a millisecond of work. */
 const messages_a_turn_max = 4_096
 
@@ -29,7 +31,7 @@ export class Scheduler {
     this.#queue.push(runnable)
     if (this.#isScheduled) return
     this.#isScheduled = true
-    if (this.#left > 0) queueMicrotask(this.#run)
+    if (this.#left > 0) void soon.then(this.#run)
     else this.#yield()
   }
 
