@@ -75,7 +75,7 @@ test('one instance create is one trace, each span under the one that caused it',
     () => traced().find(({ name }) => name === 'instance.advance') ?? null,
   )
   assert.deepEqual(pathOf(start), [
-    'luge-nexus POST /organizations/:organization_name/projects/:project_name/instances',
+    'luge-nexus POST /organizations/{organization_name}/projects/{project_name}/instances',
     'luge-nexus instance-create instance_ensure',
     'luge-sled instance.ensure',
     'luge-sled instance.advance',
