@@ -1,8 +1,9 @@
 /** Network interfaces: which address, MAC and slot an instance's NIC gets. */
 import type { Selectable } from 'kysely'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
-import { newRow, type Services } from './context.ts'
-import { invalidRequest, notFound } from './errors.ts'
+import { newRow } from './context.ts'
+import { alreadyExists, invalidRequest, notFound } from './errors.ts'
+import { placesToTry, type Attempt } from './places.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
@@ -26,16 +27,6 @@ interface Owner {
   readonly project_id: string
 }
 
-/** The lowest free address of a subnet; null when it is exhausted. */
-export function lowestFreeIp(cidr: string, taken: ReadonlySet<string>): string | null {
-  const block = blockOf(cidr)
-  for (let at = block.first + reserved_first; at < block.last; at += 1n) {
-    const ip = toAddress(at, 4)
-    if (!taken.has(ip)) return ip
-  }
-  return null
-}
-
 /** Whether an instance may have this address of the subnet. */
 export function isUsableIp(cidr: string, ip: string): boolean {
   const block = blockOf(cidr)
@@ -43,24 +34,9 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
-/** The first free MAC from a start on, wrapping around; null when all are taken. */
-export function freeMac(start: number, taken: ReadonlySet<string>): string | null {
-  const span = mac_last - mac_first + 1
-  for (let step = 0; step < span; step += 1) {
-    const value = mac_first + ((start - mac_first + step) % span)
-    const mac = (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':')
-    if (!taken.has(mac)) return mac
-  }
-  return null
-}
-
 /** Gives an instance a NIC. The same id again gives what it already has. */
-export async function insertNic(
-  services: Services,
-  store: StoreTransaction,
-  owner: Owner,
-  given: NicGiven,
-): Promise<Nic> {
+export async function insertNic(attempt: Attempt, owner: Owner, given: NicGiven): Promise<Nic> {
+  const { services, store } = attempt
   const known = await store
     .selectFrom('network_interface')
     .selectAll()
@@ -75,6 +51,9 @@ export async function insertNic(
     .where('time_deleted_ms', 'is', null)
     .execute()
   refuseCombination(others, vpc.id, subnet.id)
+  if (others.some(({ name }) => name === given.name)) {
+    throw alreadyExists('network-interface', given.name)
+  }
   const slot = Array.from({ length: slots_max }, (_, index) => index).find(
     (index) => !others.some((other) => other.slot === index),
   )
@@ -87,8 +66,8 @@ export async function insertNic(
     instance_id: owner.instance_id,
     vpc_id: vpc.id,
     subnet_id: subnet.id,
-    mac: await chooseMac(services, store, vpc.id),
-    ip: await chooseIp(store, subnet, given.ip),
+    mac: await chooseMac(attempt, vpc.id),
+    ip: await chooseIp(attempt, subnet, given.ip),
     slot,
     is_primary: others.length === 0,
   }
@@ -96,7 +75,12 @@ export async function insertNic(
   return row
 }
 
-async function placeOf(store: StoreTransaction, project_id: string, given: NicGiven) {
+/** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
+export async function placeOf(
+  store: StoreTransaction,
+  project_id: string,
+  given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
+) {
   const vpc = await store
     .selectFrom('vpc')
     .selectAll()
@@ -127,45 +111,67 @@ function refuseCombination(others: readonly Nic[], vpc_id: string, subnet_id: st
   }
 }
 
-async function chooseIp(
+interface Subnet {
+  readonly id: string
+  readonly ipv4_block: string
+}
+
+async function chooseIp(attempt: Attempt, subnet: Subnet, wanted: string | null): Promise<string> {
+  if (wanted === null) return await freeIp(attempt, subnet)
+  if (!isUsableIp(subnet.ipv4_block, wanted)) {
+    throw invalidRequest(
+      `Address '${wanted}' not in subnet '${subnet.ipv4_block}' or is reserved for rack services`,
+    )
+  }
+  const taken = await takenIps(attempt.store, subnet, [wanted])
+  if (taken.has(wanted)) throw invalidRequest(`The IP address '${wanted}' is not available`)
+  return wanted
+}
+
+async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
+  const block = blockOf(subnet.ipv4_block)
+  const first = block.first + reserved_first
+  for (const { lowest, others } of placesToTry(Number(block.last - first), attempt)) {
+    const ips = [...lowest, ...others].map((place) => toAddress(first + BigInt(place), 4))
+    const taken = await takenIps(attempt.store, subnet, ips)
+    const free = ips.find((ip) => !taken.has(ip))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available IP addresses for interface')
+}
+
+async function takenIps(
   store: StoreTransaction,
-  subnet: { readonly id: string; readonly name: string; readonly ipv4_block: string },
-  wanted: string | null,
-): Promise<string> {
+  { id }: Subnet,
+  ips: readonly string[],
+): Promise<ReadonlySet<string>> {
   const rows = await store
     .selectFrom('network_interface')
     .select('ip')
-    .where('subnet_id', '=', subnet.id)
+    .where('subnet_id', '=', id)
+    .where('ip', 'in', ips)
     .where('time_deleted_ms', 'is', null)
     .execute()
-  const taken = new Set(rows.map(({ ip }) => ip))
-  if (wanted !== null) {
-    if (!isUsableIp(subnet.ipv4_block, wanted)) {
-      throw invalidRequest(
-        `Address '${wanted}' not in subnet '${subnet.ipv4_block}' or is reserved for rack services`,
-      )
-    }
-    if (taken.has(wanted)) throw invalidRequest(`The IP address '${wanted}' is not available`)
-    return wanted
-  }
-  const free = lowestFreeIp(subnet.ipv4_block, taken)
-  if (free === null) throw invalidRequest('No available IP addresses for interface')
-  return free
+  return new Set(rows.map(({ ip }) => ip))
 }
 
-async function chooseMac(
-  services: Services,
-  store: StoreTransaction,
-  vpc_id: string,
-): Promise<string> {
-  const rows = await store
-    .selectFrom('network_interface')
-    .select('mac')
-    .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  const start = mac_first + Math.floor(services.random.next() * (mac_last - mac_first + 1))
-  const mac = freeMac(start, new Set(rows.map((row) => row.mac)))
-  if (mac === null) throw invalidRequest('No available MAC addresses for interface')
-  return mac
+/** Of MACs none is better than another: all attempts begin anywhere. */
+async function chooseMac(attempt: Attempt, vpc_id: string): Promise<string> {
+  for (const { others } of placesToTry(mac_last - mac_first + 1, { ...attempt, tries: 2 })) {
+    const macs = others.map((place) => macText(mac_first + place))
+    const rows = await attempt.store
+      .selectFrom('network_interface')
+      .select('mac')
+      .where('vpc_id', '=', vpc_id)
+      .where('mac', 'in', macs)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    const taken = new Set(rows.map(({ mac }) => mac))
+    const free = macs.find((mac) => !taken.has(mac))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available MAC addresses for interface')
 }
+
+const macText = (value: number) =>
+  (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':')

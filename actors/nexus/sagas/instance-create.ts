@@ -73,7 +73,8 @@ function nicNode(_nic: NicGiven, index: number): Node {
       const owner = { instance_id: id, project_id }
       const nic = await transact(
         services,
-        async (store) => await insertNic(services, store, owner, at(params.nics, index)),
+        async (store, tries) =>
+          await insertNic({ services, store, tries }, owner, at(params.nics, index)),
       )
       return nic.id
     },
@@ -118,7 +119,8 @@ async function takeIp(
   const { id, project_id } = params.instance
   const row = await transact(
     services,
-    async (store) => await allocateIp(services, store, { ...wanted, instance_id: id, project_id }),
+    async (store, tries) =>
+      await allocateIp({ services, store, tries }, { ...wanted, instance_id: id, project_id }),
   )
   return row.ip
 }
