@@ -39,6 +39,17 @@ export function blockOf(cidr: string): Block {
   return { family, first, last: first + (1n << width) - 1n, prefix }
 }
 
+/** A block as `address/length`, its address the first. */
+export const blockText = ({ first, family, prefix }: Omit<Block, 'last'>): string =>
+  `${toAddress(first, family)}/${prefix}`
+
+/** Whether a block is a part of another, or the same. */
+export const isWithin = (inner: Block, outer: Block): boolean =>
+  inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last
+
+export const overlaps = (one: Block, other: Block): boolean =>
+  one.family === other.family && one.first <= other.last && other.first <= one.last
+
 export function inBlock(address: string, block: Block): boolean {
   const value = toNumber(address)
   return familyOf(address) === block.family && value >= block.first && value <= block.last

@@ -3,6 +3,7 @@ import type { Selectable } from 'kysely'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest, notFound } from './errors.ts'
+import { identityView } from './names.ts'
 import { placesToTry, type Attempt } from './places.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
 
@@ -26,6 +27,16 @@ interface Owner {
   readonly instance_id: string
   readonly project_id: string
 }
+
+export const nicView = (row: Nic) => ({
+  ...identityView(row),
+  instance_id: row.instance_id,
+  vpc_id: row.vpc_id,
+  subnet_id: row.subnet_id,
+  mac: row.mac.toUpperCase(),
+  ip: row.ip,
+  primary: row.is_primary,
+})
 
 /** Whether an instance may have this address of the subnet. */
 export function isUsableIp(cidr: string, ip: string): boolean {
