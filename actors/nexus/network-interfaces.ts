@@ -2,9 +2,11 @@
  * The operations on instances' network interfaces. A guest has the ports that it was started with,
  * so they change only while it does not run; the next start takes up what there is then.
  */
+import { limits } from '#config/limits.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { powers } from './authz.ts'
-import { alreadyExists, invalidRequest, notFound, notFoundById } from './errors.ts'
+import type { Services } from './context.ts'
+import { alreadyExists, invalidRequest, notFound, notFoundById, unavailable } from './errors.ts'
 import type { Instance } from './instances.ts'
 import { instanceOf } from './instances-api.ts'
 import { changesOf } from './names.ts'
@@ -92,6 +94,10 @@ export const networkInterfaceRoutes = [
   implement('instance_network_interface_delete', async (call) => {
     const { services } = call
     const instance = await instanceOf(call, powers.collaborator)
+    if (instance.run_state === 'failed') {
+      const { id } = await nicOf(call, services.store, instance)
+      await removePort(services, instance, id)
+    }
     const gone = await transact(services, async (store) => {
       const nic = await nicOf(call, store, instance)
       await demandAtRest(store, instance, {
@@ -147,6 +153,24 @@ async function demandAtRest(
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (numUpdatedRows === 0n) throw invalidRequest(wanted.or)
+}
+
+/**
+ * Sees that the sled has let go of a port. What has stopped has none, but what has failed may have
+ * failed to let go of it, and then its address would be given to somebody else too soon. Nothing
+ * else needs the port: a failed instance does not start again.
+ */
+async function removePort(
+  services: Services,
+  { sled_id }: Instance,
+  nic_id: string,
+): Promise<void> {
+  const removed = await services.sleds
+    .vnic(sled_id, nic_id)
+    .call('remove', null, { timeout_ms: limits.zone_boot_ms_max })
+  if (removed.ok) return
+  services.log.error('a port could not be removed', { port: nic_id, detail: removed.detail })
+  throw unavailable()
 }
 
 async function demoteAll(
