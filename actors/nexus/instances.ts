@@ -268,10 +268,12 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       ? null
       : { ip: snat.ip, first_port: snat.first_port, last_port: snat.last_port }
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
-  const vnics: GuestVnic[] = []
-  for (const nic of nics) {
+  // An instance's interfaces are all in one VPC.
+  const [first] = nics
+  const rules = first === undefined ? [] : await resolvedRules(store, first.vpc_id)
+  return nics.map((nic): GuestVnic => {
     const primary = nic.is_primary
-    vnics.push({
+    return {
       kind: 'guest',
       id: nic.id,
       instance_id: instance.id,
@@ -284,10 +286,9 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       hostname: instance.hostname,
       source_nat: primary ? source_nat : null,
       external_ips: primary ? external_ips : [],
-      firewall_rules: rulesForPort(await resolvedRules(store, nic.vpc_id), nic.mac),
-    })
-  }
-  return vnics
+      firewall_rules: rulesForPort(rules, nic.mac),
+    }
+  })
 }
 
 /** Tells the other ports of an instance's VPCs that its addresses came or went. */

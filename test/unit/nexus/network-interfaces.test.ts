@@ -141,12 +141,13 @@ test('an interface is added to what is stopped, where it is free', async () => {
   }
 })
 
+const wide = (number: number) => nic(`n${number}`, `s${number}`, { vpc_name: 'wide' })
+
 test('an instance has at most 8 interfaces, in the lowest free slots', async () => {
   await makeVpc('wide')
   for (let number = 0; number < 9; number += 1) {
     await makeSubnet('wide', `s${number}`, `10.${number}.0.0/24`)
   }
-  const wide = (number: number) => nic(`n${number}`, `s${number}`, { vpc_name: 'wide' })
   await make(
     'wide',
     Array.from({ length: 8 }, (_, number) => wide(number)),
@@ -256,22 +257,23 @@ test('the next start has a port for each, and the primary’s is the way out', a
   assert.equal(new Set(links).size, links.length)
 })
 
+const rule = (name: string, target: string, hosts: readonly object[] | null) => ({
+  name,
+  ...text,
+  status: 'enabled',
+  direction: 'inbound',
+  targets: [{ type: 'subnet', value: target }],
+  filters: { hosts, ports: null, protocols: null },
+  action: 'allow',
+  priority: 1,
+})
+
 test('rules that speak of a subnet or a VPC are rules for the interfaces in it, wherever they are', async () => {
   await makeVpc('ruled')
   await makeSubnet('ruled', 'front', '10.0.0.0/24')
   const own = { vpc_name: 'ruled' }
   await make('guard', [nic('a', 'default', own), nic('b', 'front', own)], true)
   await isIn('guard', 'running')
-  const rule = (name: string, target: string, hosts: readonly object[] | null) => ({
-    name,
-    ...text,
-    status: 'enabled',
-    direction: 'inbound',
-    targets: [{ type: 'subnet', value: target }],
-    filters: { hosts, ports: null, protocols: null },
-    action: 'allow',
-    priority: 1,
-  })
   await nexus.ok('PUT', `${vpcs}/ruled/firewall/rules`, {
     rules: [
       rule('of-front', 'front', null),

@@ -78,11 +78,11 @@ for (const { name, nodes, url, body, all } of sagas) {
     const saboteur = new Saboteur()
     const nexus = await TestNexus.start(saboteur.point)
     await nexus.guide()
-    for (const node of nodes) {
+    for (const [at, node] of nodes.entries()) {
       for (const cut of ['crash before', 'crash after'] as const) {
         const before = await counts(nexus)
         saboteur.armed = { node, cut }
-        const own = { ...body, name: `${cut.replace(' ', '-')}-${nodes.indexOf(node as never)}` }
+        const own = { ...body, name: `${cut.replace(' ', '-')}-${at}` }
         assert.equal((await nexus.call('POST', url, own)).status, 500)
         await nexus.makeServices().sagas.recover()
         assert.deepEqual(added(await counts(nexus), before), all, `${cut} ${node}`)
