@@ -108,8 +108,8 @@ for (const tries of [1, 2]) {
     assert.equal(seen.size, 280)
     await assert.rejects(take('snat', name, tries), exhausted)
     await assert.rejects(take('ephemeral', name, tries), exhausted)
-    const [gone = ''] = [...seen].filter((chunk) => chunk.endsWith(' 32768'))
-    const [ip = ''] = gone.split(' ')
+    const gone = [...seen].find((chunk) => chunk.endsWith(' 32768'))
+    const [ip = ''] = gone?.split(' ') ?? []
     await nexus.store
       .updateTable('external_ip')
       .set({ time_deleted_ms: 1 })

@@ -345,13 +345,14 @@ test('a subnet with interfaces in it stays, and shows them page by page though t
 })
 
 test('a small subnet is filled to its last address, whatever the order, and no further', async () => {
-  const made = await Promise.all(
-    Array.from({ length: 58 }, async (_, number) => {
-      await make(`full${number}`, [nic('a', 'small')])
-      const [{ ip }] = await nicsOf(`full${number}`)
-      return ip as string
-    }),
-  )
+  const made: string[] = []
+  const fill = async (number: number) => {
+    await make(`full${number}`, [nic('a', 'small')])
+    const [{ ip }] = await nicsOf(`full${number}`)
+    made[number] = ip
+  }
+  const numbers = Array.from({ length: 58 }, (_, number) => number)
+  for (let at = 0; at < 58; at += 4) await Promise.all(numbers.slice(at, at + 4).map(fill))
   const all = Array.from({ length: 58 }, (_, at) => `10.1.0.${at + 5}`)
   assert.deepEqual(made.toSorted(), all.toSorted())
   const body = withNics('over', [nic('a', 'small')])
