@@ -19,7 +19,8 @@ export function familyOf(address: string): 4 | 6 {
 }
 
 export function toAddress(value: bigint, family: 4 | 6): string {
-  const length = family === 4 ? 4 : 16
+  if (family === 4) return [24n, 16n, 8n, 0n].map((bits) => (value >> bits) & 0xffn).join('.')
+  const length = 16
   const bytes = Array.from({ length }, (_, at) =>
     Number((value >> BigInt(8 * (length - 1 - at))) & 0xffn),
   )

@@ -8,7 +8,7 @@
  *
  * Places are looked at in groups, each by one statement that reads its own places by their index
  * and nothing else. The first group nearly always has a free one; when nearly all are taken, later
- * and larger groups come to every last place.
+ * groups come to every last place.
  */
 import type { Services } from './context.ts'
 import type { StoreTransaction } from './store/schema.ts'
@@ -25,16 +25,16 @@ export interface Group {
   readonly others: readonly number[]
 }
 
-const group_first = 32
-const group_max = 4_096
-const group_growth = 4
+const group_first = 16
+/** With more places in a statement, databases would rather read the whole index. */
+const group_max = 64
 
 /** Groups that together hold all places from 0 to `count` - 1, round the ring from a random one. */
 export function* placesToTry(count: number, { services, tries }: Attempt): Generator<Group> {
   const start = Math.floor(services.random.next() * count)
   const isFirst = tries === 1
   let size = group_first
-  for (let seen = 0; seen < count; size = Math.min(size * group_growth, group_max)) {
+  for (let seen = 0; seen < count; size = Math.min(size * 2, group_max)) {
     const length = Math.min(size, count - seen)
     const others = Array.from({ length }, (_, step) => (start + seen + step) % count)
     const hasLowest = isFirst && seen === 0
