@@ -6,7 +6,7 @@
 import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import { placesToTry, type Attempt } from './places.ts'
+import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
@@ -71,7 +71,12 @@ export async function allocateIp(
     time_created_ms: services.clock.now(),
     time_deleted_ms: null,
   }
-  await store.insertInto('external_ip').values(row).execute()
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('external_ip')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(ip)
   return row
 }
 

@@ -4,7 +4,7 @@ import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest, notFound } from './errors.ts'
 import { identityView } from './names.ts'
-import { placesToTry, type Attempt } from './places.ts'
+import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
@@ -82,7 +82,12 @@ export async function insertNic(attempt: Attempt, owner: Owner, given: NicGiven)
     slot,
     is_primary: others.length === 0,
   }
-  await store.insertInto('network_interface').values(row).execute()
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('network_interface')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(row.ip)
   return row
 }
 

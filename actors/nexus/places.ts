@@ -11,6 +11,7 @@
  * groups come to every last place.
  */
 import type { Services } from './context.ts'
+import { storeError } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
 
 /** One run of a transaction that looks for free places: `tries` is 1 unless others were in the way. */
@@ -42,5 +43,12 @@ export function* placesToTry(count: number, { services, tries }: Attempt): Gener
     seen += length
   }
 }
+
+/**
+ * What a transaction throws whose place somebody took after it had looked: it is run again. (Where
+ * the database sees that itself it says either this, or that the row is there already.)
+ */
+export const takenMeanwhile = (place: string): Error =>
+  storeError('retry', `${place} was taken meanwhile`)
 
 const numbers = (length: number) => Array.from({ length }, (_, place) => place)
