@@ -7,7 +7,7 @@ import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import { invalidRequest, notFound } from './errors.ts'
 import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
 type Range = Selectable<Tables['ip_pool_range']>
@@ -120,7 +120,7 @@ function addressAt(ranges: readonly Range[], place: number) {
 
 /** Reads what is taken of these addresses, whichever kind took it. */
 async function look(
-  store: StoreTransaction,
+  store: Store | StoreTransaction,
   addresses: ReadonlyArray<{ readonly range: Range; readonly ip: string }>,
   kind: ExternalIp['kind'],
 ): Promise<readonly Candidate[]> {
@@ -148,7 +148,7 @@ async function look(
 
 /** IPv4 ranges of pools that are unrestricted or this project's, or of the named one only. */
 async function usableRanges(
-  store: StoreTransaction,
+  store: Store | StoreTransaction,
   wanted: { readonly project_id: string; readonly pool_name: string | null },
 ): Promise<readonly Range[]> {
   const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)

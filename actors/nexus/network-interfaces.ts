@@ -10,7 +10,7 @@ import { alreadyExists, invalidRequest, notFound, notFoundById, unavailable } fr
 import type { Instance } from './instances.ts'
 import { instanceOf } from './instances-api.ts'
 import { changesOf } from './names.ts'
-import { insertNic, nicView, placeOf, type Nic } from './nics.ts'
+import { giveNic, nicView, type Nic } from './nics.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction } from './store/schema.ts'
@@ -52,16 +52,13 @@ export const networkInterfaceRoutes = [
   implement('instance_network_interface_create', async (call) => {
     const { services, body } = call
     const instance = await instanceOf(call, powers.collaborator)
-    const { project_id } = instance
     const given = { ...body, id: services.random.uuid(), ip: body.ip ?? null }
-    const nic = await transact(services, async (store, tries) => {
-      await placeOf(store, project_id, given)
+    const owner = { instance_id: instance.id, project_id: instance.project_id }
+    const nic = await giveNic(services, owner, given, async (store) => {
       await demandAtRest(store, instance, {
         states: ['stopped'],
         or: 'Instance must be stopped to attach a new network interface',
       })
-      const owner = { instance_id: instance.id, project_id }
-      return await insertNic({ services, store, tries }, owner, given)
     })
     services.firewall.publishSoon(services, nic.vpc_id)
     return nicView(nic)

@@ -1,11 +1,13 @@
 /** Network interfaces: which address, MAC and slot an instance's NIC gets. */
 import type { Selectable } from 'kysely'
+import { limits } from '#config/limits.ts'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
-import { newRow } from './context.ts'
-import { alreadyExists, invalidRequest, notFound } from './errors.ts'
+import { newRow, type Services } from './context.ts'
+import { alreadyExists, invalidRequest, notFound, unavailable } from './errors.ts'
 import { identityView } from './names.ts'
-import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import { placesToTry, type Attempt } from './places.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
 
@@ -45,55 +47,79 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
-/** Gives an instance a NIC. The same id again gives what it already has. */
-export async function insertNic(attempt: Attempt, owner: Owner, given: NicGiven): Promise<Nic> {
-  const { services, store } = attempt
+/**
+ * Gives an instance a NIC. The same id again gives what it already has. `hold` sees in the
+ * transaction that nobody else changes the instance; null when nobody can, as it is being made.
+ *
+ * What a serializable transaction reads, nobody may change at the same time, and databases are
+ * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
+ * way of all who take one. So both are looked for before the transaction where that is safe. The
+ * unique indices say whether the address and the MAC are still free; if not, others are looked for.
+ */
+export async function giveNic(
+  services: Services,
+  owner: Owner,
+  given: NicGiven,
+  hold: ((store: StoreTransaction) => Promise<void>) | null = null,
+): Promise<Nic> {
+  const { store } = services
   const known = await store
     .selectFrom('network_interface')
     .selectAll()
     .where('id', '=', given.id)
     .executeTakeFirst()
   if (known !== undefined) return known
-  const { vpc, subnet } = await placeOf(store, owner.project_id, given)
-  const others = await store
+  const seen = await nicsOf(store, owner)
+  for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
+    const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
+    const place = await freePlace({ services, store, tries }, owner, given)
+    const nic = await transact(services, async (transaction) => {
+      await hold?.(transaction)
+      const { subnet } = await placeOf(transaction, owner.project_id, given)
+      if (subnet.id !== place.subnet_id) return null
+      const others = hold === null ? seen : await nicsOf(transaction, owner)
+      const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
+      return await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+    })
+    if (nic !== null) return nic
+  }
+  throw unavailable()
+}
+
+const nicsOf = async (
+  store: Store | StoreTransaction,
+  { instance_id }: Owner,
+): Promise<readonly Nic[]> =>
+  await store
     .selectFrom('network_interface')
     .selectAll()
-    .where('instance_id', '=', owner.instance_id)
+    .where('instance_id', '=', instance_id)
     .where('time_deleted_ms', 'is', null)
     .execute()
-  refuseCombination(others, vpc.id, subnet.id)
-  if (others.some(({ name }) => name === given.name)) {
-    throw alreadyExists('network-interface', given.name)
-  }
-  const slot = Array.from({ length: slots_max }, (_, index) => index).find(
-    (index) => !others.some((other) => other.slot === index),
-  )
-  if (slot === undefined) {
-    throw invalidRequest('Instances may not have more than 8 network interfaces')
-  }
-  const row: Nic = {
-    ...newRow(services, given),
-    id: given.id,
-    instance_id: owner.instance_id,
+
+async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGiven) {
+  const { vpc, subnet } = await placeOf(attempt.store, project_id, given)
+  return {
     vpc_id: vpc.id,
     subnet_id: subnet.id,
     mac: await chooseMac(attempt, vpc.id),
     ip: await chooseIp(attempt, subnet, given.ip),
-    slot,
-    is_primary: others.length === 0,
   }
+}
+
+/** Null when somebody has taken the place after it was looked at. */
+async function insertNic(store: StoreTransaction, row: Nic): Promise<Nic | null> {
   const { numInsertedOrUpdatedRows } = await store
     .insertInto('network_interface')
     .values(row)
     .onConflict((taken) => taken.doNothing())
     .executeTakeFirst()
-  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(row.ip)
-  return row
+  return numInsertedOrUpdatedRows === 0n ? null : row
 }
 
 /** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
-export async function placeOf(
-  store: StoreTransaction,
+async function placeOf(
+  store: Store | StoreTransaction,
   project_id: string,
   given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
 ) {
@@ -116,7 +142,11 @@ export async function placeOf(
   return { vpc, subnet }
 }
 
-function refuseCombination(others: readonly Nic[], vpc_id: string, subnet_id: string): void {
+/** The lowest free slot for a NIC beside the others. Throws 400 when they do not go together. */
+function slotFor(
+  others: readonly Nic[],
+  { name, vpc_id, subnet_id }: Pick<Nic, 'name' | 'vpc_id' | 'subnet_id'>,
+): number {
   if (others.some((other) => other.vpc_id !== vpc_id)) {
     throw invalidRequest(
       'Networking may not span multiple VPCs, but the requested instance is associated with another VPC',
@@ -125,6 +155,14 @@ function refuseCombination(others: readonly Nic[], vpc_id: string, subnet_id: st
   if (others.some((other) => other.subnet_id === subnet_id)) {
     throw invalidRequest('Each interface for an instance must be in a distinct VPC Subnet')
   }
+  if (others.some((other) => other.name === name)) throw alreadyExists('network-interface', name)
+  const slot = Array.from({ length: slots_max }, (_, index) => index).find(
+    (index) => !others.some((other) => other.slot === index),
+  )
+  if (slot === undefined) {
+    throw invalidRequest('Instances may not have more than 8 network interfaces')
+  }
+  return slot
 }
 
 interface Subnet {
@@ -157,7 +195,7 @@ async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
 }
 
 async function takenIps(
-  store: StoreTransaction,
+  store: Store | StoreTransaction,
   { id }: Subnet,
   ips: readonly string[],
 ): Promise<ReadonlySet<string>> {

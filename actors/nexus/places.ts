@@ -12,12 +12,12 @@
  */
 import type { Services } from './context.ts'
 import { storeError } from './store/failure.ts'
-import type { StoreTransaction } from './store/schema.ts'
+import type { Store, StoreTransaction } from './store/schema.ts'
 
-/** One run of a transaction that looks for free places: `tries` is 1 unless others were in the way. */
+/** One search for a free place: `tries` is 1 unless others were in the way of the one before. */
 export interface Attempt {
   readonly services: Services
-  readonly store: StoreTransaction
+  readonly store: Store | StoreTransaction
   readonly tries: number
 }
 export interface Group {

@@ -6,7 +6,7 @@ import { alreadyExists } from '../errors.ts'
 import { allocateIp } from '../external-ips.ts'
 import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
 import { demandLive } from '../lookup.ts'
-import { insertNic, type NicGiven } from '../nics.ts'
+import { giveNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
@@ -71,11 +71,7 @@ function nicNode(_nic: NicGiven, index: number): Node {
     action: async ({ services, params }) => {
       const { id, project_id } = params.instance
       const owner = { instance_id: id, project_id }
-      const nic = await transact(
-        services,
-        async (store, tries) =>
-          await insertNic({ services, store, tries }, owner, at(params.nics, index)),
-      )
+      const nic = await giveNic(services, owner, at(params.nics, index))
       return nic.id
     },
     undo: async ({ services, params }) => {
