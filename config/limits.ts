@@ -87,6 +87,7 @@ export const limits = {
   http_body_bytes_max: 1_048_576,
   http_headers_bytes_max: 16_384,
   http_request_ms_max: 300_000,
+  http_handshake_ms_max: 10_000,
 
   // Resources (spec of 2022-11-11: disks, NICs, external IPs and keys of one instance).
   instance_disks_max: 8,

@@ -25,19 +25,19 @@ const spoofUsers: ReadonlyMap<string, string> = new Map([
 ])
 
 export const loginRoutes = [
-  implement('login_spoof', async ({ services, body }) => {
+  implement('login_spoof', async ({ services, body, scheme }) => {
     const user_id = spoofUsers.get(body.username)
     if (!services.config.authn.schemes.includes('spoof') || user_id === undefined) {
       throw unauthenticated()
     }
     const token = await startSession(services, user_id)
-    return new Reply(204, { 'set-cookie': sessionCookie(services, token) })
+    return new Reply(204, { 'set-cookie': sessionCookie(services, token, scheme) })
   }),
 
-  implement('logout', async ({ services, header }) => {
+  implement('logout', async ({ services, header, scheme }) => {
     const token = sessionToken(header('cookie'))
     if (token !== null) await endSession(services, token)
-    return new Reply(204, { 'set-cookie': endedCookie })
+    return new Reply(204, { 'set-cookie': endedCookie(scheme) })
   }),
 
   implement('device_auth_request', async (call) => {

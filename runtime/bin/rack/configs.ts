@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
+import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
+import { certificateFiles } from './https.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
@@ -57,7 +59,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     rack_id: plan.rack_id,
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
-    external: { ...profile.external },
+    external: listenersOf(plan, directory),
     wire: wireOf(state, plan),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
@@ -75,6 +77,14 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
       session_absolute_timeout_minutes: profile.session_absolute_timeout_minutes,
     },
   })
+}
+
+/** Where the API is served: plain, and over TLS where the profile says so. */
+function listenersOf({ profile }: RackPlan, directory: string): ExternalListener[] {
+  const { external, https } = profile
+  if (https === undefined) return [{ ...external }]
+  const tls = certificateFiles(nexusFiles(directory).certs)
+  return [{ ...external }, { address: https.address, port: https.port, tls }]
 }
 
 /** What the profile says of metrics and traces. */
@@ -97,7 +107,7 @@ function wireOf(state: string, plan: RackPlan): WireAddress {
 
 function nexusZone(state: string, plan: RackPlan): ServiceZone {
   const directory = nexusState(state)
-  const listen = [{ ...plan.profile.external }]
+  const listen = listenersOf(plan, directory).map(({ address, port }) => ({ address, port }))
   const log = nexusFiles(directory).log
   const script = 'runtime/bin/nexus.ts'
   if (plan.platform === 'sim') {
