@@ -100,7 +100,7 @@ export async function demandProject(
  */
 export async function demandLive(
   store: StoreTransaction,
-  type: 'organization' | 'project',
+  type: 'silo' | 'organization' | 'project',
   { id, name }: { readonly id: string; readonly name: string | null },
 ): Promise<void> {
   const row = await store

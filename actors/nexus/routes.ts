@@ -9,6 +9,8 @@ import { organizationRoutes } from './organizations.ts'
 import { policyRoutes } from './policies.ts'
 import { projectRoutes } from './projects.ts'
 import { roleRoutes } from './roles.ts'
+import { samlLoginRoutes } from './saml-login.ts'
+import { samlRoutes } from './saml.ts'
 import { serialRoutes } from './serial.ts'
 import { sessionRoutes } from './session.ts'
 import { siloRoutes } from './silos.ts'
@@ -27,6 +29,8 @@ export const routes: readonly Route[] = [
   ...policyRoutes,
   ...projectRoutes,
   ...roleRoutes,
+  ...samlLoginRoutes,
+  ...samlRoutes,
   ...serialRoutes,
   ...sessionRoutes,
   ...siloRoutes,
