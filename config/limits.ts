@@ -88,6 +88,8 @@ export const limits = {
   http_headers_bytes_max: 16_384,
   http_request_ms_max: 300_000,
   http_handshake_ms_max: 10_000,
+  /** Larger files of the console are not served. */
+  console_file_bytes_max: 16 * 1024 * 1024,
 
   // Logins by SAML.
   saml_metadata_bytes_max: 512 * 1024,

@@ -22,6 +22,8 @@ export const rackProfile = Type.Object(
         key: Type.String({ minLength: 1 }),
       }),
     ),
+    /** A build of the console; absent: there is none. */
+    console: Type.Optional(Type.Object({ static_dir: Type.String({ minLength: 1 }) })),
     uplink: Type.Object({
       /** Path of the network namespace that stands for the outside; null: the host's own. */
       outside_netns: Type.Union([Type.String(), Type.Null()]),

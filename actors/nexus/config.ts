@@ -23,6 +23,14 @@ export const nexusConfig = Type.Object({
   store: Type.String({ minLength: 1 }),
   /** Where the API is served, everywhere the same. */
   external: Type.Array(externalListener, { minItems: 1, maxItems: 4 }),
+  /** Absent: there is no console. */
+  console: Type.Optional(
+    Type.Object({
+      /** Of a build of it: absolute, or relative to the working directory. */
+      static_dir: Type.String({ minLength: 1 }),
+      cache_control_max_age_minutes: Type.Integer({ minimum: 0, maximum: 525_600 }),
+    }),
+  ),
   /** Where sleds dial in. */
   wire: wireAddress,
   /** Path of the socket where its operator looks at it. */

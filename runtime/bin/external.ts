@@ -4,13 +4,15 @@
  */
 import type { FastifyInstance } from 'fastify'
 import { makeServer, renewCertificate } from '#actors/nexus/api/server.ts'
-import type { ExternalListener } from '#actors/nexus/config.ts'
+import type { ConsoleFiles } from '#actors/nexus/api/console.ts'
+import type { ExternalListener, NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { limits } from '#config/limits.ts'
 import type { ServerTls } from '#config/tls.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import { staticFiles } from '#runtime/static_files.ts'
 import { readKeyPair, type KeyPair } from '#runtime/tls/credentials.ts'
 
 /** The first descriptor that is handed over (sd_listen_fds(3)). */
@@ -46,8 +48,9 @@ export class External {
         `LISTEN_FDS is ${handed}, and the config's external has ${this.#listeners.length} listeners: hand over one socket for each`,
       )
     }
+    const console = consoleOf(services.config)
     for (const [index, { at, pair }] of this.#listeners.entries()) {
-      const server = makeServer({ services, routes, tls: pair })
+      const server = makeServer({ services, routes, tls: pair, console })
       this.#servers.push(server)
       if (handed === null) await server.listen({ host: at.address, port: at.port })
       else await listenOn(server, handed_fd_first + index)
@@ -88,6 +91,12 @@ export class External {
 }
 
 const isSame = (a: KeyPair, b: KeyPair) => a.certificate === b.certificate && a.key === b.key
+
+function consoleOf({ console }: NexusConfig): ConsoleFiles | null {
+  if (console === undefined) return null
+  const { static_dir, cache_control_max_age_minutes } = console
+  return { files: staticFiles(static_dir), max_age_s: 60 * cache_control_max_age_minutes }
+}
 
 /** How many sockets whoever started this process handed over; null when it opens its own. */
 function handedSockets(): number | null {

@@ -12,6 +12,7 @@ import type { KeyPair } from '#runtime/tls/credentials.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
 import { ApiError, badRequest } from '../errors.ts'
+import { addConsole, consoleForms, type ConsoleFiles } from './console.ts'
 import { documentOf } from './openapi.ts'
 import { readPage } from './pagination.ts'
 import { readBody, readPath, readQuery } from './read.ts'
@@ -32,6 +33,8 @@ export interface ServerOptions {
   readonly request_ms_max?: number
   /** What HTTPS is served with; null or absent: plain HTTP. */
   readonly tls?: ServerPair | null
+  /** The console's files; null or absent: there is no console. */
+  readonly console?: ConsoleFiles | null
 }
 /** A certificate, with those behind it, and its key, as PEM. */
 export type ServerPair = Pick<KeyPair, 'certificate' | 'key'>
@@ -83,7 +86,9 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
   })
-  const paths = [...routes.map(({ operation }) => operation.path), documentPath].map(formOf)
+  const paths = [...routes.map(({ operation }) => operation.path), documentPath]
+    .map(formOf)
+    .concat(consoleForms)
   server.setNotFoundHandler((request, reply) => {
     sendError(services, request, reply, unknownRoute(paths, request))
   })
@@ -91,6 +96,7 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   void server.register(async (scope) => {
     for (const route of routes) addRoute(scope, services, route)
     addDocument(scope, routes)
+    addConsole(scope, services, options.console ?? null)
   })
   return server
 }

@@ -15,6 +15,7 @@ import { home, type RackPlan } from './plan.ts'
 const zoneHome = '/opt/luge'
 const zoneNode = '/opt/node/bin/node'
 const zoneNexus = '/var/nexus'
+const zoneConsole = '/var/nexus/static'
 const prefix_bits = 64
 
 /** A supervisor's configuration. Pure: the same plan gives the same text at every start. */
@@ -60,6 +61,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: listenersOf(plan, directory),
+    ...consoleOf(plan),
     wire: wireOf(state, plan),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
@@ -77,6 +79,13 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
       session_absolute_timeout_minutes: profile.session_absolute_timeout_minutes,
     },
   })
+}
+
+/** The console, which a zone sees in a place of its own. */
+function consoleOf({ profile, platform }: RackPlan) {
+  if (profile.console === undefined) return {}
+  const static_dir = platform === 'sim' ? profile.console.static_dir : zoneConsole
+  return { console: { static_dir, cache_control_max_age_minutes: 10 } }
 }
 
 /** Where the API is served: plain, and over TLS where the profile says so. */
@@ -132,6 +141,7 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       { source: process.execPath, destination: zoneNode, read_only: true },
       { source: directory, destination: zoneNexus, read_only: false },
       ...storeMounts(plan),
+      ...consoleMounts(plan),
       // Its key and certificates, and no other's: it may use them, not change them.
       {
         source: nexusFiles(directory).tls,
@@ -143,6 +153,11 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
     log,
   }
 }
+
+const consoleMounts = ({ profile: { console } }: RackPlan): ServiceZone['mounts'] =>
+  console === undefined
+    ? []
+    : [{ source: console.static_dir, destination: zoneConsole, read_only: true }]
 
 /** A database on a unix socket is seen in the zone where the host has it; others are on the underlay. */
 function storeMounts(plan: RackPlan): ServiceZone['mounts'] {
