@@ -91,6 +91,14 @@ export const limits = {
   /** Larger files of the console are not served. */
   console_file_bytes_max: 16 * 1024 * 1024,
 
+  // Sessions that have expired.
+  sweep_rows_max: 500,
+  sweep_pause_ms: 60_000,
+  /** When there may be more than went. */
+  sweep_again_ms: 1_000,
+  /** How long a device that asks too late is told so. */
+  device_expired_kept_ms: 600_000,
+
   // Logins by SAML.
   saml_metadata_bytes_max: 512 * 1024,
   saml_metadata_ms_max: 5_000,

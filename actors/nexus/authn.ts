@@ -33,7 +33,7 @@ const bearer = (given: Credentials, prefix: string): string | null => {
 const schemes = {
   spoof: async (services: Services, given: Credentials): Promise<Outcome> => {
     const user_id = bearer(given, spoofPrefix)
-    return user_id === null ? 'not_requested' : await userById(services, user_id)
+    return user_id === null ? 'not_requested' : await userById(services, user_id.toLowerCase())
   },
   session_cookie: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = sessionToken(given.cookie)

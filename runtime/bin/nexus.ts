@@ -10,6 +10,7 @@ import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
+import { keepSweeping } from '#actors/nexus/sweep.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { limits } from '#config/limits.ts'
@@ -76,10 +77,12 @@ async function start(config: NexusConfig): Promise<void> {
   }
   sagas.join(services)
   system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
+  const stopSweeping = keepSweeping(services)
   const face = faceOf(services, { system, links, exporter })
   stopOnSignal(async () => {
     face.close()
     await external.close()
+    stopSweeping()
     links.close()
     await exporter?.close()
     await system.stop()
