@@ -1,7 +1,8 @@
 /** The API over TLS, as openssl, curl and the command see it, with certificates that openssl makes. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { WebSocket } from 'ws'
@@ -194,6 +195,51 @@ test('without its files nothing starts, and the sentence names them', () => {
     mode: 0o600,
   })
   assert.match(start(other).stderr, /broken\/key\.pem is not the key of the certificate/)
+})
+
+test('sockets that are handed over are served, plain and with TLS, in their order', async () => {
+  const own = join(rack.state, 'second')
+  mkdirSync(own)
+  for (const folder of ['tls', 'certs']) {
+    cpSync(join(rack.state, 'nexus', folder), join(own, folder), { recursive: true })
+  }
+  for (const [from, to] of [
+    [files.certificate, 'cert.pem'],
+    [files.key, 'key.pem'],
+  ] as const) {
+    cpSync(from, join(own, 'certs', to))
+  }
+  const config = readFileSync(join(rack.state, 'nexus/config.toml'), 'utf8')
+  writeFileSync(join(own, 'config.toml'), config.replaceAll(join(rack.state, 'nexus'), own))
+  const ports = [await freePort(), await freePort()]
+  const program = `
+import os, socket, sys
+made = [socket.socket() for _ in range(2)]
+for one, port in zip(made, sys.argv[1:3]):
+    one.bind(('127.0.0.1', int(port)))
+    one.listen()
+kept = [os.dup2(one.fileno(), 100 + at) for at, one in enumerate(made)]
+for at, fd in enumerate(kept):
+    os.dup2(fd, 3 + at, inheritable=True)
+os.environ['LISTEN_FDS'] = sys.argv[3]
+os.execv(sys.argv[4], sys.argv[4:])`
+  const run = (sockets: string) => [
+    ...['-c', program, ...ports.map(String), sockets],
+    ...[process.execPath, join(repository, 'runtime/bin/nexus.ts'), join(own, 'config.toml')],
+  ]
+  const refused = attempt('python3', run('1'))
+  assert.equal(refused.status, 1)
+  assert.match(refused.stderr, /LISTEN_FDS is 1, and the config's external has 2 listeners/)
+  const nexus = spawn('python3', run('2'), { stdio: 'ignore' })
+  try {
+    for (const [at, scheme] of ['http', 'https'].entries()) {
+      const url = `${scheme}://127.0.0.1:${ports[at]}/openapi.json`
+      await until(`${url} answers`, 20_000, () => (curl('-f', url).status === 0 ? true : null))
+    }
+  } finally {
+    nexus.kill()
+  }
+  await once(nexus, 'exit')
 })
 
 test('options that do not fit together are refused by name', () => {
