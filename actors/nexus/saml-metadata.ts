@@ -22,8 +22,7 @@ export interface Metadata {
 export async function fetchMetadata(source: Static<typeof idpMetadataSource>): Promise<string> {
   if (source.type === 'url') return await download(source.url)
   const { data } = source
-  if (!isBase64(data))
-    throw invalidValue('data', 'error decoding base64 data: invalid byte or length')
+  if (!isBase64(data)) throw invalidValue('data', 'error decoding base64 data: it is none')
   return textOf('data', Buffer.from(data, 'base64'))
 }
 

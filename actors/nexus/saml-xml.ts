@@ -39,10 +39,14 @@ function depthOf(text: string): number {
   return deepest
 }
 
-/** All elements of this name below another, or only its children. */
+/** All elements of this name below another. */
 export function elementsOf(within: Element, namespace: string, name: string): readonly Element[] {
   const found = within.getElementsByTagNameNS(namespace, name)
   return Array.from({ length: found.length }, (_, index) => found.item(index)).filter(
     (element) => element !== null,
   )
 }
+
+/** Those of them that are its children. */
+export const childrenOf = (of: Element, namespace: string, name: string): readonly Element[] =>
+  elementsOf(of, namespace, name).filter((element) => element.parentNode === of)

@@ -51,9 +51,9 @@ export async function sweepSessions({ store, clock, config }: Services): Promise
     store.deleteFrom('saml_login_request').where('id', 'in', logins),
     store
       .deleteFrom('saml_assertion_used')
-      .where(({ eb, refTuple }) =>
-        eb(
-          refTuple('identity_provider_id', 'assertion_hash'),
+      .where((build) =>
+        build.eb(
+          build.refTuple('identity_provider_id', 'assertion_hash'),
           'in',
           assertions.$asTuple('identity_provider_id', 'assertion_hash'),
         ),

@@ -63,7 +63,6 @@ export class Idp {
   response(said: Said): string {
     const { id = `_a${(this.#ids += 1)}`, issuer = this.entity_id, recipient = acs_url } = said
     const { in_response_to = null, destination = acs_url, algorithm = 'rsa-sha256' } = said
-    const at = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString()
     const expires = at(said.expires_s ?? 300)
     const answers = in_response_to === null ? '' : ` InResponseTo="${in_response_to}"`
     const values = (said.groups ?? []).map(
@@ -90,6 +89,9 @@ export class Idp {
     return await sh('xmlsec1', [...words, file])
   }
 }
+
+/** So many seconds from now. */
+const at = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString()
 
 /** The base64 of a PEM. */
 export const bare = (pem: string): string => pem.replaceAll(/-----[^-]+-----|\s/g, '')

@@ -95,13 +95,14 @@ test('whoever speaks something else to the port hurts nobody', () => {
   )
 })
 
+const oxide = (words: string[], env = {}) =>
+  attempt(join(repository, 'tools/oxide'), words, {
+    OXIDE_TOKEN: rack.ready?.token ?? '',
+    OXIDE_HOST: secure,
+    ...env,
+  })
+
 test('the command trusts what it is told to, and says what to do when it is told nothing', () => {
-  const oxide = (words: string[], env = {}) =>
-    attempt(join(repository, 'tools/oxide'), words, {
-      OXIDE_TOKEN: rack.ready?.token ?? '',
-      OXIDE_HOST: secure,
-      ...env,
-    })
   const ask = ['api', '/session/me']
   const told = oxide(['--cacert', files.certificate, ...ask])
   assert.equal(told.status, 0, told.stderr)
@@ -157,9 +158,11 @@ test('the serial console is a websocket over TLS too', async () => {
   socket.terminate()
 })
 
+/** Whose certificate is shown. */
+const shown = () => /subject=CN ?= ?(\w+)/.exec(client().stdout)?.[1] ?? ''
+
 test('a certificate that is renewed counts without a restart, a broken one changes nothing', async () => {
-  const shown = () => /subject=CN ?= ?(\w+)/.exec(client().stdout)?.[1] ?? ''
-  const before = rack.zonePid('oxz_nexus')
+  const pid = rack.zonePid('oxz_nexus')
   assert.equal(shown(), 'first')
   await makeCertificate('second')
   const words = ['rack', 'up', '--detach', '--state', rack.state]
@@ -171,7 +174,7 @@ test('a certificate that is renewed counts without a restart, a broken one chang
     /certs\/cert\.pem is not a certificate in PEM/.test(readFileSync(log, 'utf8')) ? true : null,
   )
   assert.equal(shown(), 'second')
-  assert.equal(rack.zonePid('oxz_nexus'), before)
+  assert.equal(rack.zonePid('oxz_nexus'), pid)
 })
 
 test('without its files nothing starts, and the sentence names them', () => {

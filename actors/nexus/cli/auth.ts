@@ -68,12 +68,12 @@ async function tokenOf(
 
 async function withClient<T>(
   session: Session,
-  login: Pick<Access, 'host' | 'token'>,
+  access: Pick<Access, 'host' | 'token'>,
   work: (client: Client) => Promise<Result<T, 'failed'>>,
 ): Promise<Result<T, Failed>> {
   const trust = session.trust()
   if (!trust.ok) return trust
-  const client = createClient({ ...login, trust: trust.value }, () => {})
+  const client = createClient({ ...access, trust: trust.value }, () => {})
   try {
     return await work(client)
   } finally {

@@ -33,7 +33,7 @@ const ask = async (device_code: string, client = client_id) =>
 const begin = async () => (await form('/device/auth', { client_id })).json
 const confirm = async (user_code: string, token = privileged) =>
   await nexus.call('POST', '/device/confirm', { user_code }, token)
-const count = async (
+const rowsOf = async (
   table: 'console_session' | 'device_auth_request' | 'saml_login_request' | 'saml_assertion_used',
 ) => (await nexus.store.selectFrom(table).selectAll().execute()).length
 
@@ -114,13 +114,13 @@ test('what has expired is swept, a bounded number at a time, and nothing else', 
   assert.equal(await sweepSessions(nexus.services), limits.sweep_rows_max + 1 + 3)
   assert.equal(await sweepSessions(nexus.services), more)
   assert.equal(await sweepSessions(nexus.services), 0)
-  assert.equal(await count('console_session'), 2)
+  assert.equal(await rowsOf('console_session'), 2)
   for (const table of [
     'device_auth_request',
     'saml_login_request',
     'saml_assertion_used',
   ] as const) {
-    assert.equal(await count(table), 1, table)
+    assert.equal(await rowsOf(table), 1, table)
   }
 })
 

@@ -84,6 +84,10 @@ test('a provider is listed and viewed without what is secret', async () => {
   assert.equal(none.json.message, 'not found: saml-identity-provider with name "none"')
 })
 
+const asSource = (text: string) => ({
+  idp_metadata_source: { type: 'base64_encoded_xml', data: base64(text) },
+})
+
 test('what a provider cannot be made of is refused by name', async () => {
   const local = await nexus.call(
     'POST',
@@ -91,9 +95,6 @@ test('what a provider cannot be made of is refused by name', async () => {
     providerBody(),
   )
   assert.equal(local.json.message, 'cannot create identity providers in this kind of Silo')
-  const xml = (text: string) => ({
-    idp_metadata_source: { type: 'base64_encoded_xml', data: base64(text) },
-  })
   const bomb = `<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>`
   const file = `<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>`
   const [cert, key] = [idp.certificate, derKey(other)]
@@ -105,17 +106,17 @@ test('what a provider cannot be made of is refused by name', async () => {
       { idp_metadata_source: { type: 'url', url: 'file:///etc/passwd' } },
       /"url": error querying url/,
     ],
-    [xml('no xml'), /cannot use the metadata/],
-    [xml('<x/>'), /its root is not an EntityDescriptor/],
-    [xml(bomb), /document types are not allowed/],
-    [xml(file), /document types are not allowed/],
-    [xml('<a>'.repeat(50_000)), /nested too deeply/],
+    [asSource('no xml'), /cannot use the metadata/],
+    [asSource('<x/>'), /its root is not an EntityDescriptor/],
+    [asSource(bomb), /document types are not allowed/],
+    [asSource(file), /document types are not allowed/],
+    [asSource('<a>'.repeat(50_000)), /nested too deeply/],
     [
-      xml(idp.metadata().replace('HTTP-Redirect', 'SOAP')),
+      asSource(idp.metadata().replace('HTTP-Redirect', 'SOAP')),
       /no SingleSignOnService with the HTTP-Red/,
     ],
-    [xml(idp.metadata().replace(cert, 'AAAA')), /no X.509 certificate/],
-    [xml('x'.repeat(600_000)), /metadata may have at most 524288 bytes/],
+    [asSource(idp.metadata().replace(cert, 'AAAA')), /no X.509 certificate/],
+    [asSource('x'.repeat(600_000)), /metadata may have at most 524288 bytes/],
     [{ idp_entity_id: 'else' }, /"idp_entity_id": it is not the entityID/],
     [{ acs_url: 'javascript:alert(1)' }, /"acs_url": it must be an http/],
     [{ signing_keypair: { public_cert: 'AAAA', private_key: key } }, /"public_cert": it must be/],
@@ -278,9 +279,10 @@ test('an assertion and a request count once', async () => {
   await refused(await signed({ in_response_to: old }))
 })
 
+const assertionOf = (response: string) =>
+  /<saml:Assertion[\s\S]*<\/saml:Assertion>/.exec(response)?.[0] ?? ''
+
 test('another assertion beside, around or in place of the signed one is not believed', async () => {
-  const assertionOf = (xml: string) =>
-    /<saml:Assertion[\s\S]*<\/saml:Assertion>/.exec(xml)?.[0] ?? ''
   const real = await signed({ id: '_real', user: 'ada@idp.test' })
   const inside = assertionOf(real)
   const forged = noSignature(assertionOf(idp.response({ id: '_forged', user: 'eve@idp.test' })))
