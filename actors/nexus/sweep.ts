@@ -2,6 +2,7 @@
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import type { Services } from './context.ts'
+import type { Store } from './store/schema.ts'
 
 const minute_ms = 60_000
 
@@ -11,57 +12,46 @@ const minute_ms = 60_000
  */
 export async function sweepSessions({ store, clock, config }: Services): Promise<number> {
   const now_ms = clock.now()
-  const idle_ms = config.authn.session_idle_timeout_minutes * minute_ms
-  const absolute_ms = config.authn.session_absolute_timeout_minutes * minute_ms
-  const most = limits.sweep_rows_max
-  const idle = store
-    .selectFrom('console_session')
-    .select('token_hash')
-    .where('time_last_used_ms', '<', now_ms - idle_ms)
-    .orderBy('time_last_used_ms')
-    .limit(most)
-  const old = store
-    .selectFrom('console_session')
-    .select('token_hash')
-    .where('time_created_ms', '<', now_ms - absolute_ms)
-    .orderBy('time_created_ms')
-    .limit(most)
-  const devices = store
-    .selectFrom('device_auth_request')
-    .select('user_code')
-    .where('time_expires_ms', '<', now_ms - limits.device_expired_kept_ms)
-    .orderBy('time_expires_ms')
-    .limit(most)
-  const logins = store
-    .selectFrom('saml_login_request')
-    .select('id')
-    .where('time_expires_ms', '<', now_ms)
-    .orderBy('time_expires_ms')
-    .limit(most)
-  const assertions = store
-    .selectFrom('saml_assertion_used')
-    .select(['identity_provider_id', 'assertion_hash'])
-    .where('time_expires_ms', '<', now_ms)
-    .orderBy('time_expires_ms')
-    .limit(most)
-  const deletes = [
-    store.deleteFrom('console_session').where('token_hash', 'in', idle),
-    store.deleteFrom('console_session').where('token_hash', 'in', old),
-    store.deleteFrom('device_auth_request').where('user_code', 'in', devices),
-    store.deleteFrom('saml_login_request').where('id', 'in', logins),
-    store
-      .deleteFrom('saml_assertion_used')
-      .where((build) =>
-        build.eb(
-          build.refTuple('identity_provider_id', 'assertion_hash'),
-          'in',
-          assertions.$asTuple('identity_provider_id', 'assertion_hash'),
-        ),
-      ),
+  const { session_idle_timeout_minutes: idle, session_absolute_timeout_minutes: absolute } =
+    config.authn
+  const ends: readonly End[] = [
+    ['console_session', 'token_hash', 'time_last_used_ms', now_ms - idle * minute_ms],
+    ['console_session', 'token_hash', 'time_created_ms', now_ms - absolute * minute_ms],
+    ['device_auth_request', 'user_code', 'time_expires_ms', now_ms - limits.device_expired_kept_ms],
+    ['saml_login_request', 'id', 'time_expires_ms', now_ms],
+    ['saml_assertion_used', 'assertion_hash', 'time_expires_ms', now_ms],
   ]
   let gone = 0
-  for (const one of deletes) gone += Number((await one.executeTakeFirst()).numDeletedRows)
+  for (const end of ends) gone += await sweepRows(store, end)
   return gone
+}
+
+/** Rows of a table whose time is before a moment, and what leads their key. */
+type End = readonly [table: Swept, key: string, time: string, before_ms: number]
+type Swept =
+  | 'console_session'
+  | 'device_auth_request'
+  | 'saml_login_request'
+  | 'saml_assertion_used'
+
+/** First the keys, then the rows, which databases find by them: one that was used meanwhile stays. */
+async function sweepRows(store: Store, [table, key, time, before_ms]: End): Promise<number> {
+  const { ref } = store.dynamic
+  const rows = await store
+    .selectFrom(table)
+    .select(ref(key))
+    .where(ref(time), '<', before_ms)
+    .orderBy(ref(time))
+    .limit(limits.sweep_rows_max)
+    .execute()
+  if (rows.length === 0) return 0
+  const keys = rows.flatMap((row) => Object.values(row).map(String))
+  const { numDeletedRows } = await store
+    .deleteFrom(table)
+    .where(ref(key), 'in', keys)
+    .where(ref(time), '<', before_ms)
+    .executeTakeFirst()
+  return Number(numDeletedRows)
 }
 
 /** Sweeps from time to time until the returned function is called. */

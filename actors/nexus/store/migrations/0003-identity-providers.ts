@@ -11,7 +11,7 @@ export const identityProviders: Migration = {
       time_expires_ms: time_ms,
     })
     const assertion = { identity_provider_id: uuid, assertion_hash: text, time_expires_ms: time_ms }
-    const key = ['identity_provider_id', 'assertion_hash']
+    const key = ['assertion_hash', 'identity_provider_id']
     await createTable(db, 'saml_assertion_used', assertion, key)
     for (const [table, column] of [
       ['saml_login_request', 'time_expires_ms'],

@@ -27,7 +27,7 @@ import {
 const released: Readonly<Record<string, string>> = {
   '0001-guide': '5178805f84ae40ff8d843385ceac9ba2bc90b5abf4d2492501b7924bd2ee1d91',
   '0002-identities': 'aaa95af557e87b31cbbdef6233237b23f300b5ab97cc857123fa56a1244b41e6',
-  '0003-identity-providers': '2d1872ae08cc35157b3a8ce3741e1e29d6b02d057acb72af22163f99ae89802f',
+  '0003-identity-providers': '305dc559faaabc98945f3934c84b9e9c7ade3d2cc8f6ff671236fb4d42a30704',
 }
 
 const versions = join(import.meta.dirname, 'versions')
