@@ -36,20 +36,20 @@ type Swept =
 
 /** First the keys, then the rows, which databases find by them: one that was used meanwhile stays. */
 async function sweepRows(store: Store, [table, key, time, before_ms]: End): Promise<number> {
-  const { ref } = store.dynamic
+  const at = store.dynamic.ref(time)
   const rows = await store
     .selectFrom(table)
-    .select(ref(key))
-    .where(ref(time), '<', before_ms)
-    .orderBy(ref(time))
+    .select(store.dynamic.ref(key))
+    .where(at, '<', before_ms)
+    .orderBy(at)
     .limit(limits.sweep_rows_max)
     .execute()
   if (rows.length === 0) return 0
   const keys = rows.flatMap((row) => Object.values(row).map(String))
   const { numDeletedRows } = await store
     .deleteFrom(table)
-    .where(ref(key), 'in', keys)
-    .where(ref(time), '<', before_ms)
+    .where(store.dynamic.ref(key), 'in', keys)
+    .where(at, '<', before_ms)
     .executeTakeFirst()
   return Number(numDeletedRows)
 }
