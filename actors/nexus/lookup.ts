@@ -100,7 +100,7 @@ export async function demandProject(
  */
 export async function demandLive(
   store: StoreTransaction,
-  table: 'organization' | 'project' | 'vpc' | 'vpc_router',
+  table: 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router',
   { id, name }: { readonly id: string; readonly name: string | null },
 ): Promise<void> {
   const row = await store

@@ -12,6 +12,8 @@ import { policyRoutes } from './policies.ts'
 import { projectRoutes } from './projects.ts'
 import { roleRoutes } from './roles.ts'
 import { routerRoutes } from './routers.ts'
+import { samlLoginRoutes } from './saml-login.ts'
+import { samlRoutes } from './saml.ts'
 import { serialRoutes } from './serial.ts'
 import { sessionRoutes } from './session.ts'
 import { siloRoutes } from './silos.ts'
@@ -34,6 +36,8 @@ export const routes: readonly Route[] = [
   ...projectRoutes,
   ...roleRoutes,
   ...routerRoutes,
+  ...samlLoginRoutes,
+  ...samlRoutes,
   ...serialRoutes,
   ...sessionRoutes,
   ...siloRoutes,

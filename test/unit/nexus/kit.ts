@@ -39,7 +39,7 @@ const config: NexusConfig = {
   rack_id: '88888888-8888-4888-8888-888888888888',
   development: true,
   store: 'sqlite::memory:',
-  external: { address: '127.0.0.1', port: 0 },
+  external: [{ address: '127.0.0.1', port: 0 }],
   wire: { path: 'unused' },
   control: 'unused',
   tls: hostFiles('unused'),

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { operations, type OperationId } from '#actors/nexus/api/contract/operations.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { Idp } from '#test/kit/idp.ts'
 import { diskBody, instanceBody, TestNexus } from './kit.ts'
 
 const kinds = ['fleet', 'silo', 'organization', 'project'] as const
@@ -238,6 +239,14 @@ const known = new Map<string, string>()
 const tokens = new Map<string, string>()
 const scope = '/organizations/myorg/projects/myproj'
 const text = { description: 'x' }
+const idp = await new Idp().open()
+const provider = {
+  idp_entity_id: idp.entity_id,
+  sp_client_id: 'x',
+  acs_url: 'https://x',
+  slo_url: 'https://x',
+  technical_contact_email: 'x',
+}
 
 const nic = (name: string, subnet_name: string) => ({
   name,
@@ -301,6 +310,16 @@ before(async () => {
   })
   known.set('user_id', made.id)
   await nexus.services.store
+    .insertInto('saml_identity_provider')
+    .values({
+      ...{ id: nexus.services.random.uuid(), name: 'idp', ...text, silo_id: made.silo_id },
+      ...{ time_created_ms: 0, time_modified_ms: 0, time_deleted_ms: null },
+      ...provider,
+      idp_metadata: idp.metadata(),
+      ...{ public_cert: null, private_key: null, group_attribute_name: null },
+    })
+    .execute()
+  await nexus.services.store
     .insertInto('organization')
     .values({
       id: nexus.services.random.uuid(),
@@ -353,6 +372,7 @@ before(async () => {
 })
 after(async () => {
   await nexus.stop()
+  idp.close()
 })
 
 const names: Readonly<Record<string, string>> = {
@@ -417,6 +437,11 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
   project_create: () => ({ ...named, name: 'myproj' }),
   project_policy_update: async () => await nexus.ok('GET', `${scope}/policy`),
   project_update: () => ({}),
+  // The silo has its own users, so that even an administrator is refused in the end.
+  saml_identity_provider_create: () => ({
+    ...{ name: 'other', ...text, ...provider, signing_keypair: null },
+    idp_metadata_source: { type: 'base64_encoded_xml', data: 'AAAA' },
+  }),
   session_sshkey_create: () => ({ ...named, name: 'own', public_key: 'k' }),
   silo_create: () => ({
     ...named,
