@@ -9,6 +9,7 @@ import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { keepSweeping } from '#actors/nexus/sweep.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
@@ -57,6 +58,8 @@ async function start(config: NexusConfig): Promise<void> {
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
+  sagas.register(projectCreateSaga)
+  sagas.register(vpcCreateSaga)
   const services: Services = {
     config,
     store,

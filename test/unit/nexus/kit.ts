@@ -14,6 +14,7 @@ import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -99,6 +100,8 @@ export class TestNexus {
     const sagas = new Sagas(log, crash)
     sagas.register(diskCreateSaga)
     sagas.register(instanceCreateSaga)
+    sagas.register(projectCreateSaga)
+    sagas.register(vpcCreateSaga)
     const services: Services = {
       config,
       store: this.store.withPlugin(statements.plugin),

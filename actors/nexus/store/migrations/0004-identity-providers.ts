@@ -3,7 +3,7 @@ import type { Migration } from '../migrate.ts'
 import { createIndex, createTable, text, time_ms, uuid } from '../table.ts'
 
 export const identityProviders: Migration = {
-  name: '0003-identity-providers',
+  name: '0004-identity-providers',
   up: async (db) => {
     await createTable(db, 'saml_login_request', {
       id: text,
