@@ -5,6 +5,7 @@ import type { Random } from '#runtime/random.ts'
 import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
+import type { Passwords } from './passwords.ts'
 import type { RequestCounts } from './requests.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
@@ -20,6 +21,7 @@ export interface Services {
   readonly sagas: Sagas
   readonly firewall: FirewallPublisher
   readonly requests: RequestCounts
+  readonly passwords: Passwords
   /** Null while nothing is traced. */
   readonly tracer: Tracer | null
   /** The piece of work that these services are given to; null for none in particular. */

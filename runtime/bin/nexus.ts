@@ -5,6 +5,7 @@ import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/conf
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
+import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
@@ -75,6 +76,7 @@ async function start(config: NexusConfig): Promise<void> {
     sagas,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
+    passwords: new Passwords(standardCost),
     tracer: tracing?.tracer ?? null,
     work: null,
   }

@@ -10,6 +10,7 @@ import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { Passwords } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
@@ -27,7 +28,7 @@ import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { World } from '#test/kit/world.ts'
-import { newStore, statements } from './stores.ts'
+import { giveBack, newStore, statements } from './stores.ts'
 
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
@@ -60,6 +61,9 @@ export interface Answer {
   readonly json: any
 }
 
+/** Hashing at full strength is tested once, by itself. */
+const cheapCost = { memory: 64, passes: 1, parallelism: 1 }
+
 export class TestNexus {
   readonly world = new World()
   readonly block = simBlock()
@@ -68,6 +72,8 @@ export class TestNexus {
   readonly store: Store
   readonly server: FastifyInstance
   readonly services: Services
+  /** Where its store is, when nobody else uses that. */
+  #ownStore: string | null = null
 
   private constructor(store: Store, crash: CrashPoint) {
     this.store = store
@@ -85,13 +91,16 @@ export class TestNexus {
     crash: CrashPoint = () => undefined,
     url: string | null = null,
   ): Promise<TestNexus> {
+    const own = url ?? (await newStore())
     const { store, ready } = openStore({
-      url: url ?? (await newStore()),
+      url: own,
       clock: systemClock,
       log: memoryLog(),
     })
     await ready
-    return new TestNexus(store, crash)
+    const made = new TestNexus(store, crash)
+    if (url === null) made.#ownStore = own
+    return made
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
@@ -115,6 +124,7 @@ export class TestNexus {
       sagas,
       firewall: new FirewallPublisher(),
       requests: new RequestCounts(),
+      passwords: new Passwords(cheapCost),
       tracer: null,
       work: null,
     }
@@ -126,6 +136,7 @@ export class TestNexus {
     await this.server.close()
     await this.world.stop()
     await this.store.destroy()
+    if (this.#ownStore !== null) await giveBack(this.#ownStore)
   }
 
   /** A request with a JSON body, as the privileged user unless `token` says otherwise. */
