@@ -4,6 +4,7 @@ import { hardwareRoutes } from './hardware.ts'
 import { imageRoutes } from './images.ts'
 import { instanceRoutes } from './instances-api.ts'
 import { ipPoolRoutes } from './ip-pools.ts'
+import { ipRangeRoutes } from './ip-ranges.ts'
 import { loginRoutes } from './login.ts'
 import { organizationRoutes } from './organizations.ts'
 import { policyRoutes } from './policies.ts'
@@ -12,6 +13,7 @@ import { roleRoutes } from './roles.ts'
 import { serialRoutes } from './serial.ts'
 import { sessionRoutes } from './session.ts'
 import { siloRoutes } from './silos.ts'
+import { updateRoutes } from './updates.ts'
 import { userRoutes } from './users.ts'
 import { vpcRoutes } from './vpcs.ts'
 import type { Route } from './api/route.ts'
@@ -22,6 +24,7 @@ export const routes: readonly Route[] = [
   ...imageRoutes,
   ...instanceRoutes,
   ...ipPoolRoutes,
+  ...ipRangeRoutes,
   ...loginRoutes,
   ...organizationRoutes,
   ...policyRoutes,
@@ -30,6 +33,7 @@ export const routes: readonly Route[] = [
   ...serialRoutes,
   ...sessionRoutes,
   ...siloRoutes,
+  ...updateRoutes,
   ...userRoutes,
   ...vpcRoutes,
 ]

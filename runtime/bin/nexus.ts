@@ -12,8 +12,8 @@ import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
+import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
-import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
@@ -91,7 +91,7 @@ async function start(config: NexusConfig): Promise<void> {
   // Until the store is there, requests are told that the service is unavailable.
   await listen(server, config)
   await ready
-  await plantRack(store, config)
+  await plantRack(store, { rack_id: config.rack_id, now_ms: systemClock.now() })
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
@@ -181,23 +181,6 @@ async function listen(server: FastifyInstance, config: NexusConfig): Promise<voi
   }
   const { address, port } = config.external
   await server.listen({ host: address, port })
-}
-
-/** The store is one rack's. Throws when it is another's. */
-async function plantRack(store: Store, config: NexusConfig): Promise<void> {
-  const now_ms = systemClock.now()
-  await store
-    .insertInto('rack')
-    .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  const other = await store
-    .selectFrom('rack')
-    .select('id')
-    .where('id', '!=', config.rack_id)
-    .executeTakeFirst()
-  if (other === undefined) return
-  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

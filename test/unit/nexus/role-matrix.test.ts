@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { operations, type OperationId } from '#actors/nexus/api/contract/operations.ts'
+import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { diskBody, instanceBody, TestNexus } from './kit.ts'
 
@@ -312,10 +313,7 @@ before(async () => {
   known.set('system_image', image_id)
   const moment = { time_created_ms: 0, time_modified_ms: 0 }
   const rack_id = nexus.services.config.rack_id
-  await nexus.store
-    .insertInto('rack')
-    .values({ id: rack_id, ...moment })
-    .execute()
+  await plantRack(nexus.services.store, { rack_id, now_ms: 0 })
   const [sled_id = ''] = nexus.services.config.sleds
   await nexus.store
     .insertInto('sled')
@@ -378,6 +376,8 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
   ip_pool_create: () => ({ ...named, name: 'mypool' }),
   ip_pool_range_add: () => ({ first: '172.20.15.227', last: '172.20.15.230' }),
   ip_pool_range_remove: () => ({ first: '172.20.15.227', last: '172.20.15.228' }),
+  ip_pool_service_range_add: () => ({ first: '172.20.15.227', last: '172.20.15.230' }),
+  ip_pool_service_range_remove: () => ({ first: '172.20.15.227', last: '172.20.15.228' }),
   ip_pool_update: () => ({}),
   local_idp_user_create: () => ({
     external_id: 'somebody',
