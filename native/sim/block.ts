@@ -2,28 +2,40 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Type } from 'typebox'
 import { probeImage } from '#native/image.ts'
-import type { Block, Volume } from '#native/platform/block.ts'
+import type { Block, Volume, VolumeSpec } from '#native/platform/block.ts'
 import { err, ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 
 const saved = Type.Array(
-  Type.Object({ id: Type.String(), size_bytes: Type.Integer(), exported: Type.Boolean() }),
+  Type.Object({
+    id: Type.String(),
+    size_bytes: Type.Integer(),
+    exported: Type.Boolean(),
+    /** What stands at its beginning; absent in files of before. */
+    content: Type.Optional(Type.String()),
+  }),
 )
+type SimVolume = Volume & { readonly content: string }
 
 export interface SimBlock extends Block {
+  /** What a volume holds; null when there is none. */
+  readonly contentOf: (id: string) => string | null
+  /** Writes into a volume, as a guest would. */
+  readonly write: (id: string, content: string) => void
   /** Names of methods that fail with `os_failed` while they are in here. */
   readonly faults: Set<string>
 }
 
 /** `file`: where the volumes' names are kept; null keeps them in memory only. */
 export function simBlock(file: string | null = null): SimBlock {
-  const volumes = new Map<string, Volume>()
+  const volumes = new Map<string, SimVolume>()
   if (file !== null && existsSync(file)) {
     const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
-    if (fits(saved, read)) for (const volume of read) volumes.set(volume.id, volume)
+    if (fits(saved, read))
+      for (const volume of read) volumes.set(volume.id, { content: '', ...volume })
   }
   const faults = new Set<string>()
-  const set = (volume: Volume) => {
+  const set = (volume: SimVolume) => {
     volumes.set(volume.id, volume)
     save()
     return volume
@@ -33,12 +45,26 @@ export function simBlock(file: string | null = null): SimBlock {
   }
   const guarded = (name: string) =>
     faults.has(name) ? err('os_failed', `${name} fails as scripted`) : null
+  const make = (to: Pick<Volume, 'id' | 'size_bytes'>, content: string) =>
+    ok(shown(set({ id: to.id, size_bytes: to.size_bytes, exported: false, content })))
   return {
     faults,
-    find: async (id) => guarded('find') ?? ok(volumes.get(id) ?? null),
-    list: async () => guarded('list') ?? ok([...volumes.values()]),
-    create: async (spec) =>
-      guarded('create') ?? ok(set({ id: spec.id, size_bytes: spec.size_bytes, exported: false })),
+    contentOf: (id) => volumes.get(id)?.content ?? null,
+    write: (id, content) => {
+      const volume = volumes.get(id)
+      if (volume !== undefined) set({ ...volume, content })
+    },
+    find: async (id) => {
+      const volume = volumes.get(id)
+      return guarded('find') ?? ok(volume === undefined ? null : shown(volume))
+    },
+    list: async () => guarded('list') ?? ok([...volumes.values()].map(shown)),
+    create: async (spec) => guarded('create') ?? make(spec, imageContent(spec.source)),
+    copy: async (from, to) => {
+      const volume = volumes.get(from)
+      if (volume === undefined) return err('not_found', `there is no volume ${from}`)
+      return guarded('copy') ?? make(to, volume.content)
+    },
     export: async (id) => {
       const volume = volumes.get(id)
       if (volume === undefined) return err('not_found', `there is no volume ${id}`)
@@ -73,3 +99,8 @@ export function simBlock(file: string | null = null): SimBlock {
     },
   }
 }
+
+const shown = ({ id, size_bytes, exported }: SimVolume): Volume => ({ id, size_bytes, exported })
+
+const imageContent = (source: VolumeSpec['source']): string =>
+  source === null ? '' : source.type === 'url' ? source.url : source.type
