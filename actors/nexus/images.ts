@@ -1,5 +1,4 @@
 /** Global images: what a disk's first bytes may come from. */
-import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
 import type { ImageSource } from '#actors/disk.protocol.ts'
 import type { globalImageCreate } from './api/contract/images.ts'
@@ -12,20 +11,17 @@ import {
   internal,
   invalidValue,
   notFound,
-  notFoundById,
   unavailable,
 } from './errors.ts'
 import { identityView } from './names.ts'
+import { globalImageById, type GlobalImage } from './sources.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
-import type { Tables } from './store/schema.ts'
-
-export type Image = Selectable<Tables['global_image']>
 
 /** Size of the guest image that stands where the guide has alpine.iso: fixed, as there. */
 const alpine_bytes = 104_857_600
 
-const view = (row: Image) => ({
+const view = (row: GlobalImage) => ({
   ...identityView(row),
   url: row.url,
   distribution: row.distribution,
@@ -37,7 +33,7 @@ const view = (row: Image) => ({
 
 type Create = Static<typeof globalImageCreate>
 type Content = Pick<
-  Image,
+  GlobalImage,
   'url' | 'distribution' | 'version' | 'block_size' | 'size_bytes' | 'source'
 >
 
@@ -74,7 +70,7 @@ export const imageRoutes = [
   }),
 
   implement('system_image_view_by_id', async ({ services, path }) =>
-    view(await imageById(services, path('id'))),
+    view(await globalImageById(services, path('id'))),
   ),
 
   // Not built there, and answered as there: the guide's table of refusals has it.
@@ -83,17 +79,6 @@ export const imageRoutes = [
     throw internal()
   }),
 ]
-
-export async function imageById(services: Services, id: string): Promise<Image> {
-  const row = await services.store
-    .selectFrom('global_image')
-    .selectAll()
-    .where('id', '=', id.toLowerCase())
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
-  if (row === undefined) throw notFoundById('global-image', id)
-  return row
-}
 
 async function contentOf(services: Services, body: Create): Promise<Content> {
   switch (body.source.type) {

@@ -13,6 +13,7 @@ import { roleRoutes } from './roles.ts'
 import { serialRoutes } from './serial.ts'
 import { sessionRoutes } from './session.ts'
 import { siloRoutes } from './silos.ts'
+import { snapshotRoutes } from './snapshots.ts'
 import { updateRoutes } from './updates.ts'
 import { userRoutes } from './users.ts'
 import { vpcRoutes } from './vpcs.ts'
@@ -33,6 +34,7 @@ export const routes: readonly Route[] = [
   ...serialRoutes,
   ...sessionRoutes,
   ...siloRoutes,
+  ...snapshotRoutes,
   ...updateRoutes,
   ...userRoutes,
   ...vpcRoutes,

@@ -11,6 +11,8 @@ import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
+import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
@@ -57,6 +59,8 @@ async function start(config: NexusConfig): Promise<void> {
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
   sagas.register(instanceCreateSaga)
+  sagas.register(snapshotCreateSaga)
+  sagas.register(snapshotDeleteSaga)
   const services: Services = {
     config,
     store,

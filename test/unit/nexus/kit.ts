@@ -14,6 +14,8 @@ import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
+import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -99,6 +101,8 @@ export class TestNexus {
     const sagas = new Sagas(log, crash)
     sagas.register(diskCreateSaga)
     sagas.register(instanceCreateSaga)
+    sagas.register(snapshotCreateSaga)
+    sagas.register(snapshotDeleteSaga)
     const services: Services = {
       config,
       store: this.store.withPlugin(statements.plugin),

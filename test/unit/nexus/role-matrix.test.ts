@@ -240,6 +240,11 @@ const tokens = new Map<string, string>()
 const scope = '/organizations/myorg/projects/myproj'
 const text = { description: 'x' }
 
+/** Makes the one there is, unless nobody has deleted it. */
+async function makeSnapshot(): Promise<void> {
+  await nexus.call('POST', `${scope}/snapshots`, { name: 'snap', ...text, disk: 'alpine' })
+}
+
 async function remember(key: string, url: string): Promise<void> {
   known.set(key, (await nexus.ok('GET', url)).id)
 }
@@ -274,6 +279,7 @@ before(async () => {
   known.set('image', image_id)
   await nexus.ok('POST', `${scope}/disks`, diskBody(image_id))
   await nexus.ok('POST', `${scope}/instances`, instanceBody())
+  await makeSnapshot()
   await nexus.ok('POST', '/system/silos', {
     name: 'elsewhere',
     ...text,
@@ -301,6 +307,7 @@ before(async () => {
     ['project', scope],
     ['organization', '/organizations/myorg'],
     ['disk', `${scope}/disks/alpine`],
+    ['snapshot', `${scope}/snapshots/snap`],
     ['instance', `${scope}/instances/myinst`],
     ['instance_network_interface', `${scope}/instances/myinst/network-interfaces/net0`],
     ['vpc', `${scope}/vpcs/default`],
@@ -401,6 +408,7 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
     identity_mode: 'local_only',
   }),
   silo_policy_update: async () => await nexus.ok('GET', '/system/silos/elsewhere/policy'),
+  snapshot_create: () => ({ ...named, name: 'snap', disk: 'alpine' }),
   system_image_create: () => ({
     ...named,
     block_size: 512,
@@ -433,8 +441,13 @@ async function outcomeOf(id: OperationId, token: string | null): Promise<Outcome
   return [401, 403, 404].includes(status) ? status : 'done'
 }
 
+const lasting: ReadonlySet<OperationId> = new Set([
+  'session_sshkey_delete',
+  'local_idp_user_delete',
+  'snapshot_delete',
+])
 /** Deletions of what is each one's own, or gone once done, are last and have something to delete. */
-const isLast = (id: OperationId) => id === 'session_sshkey_delete' || id === 'local_idp_user_delete'
+const isLast = (id: OperationId) => lasting.has(id)
 const served = routes.map(({ id }) => id)
 const inOrder = [...served.filter((id) => !isLast(id)), ...served.filter(isLast)]
 
@@ -457,6 +470,7 @@ for (const id of inOrder) {
           token,
         )
       }
+      if (id === 'snapshot_delete') await makeSnapshot()
       seen[name] = await outcomeOf(id, token)
       wanted[name] = rules[id](role)
     }
