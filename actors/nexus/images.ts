@@ -18,8 +18,8 @@ import { globalImageById, type GlobalImage } from './sources.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
 
-/** Size of the guest image that stands where the guide has alpine.iso: fixed, as there. */
-const alpine_bytes = 104_857_600
+/** The guest image that stands where the guide has alpine.iso: of a fixed size, as there. */
+export const alpineSource: ImageSource = { type: 'alpine', size_bytes: 104_857_600 }
 
 const view = (row: GlobalImage) => ({
   ...identityView(row),
@@ -87,41 +87,49 @@ async function contentOf(services: Services, body: Create): Promise<Content> {
     case 'url':
       return await fromUrl(services, body, body.source.url)
     case 'you_can_boot_anything_as_long_as_its_alpine': {
-      const source: ImageSource = { type: 'alpine', size_bytes: alpine_bytes }
       // What the request says of blocks and distribution is not asked for this source.
       return {
         url: null,
         distribution: 'alpine',
         version: 'propolis-blob',
         block_size: 512,
-        size_bytes: alpine_bytes,
-        source: JSON.stringify(source),
+        size_bytes: alpineSource.size_bytes,
+        source: JSON.stringify(alpineSource),
       }
     }
   }
 }
 
 async function fromUrl(services: Services, body: Create, url: string): Promise<Content> {
-  const probed = await services.sleds.probeImage(url)
-  if (!probed.ok) {
-    throw urlError(probed.error, probed.detail)
-  }
-  const { size_bytes } = probed.value
-  if (size_bytes % body.block_size !== 0) {
-    throw invalidValue(
-      'size',
-      `total size ${size_bytes} must be divisible by block size ${body.block_size}`,
-    )
-  }
-  const source: ImageSource = { type: 'url', url, size_bytes }
+  const source = await urlSource(services, url, body.block_size)
   return {
     url,
     distribution: body.distribution.name,
     version: body.distribution.version,
     block_size: body.block_size,
-    size_bytes,
+    size_bytes: source.size_bytes,
     source: JSON.stringify(source),
   }
+}
+
+/** What is behind a URL, as a sled sees it. Throws 400 when it is not an image of whole blocks. */
+export async function urlSource(
+  services: Services,
+  url: string,
+  block_size: number,
+): Promise<ImageSource> {
+  const probed = await services.sleds.probeImage(url)
+  if (!probed.ok) {
+    throw urlError(probed.error, probed.detail)
+  }
+  const { size_bytes } = probed.value
+  if (size_bytes % block_size !== 0) {
+    throw invalidValue(
+      'size',
+      `total size ${size_bytes} must be divisible by block size ${block_size}`,
+    )
+  }
+  return { type: 'url', url, size_bytes }
 }
 
 function urlError(code: string, detail: string): ApiError {

@@ -8,6 +8,7 @@ import { ipRangeRoutes } from './ip-ranges.ts'
 import { loginRoutes } from './login.ts'
 import { organizationRoutes } from './organizations.ts'
 import { policyRoutes } from './policies.ts'
+import { projectImageRoutes } from './project-images.ts'
 import { projectRoutes } from './projects.ts'
 import { roleRoutes } from './roles.ts'
 import { serialRoutes } from './serial.ts'
@@ -29,6 +30,7 @@ export const routes: readonly Route[] = [
   ...loginRoutes,
   ...organizationRoutes,
   ...policyRoutes,
+  ...projectImageRoutes,
   ...projectRoutes,
   ...roleRoutes,
   ...serialRoutes,

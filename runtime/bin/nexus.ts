@@ -10,6 +10,8 @@ import { RequestCounts } from '#actors/nexus/requests.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { imageCreateSaga } from '#actors/nexus/sagas/image-create.ts'
+import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
 import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
@@ -58,6 +60,8 @@ async function start(config: NexusConfig): Promise<void> {
   const { exporter, tracing } = trace(config, system, links)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
+  sagas.register(imageCreateSaga)
+  sagas.register(imageDeleteSaga)
   sagas.register(instanceCreateSaga)
   sagas.register(snapshotCreateSaga)
   sagas.register(snapshotDeleteSaga)

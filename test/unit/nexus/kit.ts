@@ -13,6 +13,8 @@ import { routes } from '#actors/nexus/routes.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { imageCreateSaga } from '#actors/nexus/sagas/image-create.ts'
+import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
 import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
@@ -100,6 +102,8 @@ export class TestNexus {
     const log = memoryLog(this.world.lines)
     const sagas = new Sagas(log, crash)
     sagas.register(diskCreateSaga)
+    sagas.register(imageCreateSaga)
+    sagas.register(imageDeleteSaga)
     sagas.register(instanceCreateSaga)
     sagas.register(snapshotCreateSaga)
     sagas.register(snapshotDeleteSaga)

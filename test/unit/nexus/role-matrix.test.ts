@@ -245,6 +245,15 @@ async function makeSnapshot(): Promise<void> {
   await nexus.call('POST', `${scope}/snapshots`, { name: 'snap', ...text, disk: 'alpine' })
 }
 
+const imageBody = () => ({
+  ...named,
+  block_size: 512,
+  source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+})
+async function makeImage(): Promise<void> {
+  await nexus.call('POST', `${scope}/images`, imageBody())
+}
+
 async function remember(key: string, url: string): Promise<void> {
   known.set(key, (await nexus.ok('GET', url)).id)
 }
@@ -276,10 +285,10 @@ async function addUser(role: Role, ids: Readonly<Record<Kind, string>>): Promise
 before(async () => {
   nexus = await TestNexus.start()
   const { image_id } = await nexus.guide()
-  known.set('image', image_id)
   await nexus.ok('POST', `${scope}/disks`, diskBody(image_id))
   await nexus.ok('POST', `${scope}/instances`, instanceBody())
   await makeSnapshot()
+  await makeImage()
   await nexus.ok('POST', '/system/silos', {
     name: 'elsewhere',
     ...text,
@@ -308,6 +317,7 @@ before(async () => {
     ['organization', '/organizations/myorg'],
     ['disk', `${scope}/disks/alpine`],
     ['snapshot', `${scope}/snapshots/snap`],
+    ['image', `${scope}/images/alpine`],
     ['instance', `${scope}/instances/myinst`],
     ['instance_network_interface', `${scope}/instances/myinst/network-interfaces/net0`],
     ['vpc', `${scope}/vpcs/default`],
@@ -376,7 +386,8 @@ const named = { name: 'alpine', ...text }
 /** Bodies that are well-formed and change nothing when they are allowed: mostly names that are taken. */
 const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unknown>>> = {
   device_auth_confirm: () => ({ user_code: 'BBBB-BBBB' }),
-  disk_create: () => diskBody(known.get('image') ?? ''),
+  disk_create: () => diskBody(known.get('system_image') ?? ''),
+  image_create: imageBody,
   instance_create: () => ({ ...instanceBody(), memory: 1 }),
   instance_disk_attach: () => ({ name: 'alpine' }),
   instance_disk_detach: () => ({ name: 'alpine' }),
@@ -445,6 +456,7 @@ const lasting: ReadonlySet<OperationId> = new Set([
   'session_sshkey_delete',
   'local_idp_user_delete',
   'snapshot_delete',
+  'image_delete',
 ])
 /** Deletions of what is each one's own, or gone once done, are last and have something to delete. */
 const isLast = (id: OperationId) => lasting.has(id)
@@ -471,6 +483,7 @@ for (const id of inOrder) {
         )
       }
       if (id === 'snapshot_delete') await makeSnapshot()
+      if (id === 'image_delete') await makeImage()
       seen[name] = await outcomeOf(id, token)
       wanted[name] = rules[id](role)
     }
