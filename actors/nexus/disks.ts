@@ -60,7 +60,8 @@ export async function diskNamed(
   return row
 }
 
-async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
+/** The disk of the path's `{disk_name}`. */
+export async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
   const project = await projectOf(call, needed)
   return await diskNamed(call.services.store, project.id, call.path('disk_name'))
 }

@@ -6,6 +6,7 @@ import { instanceRoutes } from './instances-api.ts'
 import { ipPoolRoutes } from './ip-pools.ts'
 import { ipRangeRoutes } from './ip-ranges.ts'
 import { loginRoutes } from './login.ts'
+import { metricRoutes } from './metrics.ts'
 import { organizationRoutes } from './organizations.ts'
 import { policyRoutes } from './policies.ts'
 import { projectImageRoutes } from './project-images.ts'
@@ -28,6 +29,7 @@ export const routes: readonly Route[] = [
   ...ipPoolRoutes,
   ...ipRangeRoutes,
   ...loginRoutes,
+  ...metricRoutes,
   ...organizationRoutes,
   ...policyRoutes,
   ...projectImageRoutes,
