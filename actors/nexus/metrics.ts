@@ -99,9 +99,8 @@ function spanOf(
 }
 
 function given(name: string, text: string | undefined): number {
-  if (text === undefined)
-    throw badRequest(`unable to parse query string: missing field \`${name}\``)
-  const moment_ms = readIsoTime(text)
+  const moment_ms = text === undefined ? null : readIsoTime(text)
   if (moment_ms !== null) return moment_ms
-  throw badRequest(`unable to parse query string: \`${name}\` is no moment of any clock`)
+  const what = text === undefined ? `missing field \`${name}\`` : `\`${name}\` is no moment`
+  throw badRequest(`unable to parse query string: ${what}`)
 }

@@ -28,12 +28,7 @@ export interface SimBlock extends Block {
 
 /** `file`: where the volumes' names are kept; null keeps them in memory only. */
 export function simBlock(file: string | null = null): SimBlock {
-  const volumes = new Map<string, SimVolume>()
-  if (file !== null && existsSync(file)) {
-    const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
-    if (fits(saved, read))
-      for (const volume of read) volumes.set(volume.id, { content: '', ...volume })
-  }
+  const volumes = load(file)
   const faults = new Set<string>()
   const set = (volume: SimVolume) => {
     volumes.set(volume.id, volume)
@@ -76,16 +71,13 @@ export function simBlock(file: string | null = null): SimBlock {
     unexport: async (id) => {
       const volume = volumes.get(id)
       const fault = guarded('unexport')
-      if (fault !== null) return fault
-      if (volume !== undefined) set({ ...volume, exported: false })
-      return ok(null)
+      if (fault === null && volume !== undefined) set({ ...volume, exported: false })
+      return fault ?? ok(null)
     },
     destroy: async (id) => {
       const fault = guarded('destroy')
-      if (fault !== null) return fault
-      volumes.delete(id)
-      save()
-      return ok(null)
+      if (fault === null && volumes.delete(id)) save()
+      return fault ?? ok(null)
     },
     unexportAll: async () => {
       for (const volume of volumes.values()) set({ ...volume, exported: false })
@@ -104,3 +96,10 @@ const shown = ({ id, size_bytes, exported }: SimVolume): Volume => ({ id, size_b
 
 const imageContent = (source: VolumeSpec['source']): string =>
   source === null ? '' : source.type === 'url' ? source.url : source.type
+
+function load(file: string | null): Map<string, SimVolume> {
+  if (file === null || !existsSync(file)) return new Map()
+  const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
+  const volumes = fits(saved, read) ? read : []
+  return new Map(volumes.map((volume) => [volume.id, { content: '', ...volume }]))
+}
