@@ -164,6 +164,33 @@ test('a volume server that dies is started again under the running guest', async
   )
 })
 
+test('a copy of a running guest’s disk has what the guest wrote, and its counters say so', async () => {
+  const counters = async () => {
+    const counted = await vmm.diskCounters(instance_id)
+    assert.ok(counted.ok, JSON.stringify(counted))
+    assert.ok(counted.value.start_ms <= Date.now())
+    const [only, ...more] = counted.value.disks
+    assert.ok(only !== undefined && only.slot === 0 && more.length === 0)
+    return only
+  }
+  const earlier = await counters()
+  assert.ok(earlier.read_bytes >= 4 * 1024 ** 2)
+  const copy = '33333333-3333-4333-8333-333333333333'
+  await type('echo by the gu"est" | dd of=/dev/vda bs=512 seek=2000000 conv=fsync && echo flu"shed"\n')
+  await until('the guest wrote', 20_000, async () =>
+    /\nflushed/.test(await consoleText()) ? true : null,
+  )
+  const made = await block.copy(disk, { id: copy, size_bytes: 1024 ** 3 }, never)
+  assert.ok(made.ok, JSON.stringify(made))
+  const dd = ['bs=512', 'skip=2000000', 'count=1', 'status=none']
+  const read = spawnSync('dd', [`if=${join(state, 'volumes', `${copy}.raw`)}`, ...dd])
+  assert.equal(read.stdout.toString().replaceAll('\0', ''), 'by the guest\n')
+  const later = await counters()
+  assert.ok(later.write > earlier.write && later.write_bytes >= earlier.write_bytes + 512)
+  assert.ok(later.flush > earlier.flush)
+  assert.ok((await block.destroy(copy)).ok)
+})
+
 test('reset and power button are seen, and nothing is left afterwards', async () => {
   const events: MachineEvent[] = []
   const unwatch = vmm.watch(instance_id, (event) => events.push(event))
