@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, afterEach, before, beforeEach, test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { SagaCrash } from '#actors/nexus/saga.ts'
 import { sled } from '#actors/sled.ts'
 import { probeImage } from '#native/image.ts'
@@ -38,7 +38,7 @@ after(() => {
   server.close()
   server.closeAllConnections()
 })
-beforeEach(async () => {
+async function begin(): Promise<void> {
   cut = null
   nexus = await TestNexus.start((node, when) => {
     if (cut?.node === node && cut.when === when) throw cut.error
@@ -63,10 +63,18 @@ beforeEach(async () => {
     nexus.services.config.sleds[0] ?? '',
   )
   global_image = (await nexus.guide()).image_id
-})
-afterEach(async () => {
-  await nexus.stop()
-})
+}
+/** A test on a Nexus of its own. A hook would be one of all files, where they run in one process. */
+function testAnew(name: string, work: () => Promise<void>): void {
+  test(name, async () => {
+    await begin()
+    try {
+      await work()
+    } finally {
+      await nexus.stop()
+    }
+  })
+}
 
 const body = (source: unknown, name = 'image') => ({
   name,
@@ -96,7 +104,7 @@ const volumeIds = async () => {
   return listed.value.map(({ id }) => id).toSorted()
 }
 
-test('an image of a URL has the size that the server says, and blocks as asked', async () => {
+testAnew('an image of a URL has the size that the server says, and blocks as asked', async () => {
   const url = `${origin}/200/4096`
   const made = await nexus.call('POST', images, body({ type: 'url', url }))
   assert.equal(made.status, 201)
@@ -123,7 +131,7 @@ test('an image of a URL has the size that the server says, and blocks as asked',
   assert.equal(nexus.block.contentOf(disk.id), url)
 })
 
-test('a URL that is no image is refused in the words of global images', async () => {
+testAnew('a URL that is no image is refused in the words of global images', async () => {
   const label = '400 unsupported value for'
   for (const [source, message] of [
     [`${origin}/200/100`, `${label} "size": total size 100 must be divisible by block size 2048`],
@@ -144,7 +152,7 @@ test('a URL that is no image is refused in the words of global images', async ()
   )
 })
 
-test('an image of a snapshot outlives it, and its disks outlive the image', async () => {
+testAnew('an image of a snapshot outlives it, and its disks outlive the image', async () => {
   const { id, disk_id } = await snapshot()
   const image = await nexus.ok('POST', images, body({ type: 'snapshot', id }))
   assert.equal(image.block_size, 512)
@@ -169,7 +177,7 @@ test('an image of a snapshot outlives it, and its disks outlive the image', asyn
   assert.equal((await nexus.call('DELETE', `${images}/image`)).status, 404)
 })
 
-test('the guest image can be a project’s too, and a project with an image stays', async () => {
+testAnew('the guest image can be a project’s too, and a project with an image stays', async () => {
   const image = await nexus.ok('POST', images, body(alpine))
   assert.equal(image.size, 104_857_600)
   assert.equal(image.block_size, 512)
@@ -182,7 +190,7 @@ test('the guest image can be a project’s too, and a project with an image stay
 })
 
 for (const node of ['image_volume', 'created_image']) {
-  test(`image-create, failing in ${node}: nothing of it remains`, async () => {
+  testAnew(`image-create, failing in ${node}: nothing of it remains`, async () => {
     const { id, disk_id } = await snapshot()
     cut = { node, when: 'before', error: new Error('as asked') }
     assert.equal((await nexus.call('POST', images, body({ type: 'snapshot', id }))).status, 500)
@@ -191,7 +199,7 @@ for (const node of ['image_volume', 'created_image']) {
   })
 
   for (const when of ['before', 'after'] as const) {
-    test(`image-create, cut off ${when} ${node}: the next Nexus finishes it`, async () => {
+    testAnew(`image-create, cut off ${when} ${node}: the next Nexus finishes it`, async () => {
       const { id, disk_id } = await snapshot()
       cut = { node, when, error: new SagaCrash('as asked') }
       assert.equal((await nexus.call('POST', images, body({ type: 'snapshot', id }))).status, 500)
@@ -203,7 +211,7 @@ for (const node of ['image_volume', 'created_image']) {
   }
 }
 
-test('an image whose volume cannot be deleted is kept for another try', async () => {
+testAnew('an image whose volume cannot be deleted is kept for another try', async () => {
   const { id, disk_id } = await snapshot()
   await nexus.ok('POST', images, body({ type: 'snapshot', id }))
   nexus.block.faults.add('destroy')

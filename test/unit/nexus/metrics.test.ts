@@ -1,6 +1,6 @@
 /** What guests ask of their disks, as sleds count it and the API shows it. */
 import assert from 'node:assert/strict'
-import { afterEach, beforeEach, test } from 'node:test'
+import { test } from 'node:test'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { isoTime } from '#runtime/clock.ts'
@@ -13,14 +13,22 @@ const counted = { flush: 1, read: 20, read_bytes: 10_240, write: 3, write_bytes:
 let nexus: TestNexus
 let disk_id = ''
 
-beforeEach(async () => {
+async function begin(): Promise<void> {
   nexus = await TestNexus.start()
   const { image_id } = await nexus.guide()
   disk_id = (await nexus.ok('POST', `${project}/disks`, diskBody(image_id))).id
-})
-afterEach(async () => {
-  await nexus.stop()
-})
+}
+/** A test on a Nexus of its own. A hook would be one of all files, where they run in one process. */
+function testAnew(name: string, work: () => Promise<void>): void {
+  test(name, async () => {
+    await begin()
+    try {
+      await work()
+    } finally {
+      await nexus.stop()
+    }
+  })
+}
 
 const url = (metric: string, query: string) =>
   `${project}/disks/alpine/metrics/${metric}${query === '' ? '' : `?${query}`}`
@@ -50,7 +58,7 @@ async function tell(from_ms: number, count: number): Promise<void> {
   }
 }
 
-test('a running guest’s disks are counted from its start on', async () => {
+testAnew('a running guest’s disks are counted from its start on', async () => {
   const before_ms = nexus.services.clock.now()
   nexus.vmm.counted = counted
   await nexus.ok('POST', `${project}/instances`, instanceBody())
@@ -69,7 +77,7 @@ test('a running guest’s disks are counted from its start on', async () => {
   }
 })
 
-test('the start is within, the end is not, and pages go on where they stopped', async () => {
+testAnew('the start is within, the end is not, and pages go on where they stopped', async () => {
   const from_ms = nexus.services.clock.now() - 60_000
   await tell(from_ms, 10)
   await tell(from_ms, 10)
@@ -95,7 +103,7 @@ test('the start is within, the end is not, and pages go on where they stopped', 
   assert.equal((await list('read', zone)).items.length, 1)
 })
 
-test('nothing was measured, or between nothing: an empty page', async () => {
+testAnew('nothing was measured, or between nothing: an empty page', async () => {
   const now_ms = nexus.services.clock.now()
   const empty = { items: [], next_page: null }
   assert.deepEqual(await list('write', between(now_ms - 1_000, now_ms)), empty)
@@ -103,26 +111,29 @@ test('nothing was measured, or between nothing: an empty page', async () => {
   assert.deepEqual(await list('write', between(now_ms, now_ms - 10_000)), empty)
 })
 
-test('a query without its times, or with a token of somebody’s own making, is refused', async () => {
-  const now = isoTime(nexus.services.clock.now())
-  const place = '400 unable to parse query string: '
-  assert.equal(await problem(''), `${place}missing field \`start_time\``)
-  assert.equal(await problem(`start_time=${now}`), `${place}missing field \`end_time\``)
-  assert.match(await problem('start_time=yesterday&end_time=now'), /^400 unable to parse query/)
-  for (const last_seen of ['x', `${now}/x`, now, `${now}/${now}/${now}`, '/']) {
-    const token = JSON.stringify({ v: 'v1', page_start: { last_seen } })
-    assert.equal(
-      await problem(`page_token=${Buffer.from(token).toString('base64url')}`),
-      '400 failed to parse pagination token: corrupted token',
-    )
-  }
-  const unknown = await nexus.call('GET', url('latency', between(0, 1)))
-  assert.equal(unknown.status, 400)
-  const hidden = await nexus.call('GET', url('read', between(0, 1)), undefined, unprivileged)
-  assert.equal(hidden.status, 404)
-})
+testAnew(
+  'a query without its times, or with a token of somebody’s own making, is refused',
+  async () => {
+    const now = isoTime(nexus.services.clock.now())
+    const place = '400 unable to parse query string: '
+    assert.equal(await problem(''), `${place}missing field \`start_time\``)
+    assert.equal(await problem(`start_time=${now}`), `${place}missing field \`end_time\``)
+    assert.match(await problem('start_time=yesterday&end_time=now'), /^400 unable to parse query/)
+    for (const last_seen of ['x', `${now}/x`, now, `${now}/${now}/${now}`, '/']) {
+      const token = JSON.stringify({ v: 'v1', page_start: { last_seen } })
+      assert.equal(
+        await problem(`page_token=${Buffer.from(token).toString('base64url')}`),
+        '400 failed to parse pagination token: corrupted token',
+      )
+    }
+    const unknown = await nexus.call('GET', url('latency', between(0, 1)))
+    assert.equal(unknown.status, 400)
+    const hidden = await nexus.call('GET', url('read', between(0, 1)), undefined, unprivileged)
+    assert.equal(hidden.status, 404)
+  },
+)
 
-test('what is older than a day is let go of with what comes next', async () => {
+testAnew('what is older than a day is let go of with what comes next', async () => {
   const now_ms = nexus.services.clock.now()
   await tell(now_ms - limits.disk_samples_kept_ms - 10_000, 3)
   await tell(now_ms, 1)
@@ -133,7 +144,7 @@ test('what is older than a day is let go of with what comes next', async () => {
   )
 })
 
-test('the series are those of disks, in pages', async () => {
+testAnew('the series are those of disks, in pages', async () => {
   const { items } = await nexus.ok('GET', '/timeseries/schema')
   assert.deepEqual(
     items.map((each: any) => each.timeseries_name),
