@@ -66,7 +66,7 @@ export async function plantRack(
     .values({ id: rack_id, ...moment })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
-  const racks = await store.selectFrom('rack').select('id').execute()
+  const racks = await store.selectFrom('rack').select('id').orderBy('id').limit(2).execute()
   const other = racks.find(({ id }) => id !== rack_id)
   if (other !== undefined) {
     throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
