@@ -220,3 +220,17 @@ testAnew('an image whose volume cannot be deleted is kept for another try', asyn
   await nexus.ok('DELETE', `${images}/image`)
   assert.deepEqual(await volumeIds(), [disk_id, id].toSorted())
 })
+
+for (const node of ['image_volume', 'image_record']) {
+  for (const when of ['before', 'after'] as const) {
+    testAnew(`image-delete, cut off ${when} ${node}: the next Nexus finishes it`, async () => {
+      const { id, disk_id } = await snapshot()
+      await nexus.ok('POST', images, body({ type: 'snapshot', id }))
+      cut = { node, when, error: new SagaCrash('as asked') }
+      assert.equal((await nexus.call('DELETE', `${images}/image`)).status, 500)
+      await nexus.makeServices().sagas.recover()
+      assert.deepEqual((await nexus.ok('GET', images)).items, [])
+      assert.deepEqual(await volumeIds(), [disk_id, id].toSorted())
+    })
+  }
+}

@@ -250,3 +250,13 @@ testAnew('a snapshot that is deleted while it is being made leaves nothing', asy
   assert.deepEqual(await volumeIds(), [disk_id])
   assert.equal((await nexus.call('GET', `${snapshots}/snap`)).status, 404)
 })
+
+testAnew('a disk whose copy fails leaves nothing, and the snapshot is as it was', async () => {
+  const { id } = await nexus.ok('POST', snapshots, body())
+  nexus.block.faults.add('copy')
+  assert.equal((await nexus.call('POST', `${project}/disks`, fromSnapshot(id))).status, 500)
+  assert.deepEqual(await volumeIds(), [disk_id, id].toSorted())
+  assert.equal((await nexus.call('GET', `${project}/disks/copy`)).status, 404)
+  nexus.block.faults.clear()
+  await nexus.ok('POST', `${project}/disks`, fromSnapshot(id))
+})
