@@ -205,3 +205,6 @@ export function plainAlarm(
     },
   }
 }
+
+/** The milliseconds of an ISO 8601 time; NaN when it is none. */
+export const parseIsoTime = (text: string): number => Date.parse(text)

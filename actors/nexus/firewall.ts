@@ -158,6 +158,16 @@ export class FirewallPublisher {
   readonly #running = new Map<string, Promise<void>>()
   readonly #next = new Map<string, Promise<void>>()
 
+  /**
+   * Publishes while nobody waits for it: what fails is sent again with the next change or when the
+   * sled comes up.
+   */
+  publishSoon(services: Services, vpc_id: string): void {
+    this.publish(services, vpc_id).catch((error: unknown) => {
+      services.log.warn('firewall rules were not sent', { vpc_id, error })
+    })
+  }
+
   /** Ends when a round that began after this call has been sent. */
   async publish(services: Services, vpc_id: string): Promise<void> {
     const waiting = this.#next.get(vpc_id)

@@ -9,7 +9,6 @@ import {
   deleteInstance,
   instanceById,
   instanceView,
-  nicView,
   refreshNeighbours,
   requestState,
   type Instance,
@@ -109,32 +108,6 @@ export const instanceRoutes = [
     return diskView(
       await transact(call.services, async (store) => await detachDisk(store, row, call.body.name)),
     )
-  }),
-
-  implement('instance_network_interface_list', async (call) => {
-    const row = await instanceOf(call, powers.viewer)
-    return await listPage(
-      call.services.store
-        .selectFrom('network_interface')
-        .selectAll()
-        .where('instance_id', '=', row.id)
-        .where('time_deleted_ms', 'is', null),
-      call.page,
-      nicView,
-    )
-  }),
-  implement('instance_network_interface_view', async (call) => {
-    const row = await instanceOf(call, powers.viewer)
-    const wanted = call.path('interface_name')
-    const nic = await call.services.store
-      .selectFrom('network_interface')
-      .selectAll()
-      .where('instance_id', '=', row.id)
-      .where('name', '=', wanted)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (nic === undefined) throw notFound('network-interface', wanted)
-    return nicView(nic)
   }),
 
   implement('instance_external_ip_list', async (call) => {

@@ -112,12 +112,13 @@ export const userRoutes = [
   }),
 
   implement('login_local', async (call) => {
-    const { services, body } = call
+    const { services, body, scheme } = call
     const user = await localUser(call, body.username)
     const hash = user === null ? null : await hashIn(services.store, user.id)
     if (!(await isPassword(hash, body.password)) || user === null) throw unauthenticated()
     const token = await startSession(services, user.id)
-    return new Reply(303, { location: '/', 'set-cookie': sessionCookie(services, token) })
+    const cookie = sessionCookie(services, token, scheme)
+    return new Reply(303, { location: '/', 'set-cookie': cookie })
   }),
 ]
 

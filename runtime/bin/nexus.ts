@@ -1,13 +1,11 @@
 /** Nexus: the store, the API's server, and the listener that sleds dial. */
 import { readFileSync } from 'node:fs'
-import type { FastifyInstance } from 'fastify'
 import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
-import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
 import { imageCreateSaga } from '#actors/nexus/sagas/image-create.ts'
@@ -15,10 +13,11 @@ import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
 import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
+import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
+import { keepSweeping } from '#actors/nexus/sweep.ts'
 import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
-import { makeServer } from '#actors/nexus/api/server.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
@@ -33,6 +32,7 @@ import { System } from '#runtime/system.ts'
 import type { FinishedSpan } from '#runtime/trace.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
+import { External } from './external.ts'
 import { Face } from './face.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
@@ -48,6 +48,7 @@ export function readConfig(path: string): NexusConfig {
 }
 
 async function start(config: NexusConfig): Promise<void> {
+  const external = new External(config.external, { clock: systemClock, log })
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const identity = await Identity.open({
     files: config.tls,
@@ -65,6 +66,8 @@ async function start(config: NexusConfig): Promise<void> {
   sagas.register(instanceCreateSaga)
   sagas.register(snapshotCreateSaga)
   sagas.register(snapshotDeleteSaga)
+  sagas.register(projectCreateSaga)
+  sagas.register(vpcCreateSaga)
   const services: Services = {
     config,
     store,
@@ -85,11 +88,12 @@ async function start(config: NexusConfig): Promise<void> {
   }
   sagas.join(services)
   system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
-  const server = makeServer({ services, routes })
+  const stopSweeping = keepSweeping(services)
   const face = faceOf(services, { system, links, exporter })
   stopOnSignal(async () => {
     face.close()
-    await server.close()
+    await external.close()
+    stopSweeping()
     links.close()
     await exporter?.close()
     await system.stop()
@@ -97,7 +101,7 @@ async function start(config: NexusConfig): Promise<void> {
   })
   await face.open()
   // Until the store is there, requests are told that the service is unavailable.
-  await listen(server, config)
+  await external.open(services)
   await ready
   await plantRack(store, { rack_id: config.rack_id, now_ms: systemClock.now() })
   const { wire } = config
@@ -173,22 +177,6 @@ function makeSystem(config: NexusConfig, identity: Identity): { system: System; 
     toHost: (host) => links.to(host),
   })
   return { system, links }
-}
-
-/** A socket that was handed over (sd_listen_fds(3)), an address from sim's zone, or the config's. */
-async function listen(server: FastifyInstance, config: NexusConfig): Promise<void> {
-  if (process.env['LISTEN_FDS'] !== undefined) {
-    await server.ready()
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    server.server.once('error', reject)
-    server.server.listen({ fd: 3 }, () => {
-      resolve()
-    })
-    await promise
-    return
-  }
-  const { address, port } = config.external
-  await server.listen({ host: address, port })
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
+import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
+import { certificateFiles } from './https.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
@@ -13,6 +15,7 @@ import { home, type RackPlan } from './plan.ts'
 const zoneHome = '/opt/luge'
 const zoneNode = '/opt/node/bin/node'
 const zoneNexus = '/var/nexus'
+const zoneConsole = '/var/nexus/static'
 const prefix_bits = 64
 
 /** A supervisor's configuration. Pure: the same plan gives the same text at every start. */
@@ -57,7 +60,8 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     rack_id: plan.rack_id,
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
-    external: { ...profile.external },
+    external: listenersOf(plan, directory),
+    ...consoleOf(plan),
     wire: wireOf(state, plan),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
@@ -75,6 +79,21 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
       session_absolute_timeout_minutes: profile.session_absolute_timeout_minutes,
     },
   })
+}
+
+/** The console, which a zone sees in a place of its own. */
+function consoleOf({ profile, platform }: RackPlan) {
+  if (profile.console === undefined) return {}
+  const static_dir = platform === 'sim' ? profile.console.static_dir : zoneConsole
+  return { console: { static_dir, cache_control_max_age_minutes: 10 } }
+}
+
+/** Where the API is served: plain, and over TLS where the profile says so. */
+function listenersOf({ profile }: RackPlan, directory: string): ExternalListener[] {
+  const { external, https } = profile
+  if (https === undefined) return [{ ...external }]
+  const tls = certificateFiles(nexusFiles(directory).certs)
+  return [{ ...external }, { address: https.address, port: https.port, tls }]
 }
 
 /** What the profile says of metrics and traces. */
@@ -97,7 +116,7 @@ function wireOf(state: string, plan: RackPlan): WireAddress {
 
 function nexusZone(state: string, plan: RackPlan): ServiceZone {
   const directory = nexusState(state)
-  const listen = [{ ...plan.profile.external }]
+  const listen = listenersOf(plan, directory).map(({ address, port }) => ({ address, port }))
   const log = nexusFiles(directory).log
   const script = 'runtime/bin/nexus.ts'
   if (plan.platform === 'sim') {
@@ -122,6 +141,7 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       { source: process.execPath, destination: zoneNode, read_only: true },
       { source: directory, destination: zoneNexus, read_only: false },
       ...storeMounts(plan),
+      ...consoleMounts(plan),
       // Its key and certificates, and no other's: it may use them, not change them.
       {
         source: nexusFiles(directory).tls,
@@ -133,6 +153,11 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
     log,
   }
 }
+
+const consoleMounts = ({ profile: { console } }: RackPlan): ServiceZone['mounts'] =>
+  console === undefined
+    ? []
+    : [{ source: console.static_dir, destination: zoneConsole, read_only: true }]
 
 /** A database on a unix socket is seen in the zone where the host has it; others are on the underlay. */
 function storeMounts(plan: RackPlan): ServiceZone['mounts'] {

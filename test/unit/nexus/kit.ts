@@ -18,6 +18,7 @@ import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
 import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
 import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
+import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -42,7 +43,7 @@ const config: NexusConfig = {
   rack_id: '88888888-8888-4888-8888-888888888888',
   development: true,
   store: 'sqlite::memory:',
-  external: { address: '127.0.0.1', port: 0 },
+  external: [{ address: '127.0.0.1', port: 0 }],
   wire: { path: 'unused' },
   control: 'unused',
   tls: hostFiles('unused'),
@@ -107,6 +108,8 @@ export class TestNexus {
     sagas.register(instanceCreateSaga)
     sagas.register(snapshotCreateSaga)
     sagas.register(snapshotDeleteSaga)
+    sagas.register(projectCreateSaga)
+    sagas.register(vpcCreateSaga)
     const services: Services = {
       config,
       store: this.store.withPlugin(statements.plugin),

@@ -1,4 +1,4 @@
--- A row of every table that version 3 brought.
+-- A row of every table that version 5 brought.
 insert into snapshot (id, name, description, time_created_ms, time_modified_ms, time_deleted_ms, project_id, size_bytes, block_size, disk_id, sled_id, state)
   values ('30000000-0000-4000-8000-000000000001', 'old-snapshot', 'a snapshot', 1668124800000, 1668124800000, null, '10000000-0000-4000-8000-000000000007', 1073741824, 512, '30000000-0000-4000-8000-000000000003', '44444444-4444-4444-8444-444444444444', 'ready');
 insert into image (id, name, description, time_created_ms, time_modified_ms, time_deleted_ms, project_id, size_bytes, block_size, sled_id, url, version, source)

@@ -15,7 +15,7 @@ import {
 } from '../table.ts'
 
 export const storage: Migration = {
-  name: '0003-storage',
+  name: '0005-storage',
   up: async (db) => {
     const volume = { project_id: uuid, size_bytes: integer, block_size: integer }
     await createTable(db, 'snapshot', {
