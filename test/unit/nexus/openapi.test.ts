@@ -20,9 +20,7 @@ const contract = Object.entries(operations).map(([id, operation]) => ({
 const ours = documentOf(contract) as Json
 
 /** Operations that nobody has implemented yet. The list shrinks to nothing. */
-const missing: readonly OperationId[] = [
-  'instance_migrate',
-]
+const missing: readonly OperationId[] = ['instance_migrate']
 
 /** Where our document says something else, each with its reason. */
 const differences: Readonly<Record<string, string>> = {}
