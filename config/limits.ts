@@ -125,6 +125,9 @@ export const limits = {
   // Work on the sled.
   /** What must be free on the disk of a rack's state for its supervisor to be started. */
   state_free_bytes_min: 32 * 1024 ** 2,
+  /** Between two looks at what guests have asked of their disks, and how long that is kept. */
+  disk_sample_ms: 10_000,
+  disk_samples_kept_ms: 24 * 60 * 60 * 1_000,
   image_fetch_ms_max: 120_000,
   image_probe_ms_max: 5_000,
   disk_ensure_ms_max: 180_000,

@@ -3,6 +3,7 @@ import { behaviour, type Context } from '#runtime/actor.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
+import { keepSamples } from './disk-samples.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime, reconcileSled } from './instances.ts'
 
@@ -66,6 +67,12 @@ export const nexus = behaviour({
           : err('unknown_instance', `there is no instance ${report.instance_id}`),
       }
     },
+
+    // Counters hold no report up.
+    disk_samples: (context, state, { samples }) => ({
+      state,
+      result: keepSamples(context.deps.services, samples).then(() => ok(null)),
+    }),
 
     // Looking at every instance of a sled takes a while; reports go on meanwhile.
     reconcile: (context, state, { sled_id }) => {

@@ -9,12 +9,16 @@ import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { imageCreateSaga } from '#actors/nexus/sagas/image-create.ts'
+import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
+import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
 import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { keepSweeping } from '#actors/nexus/sweep.ts'
+import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
-import type { Store } from '#actors/nexus/store/schema.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
@@ -58,7 +62,11 @@ async function start(config: NexusConfig): Promise<void> {
   const { exporter, tracing } = trace(config, system, links)
   const sagas = new Sagas(log)
   sagas.register(diskCreateSaga)
+  sagas.register(imageCreateSaga)
+  sagas.register(imageDeleteSaga)
   sagas.register(instanceCreateSaga)
+  sagas.register(snapshotCreateSaga)
+  sagas.register(snapshotDeleteSaga)
   sagas.register(projectCreateSaga)
   sagas.register(vpcCreateSaga)
   const services: Services = {
@@ -97,7 +105,7 @@ async function start(config: NexusConfig): Promise<void> {
   // Until the store is there, requests are told that the service is unavailable.
   await external.open(services)
   await ready
-  await plantRack(store, config)
+  await plantRack(store, { rack_id: config.rack_id, now_ms: systemClock.now() })
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
@@ -171,23 +179,6 @@ function makeSystem(config: NexusConfig, identity: Identity): { system: System; 
     toHost: (host) => links.to(host),
   })
   return { system, links }
-}
-
-/** The store is one rack's. Throws when it is another's. */
-async function plantRack(store: Store, config: NexusConfig): Promise<void> {
-  const now_ms = systemClock.now()
-  await store
-    .insertInto('rack')
-    .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  const other = await store
-    .selectFrom('rack')
-    .select('id')
-    .where('id', '!=', config.rack_id)
-    .executeTakeFirst()
-  if (other === undefined) return
-  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

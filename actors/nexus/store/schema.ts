@@ -8,11 +8,12 @@ import type { Kysely, Transaction } from 'kysely'
 export type Store = Kysely<Tables>
 export type StoreTransaction = Transaction<Tables>
 import type { Static } from 'typebox'
-import type { diskState } from '../api/contract/disks.ts'
+import type { diskState, snapshotState } from '../api/contract/disks.ts'
 import type { instanceState } from '../api/contract/instances.ts'
 import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
 
 type DiskState = Static<typeof diskState>['state']
+type SnapshotState = Static<typeof snapshotState>
 type InstanceState = Static<typeof instanceState>
 type RouteKind = Static<typeof routerRouteKind>
 type Rule = Static<typeof vpcFirewallRule>
@@ -165,6 +166,39 @@ export interface Tables {
     state: DiskState
     attach_instance_id: string | null
     slot: number | null
+    snapshot_id: string | null
+  }
+  /** A volume of its own on the disk's sled, whose id is the snapshot's. */
+  snapshot: Named & {
+    project_id: string
+    disk_id: string
+    sled_id: string
+    size_bytes: number
+    block_size: number
+    state: SnapshotState
+  }
+  image: Named & {
+    project_id: string
+    /** Where its volume is, which has its id; null when it is fetched each time. */
+    sled_id: string | null
+    url: string | null
+    version: string | null
+    size_bytes: number
+    block_size: number
+    /** JSON of the disk's source on the sled. */
+    source: string
+  }
+  /** What a disk's guest had done since `start_ms`, counted at `time_ms`. */
+  disk_sample: {
+    disk_id: string
+    time_ms: number
+    start_ms: number
+    activated: number
+    flush: number
+    read: number
+    read_bytes: number
+    write: number
+    write_bytes: number
   }
   instance: Named & {
     project_id: string

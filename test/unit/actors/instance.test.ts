@@ -71,6 +71,7 @@ const listener = behaviour({
     sled_up: (_context, state) => ({ state, result: ok(null) }),
     reconcile: (_context, state) => ({ state, result: ok(null) }),
     warnings: (_context, state) => ({ state, result: ok([]) }),
+    disk_samples: (_context, state) => ({ state, result: ok(null) }),
     instance_report: (_context, state, report) => {
       state.push(report.runtime)
       return { state, result: ok(null) }

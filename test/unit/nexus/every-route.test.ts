@@ -20,9 +20,11 @@ after(async () => {
 const id = '11111111-1111-4111-8111-111111111111'
 /** The route's path with something in the place of every parameter. */
 const pathOf = (path: string, name: string) =>
-  path.replaceAll(/\{([^}]+)\}/g, (_whole, parameter: string) =>
-    parameter.endsWith('id') ? id : name,
-  )
+  path.replaceAll(/\{([^}]+)\}/g, (_whole, parameter: string) => {
+    // Metrics are named by the document itself.
+    if (parameter === 'metric_name') return 'read'
+    return parameter.endsWith('id') ? id : name
+  })
 const json = { 'content-type': 'application/json' }
 const bearer = { authorization: `Bearer ${privileged}` }
 const withBody = routes.filter(

@@ -19,17 +19,10 @@ const random = seededRandom(seed)
 const document = documentOf(routes) as Json
 
 /** The original answers these with 500 by design; see spec §22. */
-const unimplemented = new Set<string>([
-  'system_image_delete',
-  'image_create',
-  'image_delete',
-  'image_list',
-  'image_view',
-  'image_view_by_id',
-])
+const unimplemented = new Set<string>(['system_image_delete'])
 
 /** These may be 503: images from snapshots (spec §12), and from URLs that nobody can be asked for. */
-const unavailable = new Set<string>(['system_image_create'])
+const unavailable = new Set<string>(['system_image_create', 'image_create'])
 
 let nexus: TestNexus
 /** Ids that exist, so that some requests get far. */

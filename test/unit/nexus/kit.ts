@@ -14,7 +14,11 @@ import { Passwords } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
+import { imageCreateSaga } from '#actors/nexus/sagas/image-create.ts'
+import { imageDeleteSaga } from '#actors/nexus/sagas/image-delete.ts'
 import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { snapshotCreateSaga } from '#actors/nexus/sagas/snapshot-create.ts'
+import { snapshotDeleteSaga } from '#actors/nexus/sagas/snapshot-delete.ts'
 import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
@@ -108,7 +112,11 @@ export class TestNexus {
     const log = memoryLog(this.world.lines)
     const sagas = new Sagas(log, crash)
     sagas.register(diskCreateSaga)
+    sagas.register(imageCreateSaga)
+    sagas.register(imageDeleteSaga)
     sagas.register(instanceCreateSaga)
+    sagas.register(snapshotCreateSaga)
+    sagas.register(snapshotDeleteSaga)
     sagas.register(projectCreateSaga)
     sagas.register(vpcCreateSaga)
     const services: Services = {
