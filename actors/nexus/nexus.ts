@@ -4,7 +4,8 @@ import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
 import { publishDns } from './dns-config.ts'
-import { applyRuntime, reconcileSled } from './instances.ts'
+import { applyRuntime } from './instances.ts'
+import { reconcileSled } from './reconcile.ts'
 
 export interface NexusDeps {
   readonly services: Services
@@ -70,8 +71,13 @@ export const nexus = behaviour({
     // Looking at every instance of a sled takes a while; reports go on meanwhile.
     reconcile: (context, state, { sled_id }) => {
       const { services } = context.deps
-      const both = [reconcileSled(services, sled_id), services.sagas.recover()]
-      return { state, result: Promise.all(both).then(() => ok(null)) }
+      const whole = async () => {
+        await services.sagas.adopt()
+        await services.sagas.recover()
+        await reconcileSled(services, sled_id)
+        return ok(null)
+      }
+      return { state, result: whole() }
     },
 
     warnings: (context, state) => ({

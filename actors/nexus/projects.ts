@@ -3,12 +3,13 @@ import { implement } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
-import { demandLive, demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
+import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { listPage } from './store/page.ts'
-import { deleteVpcs, insertVpc } from './vpc-create.ts'
+import { projectCreateSaga } from './sagas/project-create.ts'
+import { deleteVpcs } from './vpc-create.ts'
 import { transact } from './store/transact.ts'
 
 const view = (row: Project) => ({ ...identityView(row), organization_id: row.organization_id })
@@ -31,21 +32,7 @@ export const projectRoutes = [
     const { services, body } = call
     const organization = await organizationOf(call, powers.collaborator)
     const row = { ...newRow(services, body), organization_id: organization.id }
-    try {
-      await transact(services, async (store) => {
-        await demandLive(store, 'organization', organization)
-        await store.insertInto('project').values(row).execute()
-        await insertVpc(services, store, {
-          project_id: row.id,
-          name: 'default',
-          description: 'Default VPC',
-          dns_name: 'default',
-          ipv6_prefix: null,
-        })
-      })
-    } catch (error) {
-      throw isConflict(error) ? alreadyExists('project', body.name) : error
-    }
+    await services.sagas.run(projectCreateSaga, { project: row }, services.work?.span)
     return view(row)
   }),
 

@@ -5,12 +5,12 @@ import { parse } from 'smol-toml'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
+import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
-import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
-import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
+import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -18,7 +18,11 @@ import { makeServer } from '#actors/nexus/api/server.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
+import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { systemClock } from '#runtime/clock.ts'
+import { leaseConnections } from '#runtime/cluster/postgres.ts'
+import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
+import { defaultTiming } from '#runtime/cluster/timing.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
@@ -54,9 +58,8 @@ async function start(config: NexusConfig): Promise<void> {
   if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
   const { system, links } = makeSystem(config, identity.value)
   const { exporter, tracing } = trace(config, system, links)
-  const sagas = new Sagas(log)
-  sagas.register(diskCreateSaga)
-  sagas.register(instanceCreateSaga)
+  const member = memberOf(config, store)
+  const sagas = new Sagas({ log, member, known: registeredSagas })
   const services: Services = {
     config,
     store,
@@ -69,7 +72,9 @@ async function start(config: NexusConfig): Promise<void> {
           system.ref(protocol, id, host, work),
       () => links.peers,
     ),
+    member,
     sagas,
+    fence: null,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
     tracer: tracing?.tracer ?? null,
@@ -85,6 +90,7 @@ async function start(config: NexusConfig): Promise<void> {
     links.close()
     await exporter?.close()
     await system.stop()
+    await member.stop()
     await store.destroy()
   })
   await face.open()
@@ -92,9 +98,32 @@ async function start(config: NexusConfig): Promise<void> {
   await listen(server, config)
   await ready
   await plantRack(store, config)
+  member.start()
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
+}
+
+/** Renewals have connections of their own where there are many; SQLite has one, and one member. */
+function memberOf(config: NexusConfig, store: Store): Member {
+  const url = readStoreUrl(config.store)
+  const onLost = (error: Error) => {
+    log.warn('a connection of the cluster was lost', { why: explain(error) })
+  }
+  const leases =
+    url.dialect === 'sqlite'
+      ? sqlLeaseStore(store)
+      : sqlLeaseStore(leaseConnections<unknown>(url.url, limits.cluster_heartbeat_ms, onLost))
+  return new Member({
+    store: leases,
+    timing: defaultTiming,
+    member_id: config.id,
+    address: config.internal_address,
+    // Its zone starts a Nexus once the one before has ended.
+    supersede: true,
+    clock: systemClock,
+    log,
+  })
 }
 
 /** What is traced goes to the collector, or to a sled that hands it on. */

@@ -4,7 +4,7 @@ import { attachDisk } from '../attach.ts'
 import type { Services } from '../context.ts'
 import { alreadyExists } from '../errors.ts'
 import { allocateIp } from '../external-ips.ts'
-import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
+import { askTarget, markTarget, refreshNeighbours, type Instance } from '../instances.ts'
 import { demandLive } from '../lookup.ts'
 import { insertNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
@@ -61,7 +61,9 @@ const recordNode: Node = {
     return null
   },
   undo: async ({ services, params }) => {
-    await services.store.deleteFrom('instance').where('id', '=', params.instance.id).execute()
+    await transact(services, async (store) => {
+      await store.deleteFrom('instance').where('id', '=', params.instance.id).execute()
+    })
   },
 }
 
@@ -78,10 +80,12 @@ function nicNode(_nic: NicGiven, index: number): Node {
       return nic.id
     },
     undo: async ({ services, params }) => {
-      await services.store
-        .deleteFrom('network_interface')
-        .where('id', '=', at(params.nics, index).id)
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .deleteFrom('network_interface')
+          .where('id', '=', at(params.nics, index).id)
+          .execute()
+      })
     },
   }
 }
@@ -124,7 +128,9 @@ async function takeIp(
 }
 
 async function releaseIp(services: Services, id: string): Promise<void> {
-  await services.store.deleteFrom('external_ip').where('id', '=', id).execute()
+  await transact(services, async (store) => {
+    await store.deleteFrom('external_ip').where('id', '=', id).execute()
+  })
 }
 
 function attachNode(_name: string, index: number): Node {
@@ -138,12 +144,14 @@ function attachNode(_name: string, index: number): Node {
       return disk.id
     },
     undo: async ({ services, params }) => {
-      await services.store
-        .updateTable('disk')
-        .set({ state: 'detached', attach_instance_id: null, slot: null })
-        .where('attach_instance_id', '=', params.instance.id)
-        .where('name', '=', at(params.attach_disks, index))
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .updateTable('disk')
+          .set({ state: 'detached', attach_instance_id: null, slot: null })
+          .where('attach_instance_id', '=', params.instance.id)
+          .where('name', '=', at(params.attach_disks, index))
+          .execute()
+      })
     },
   }
 }
@@ -153,16 +161,19 @@ const ensureNode: Node = {
   action: async ({ services, params }) => {
     const { id } = params.instance
     if (params.start) {
-      await requestState(services, await instanceById(services, id), 'running')
+      await markTarget(services, id, 'running')
+      await askTarget(services, id, 'running')
       // The start has reached the sled; that others do not know the newcomer yet undoes nothing.
       await refreshNeighbours(services, id)
     } else {
-      await services.store
-        .updateTable('instance')
-        .set({ run_state: 'stopped' })
-        .where('id', '=', id)
-        .where('run_state', '=', 'creating')
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .updateTable('instance')
+          .set({ run_state: 'stopped' })
+          .where('id', '=', id)
+          .where('run_state', '=', 'creating')
+          .execute()
+      })
     }
     return null
   },

@@ -2,5 +2,6 @@
 import type { Migration } from './migrate.ts'
 import { guide } from './migrations/0001-guide.ts'
 import { identities } from './migrations/0002-identities.ts'
+import { cluster } from './migrations/0003-cluster.ts'
 
-export const migrations: readonly Migration[] = [guide, identities]
+export const migrations: readonly Migration[] = [guide, identities, cluster]

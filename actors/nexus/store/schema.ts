@@ -200,6 +200,8 @@ export interface Tables {
     error_node_name: string | null
     error: string | null
     time_created_ms: number
+    /** The session that runs it (`nexus-1#3`); null: one of before there were owners. */
+    owner: string | null
   }
   saga_node: {
     saga_id: string

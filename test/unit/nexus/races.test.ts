@@ -1,7 +1,7 @@
 /** Requests that meet: whoever is first wins, and no guest, volume or address is left without a record. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { reconcileSled } from '#actors/nexus/instances.ts'
+import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
 
@@ -24,7 +24,8 @@ test('start and delete at the same time: one of them is refused, and no guest ru
     const answers = await Promise.all(order.map(async (call) => await call()))
     const [start, gone] = turn % 2 === 0 ? answers : answers.toReversed()
     if (gone?.status === 204) {
-      const refusal = start?.status === 404 ? /not found/ : /cannot be changed from state "destroyed"/
+      const refusal =
+        start?.status === 404 ? /not found/ : /cannot be changed from state "destroyed"/
       assert.match(start?.json.message, refusal)
       assert.equal((await nexus.call('GET', url)).status, 404)
       assert.equal(await guests(nexus), 0)

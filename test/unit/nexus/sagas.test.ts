@@ -95,7 +95,8 @@ for (const cut of ['crash before', 'crash after'] as const) {
       saboteur.node = node
       saboteur.cut = cut
       assert.equal((await request(nexus, image_id)).status, 500, node)
-      const next = nexus.makeServices()
+      const next = await nexus.makeServices()
+      await next.sagas.adopt()
       await next.sagas.recover()
       assert.equal(await extent(nexus), 'all', `${cut} ${node}`)
       await until(`${node}: it runs`, 5_000, async () => {
@@ -152,7 +153,8 @@ test('instance-create, a crash while it is being undone: the next Nexus undoes t
     nexus.world.lines.some(({ message }) => message === 'an undo is tried again') ? true : null,
   )
   nexus.block.faults.clear()
-  const next = nexus.makeServices()
+  const next = await nexus.makeServices()
+  await next.sagas.adopt()
   await next.sagas.recover()
   assert.equal(await extent(nexus), 'nothing')
   assert.equal((await asked).status, 500)

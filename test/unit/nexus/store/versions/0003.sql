@@ -1,0 +1,4 @@
+insert into cluster_member (member_id, incarnation, address, heartbeat, status)
+values ('old-member', 3, '[fd00::1]:12221', 17, 'left');
+insert into cluster_lease (name, generation, holder_id, holder_incarnation)
+values ('sagas/old-member#3', 1, 'old-member', 3);
