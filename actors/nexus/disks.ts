@@ -172,8 +172,9 @@ export const diskRoutes = [
 
   implement('disk_delete', async (call) => {
     const { services } = call
-    const disk = await diskOf(call, powers.collaborator)
-    await services.sagas.run(diskDeleteSaga, disk, services.work?.span)
+    const { id, name, sled_id, state } = await diskOf(call, powers.collaborator)
+    const params = { id, name, sled_id, state }
+    await services.sagas.run(diskDeleteSaga, params, services.work?.span)
     return null
   }),
 ]

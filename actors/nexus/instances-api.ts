@@ -84,8 +84,8 @@ export const instanceRoutes = [
 
   implement('instance_delete', async (call) => {
     const { services } = call
-    const row = await instanceOf(call, powers.collaborator)
-    await services.sagas.run(instanceDeleteSaga, row, services.work?.span)
+    const { id, name, sled_id } = await instanceOf(call, powers.collaborator)
+    await services.sagas.run(instanceDeleteSaga, { id, name, sled_id }, services.work?.span)
     return null
   }),
 

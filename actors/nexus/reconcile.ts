@@ -46,8 +46,9 @@ async function settle(services: Services, row: Instance, isKnown: boolean): Prom
     await services.sagas.run(saga, params, services.work?.span)
     return true
   }
-  const params = { instance_id: row.id }
-  if (row.pending_target === deleting) return await run(instanceDeleteSaga, row)
+  const { id, name, sled_id } = row
+  const params = { instance_id: id }
+  if (row.pending_target === deleting) return await run(instanceDeleteSaga, { id, name, sled_id })
   if (row.pending_target === 'stopped') return await run(instanceStopSaga, params)
   const isLost = row.pending_target === null && !isKnown && isLive(row.run_state)
   if (row.pending_target !== 'running' && !isLost) return false

@@ -20,7 +20,7 @@ import type { Log } from '#runtime/log.ts'
 import { explain } from '#runtime/result.ts'
 import type { Span } from '#runtime/trace.ts'
 import type { Services } from './context.ts'
-import { type ApiError, recordError, restoreError, unavailable } from './errors.ts'
+import { ApiError, recordError, restoreError, unavailable } from './errors.ts'
 import type { Member, Ownership } from './member.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { transact } from './store/transact.ts'
@@ -39,8 +39,9 @@ export interface SagaNode<P> {
   readonly action: (run: SagaRun<P>) => Promise<unknown>
   /**
    * Takes the step back, whether it was done, half done, or not at all; null when there is nothing to
-   * take back. `onward`: there is no way back. A 503 of such a node is told to the caller and unwinds
-   * nothing; it is tried again until it succeeds.
+   * take back. `onward`: there is no way back. A failure of such a node is told to the caller and
+   * unwinds nothing; the node is tried again until it succeeds, or says itself that it never will, with
+   * an `ApiError` other than 503.
    */
   readonly undo: ((run: SagaRun<P>) => Promise<void>) | null | 'onward'
 }
@@ -65,8 +66,8 @@ interface Progress {
 }
 
 /**
- * Where tests cut a saga off: `SagaCrash` stops it as a crash would, anything else thrown before a
- * node is that node's failure. An undo is the node `undo NAME`. In production nothing happens here.
+ * Where tests cut a saga off: `SagaCrash` stops it as a crash would, anything else thrown is that
+ * node's failure. An undo is the node `undo NAME`. In production nothing happens here.
  */
 export type CrashPoint = (node: string, when: 'before' | 'after') => void | Promise<void>
 
@@ -270,10 +271,10 @@ export class Sagas {
       try {
         await this.#crash(node.name, 'before')
         output = await this.#do(progress, node.name, node.action)
+        await this.#crash(node.name, 'after')
       } catch (error) {
         throw await this.#failed(progress, { position, node, error })
       }
-      await this.#crash(node.name, 'after')
       progress.outputs.set(node.name, output ?? null)
       await this.#note(progress, { position, node, state: 'done' }, output ?? null)
     }
@@ -296,7 +297,8 @@ export class Sagas {
       this.#log.error('a saga node failed', { saga: id, node: node.name, why: explain(error) })
     }
     const told = restoreError(recorded)
-    if (node.undo === 'onward' && recorded.status === 503) return told
+    const isFinal = error instanceof ApiError && error.status !== 503
+    if (node.undo === 'onward' && !isFinal) return told
     await this.#write(progress, async (store) => {
       await store
         .updateTable('saga')

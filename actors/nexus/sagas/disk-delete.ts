@@ -2,12 +2,15 @@
 import { limits } from '#config/limits.ts'
 import { invalidRequest, notFound, unavailable } from '../errors.ts'
 import type { Saga } from '../saga.ts'
+import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 
 export interface DiskDeleteParams {
   readonly id: string
   readonly name: string
   readonly sled_id: string
+  /** As it was when its deletion was asked for. */
+  readonly state: Tables['disk']['state']
 }
 
 export const diskDeleteSaga: Saga<DiskDeleteParams> = {
@@ -35,7 +38,17 @@ export const diskDeleteSaga: Saga<DiskDeleteParams> = {
             .execute()
         })
       },
-      undo: null,
+      undo: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store
+            .updateTable('disk')
+            .set({ state: params.state })
+            .where('id', '=', params.id)
+            .where('state', '=', 'destroyed')
+            .where('time_deleted_ms', 'is', null)
+            .execute()
+        })
+      },
     },
     {
       name: 'volume_destroy',

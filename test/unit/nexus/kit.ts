@@ -73,6 +73,18 @@ export class TestNexus {
 
   private constructor(store: Store) {
     this.store = store
+    this.world.add(disk, { block: this.block })
+    this.world.add(vnic, { ports: this.ports })
+    this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
+    this.world.add(consoleWatcher, { vmm: this.vmm })
+    const services = () => this.services
+    const deps = {
+      get services() {
+        return services()
+      },
+      warnings: () => [],
+    }
+    this.world.add(nexus, deps, 'nexus')
   }
 
   get server(): FastifyInstance {
@@ -85,14 +97,22 @@ export class TestNexus {
     return this.#services
   }
 
+  /** Ends those that were superseded; until then they act as if they did not know. */
+  async retire(): Promise<void> {
+    const old = this.#members.splice(0, this.#members.length - 1)
+    for (const member of old) await member.stop()
+  }
+
+  /** As after kill -9: another Nexus serves over the same store and sled, and goes on with all sagas. */
+  async restart(crash: CrashPoint = () => undefined): Promise<void> {
+    await this.#serve(crash)
+    await this.services.sagas.adopt()
+    await this.services.sagas.recover()
+  }
+
   async #serve(crash: CrashPoint): Promise<void> {
     this.#services = await this.makeServices(crash)
-    this.world.add(disk, { block: this.block })
-    this.world.add(vnic, { ports: this.ports })
-    this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
-    this.world.add(consoleWatcher, { vmm: this.vmm })
-    this.world.add(nexus, { services: this.services, warnings: () => [] }, 'nexus')
-    this.#server = makeServer({ services: this.services, routes })
+    this.#server = makeServer({ services: this.#services, routes })
   }
 
   /** On a store of its own unless `url` names one. */
@@ -106,9 +126,9 @@ export class TestNexus {
       log: memoryLog(),
     })
     await ready
-    const nexus = new TestNexus(store)
-    await nexus.#serve(crash)
-    return nexus
+    const started = new TestNexus(store)
+    await started.#serve(crash)
+    return started
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
