@@ -18,15 +18,17 @@ const srv = (target: string, port: number): DnsRecord => ({
 })
 
 /** The records for these services and sleds. */
-export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host[]) {
+export function controlPlaneRecords(members: readonly Host[], dns: Host, sleds: readonly Host[]) {
   const zoneHost = (host: Host) => `${host.id}.host.${dnsZone}`
   const sledHost = (host: Host) => `${host.id}.sled.${dnsZone}`
   const records = new Map<string, DnsRecord[]>([
-    [`_nexus._tcp.${dnsZone}`, [srv(zoneHost(nexus), nexus.port)]],
-    [zoneHost(nexus), [{ type: 'AAAA', data: nexus.address }]],
+    [`_nexus._tcp.${dnsZone}`, members.map((nexus) => srv(zoneHost(nexus), nexus.port))],
     [`_internalDNS._tcp.${dnsZone}`, [srv(zoneHost(dns), dns.port)]],
     [zoneHost(dns), [{ type: 'AAAA', data: dns.address }]],
   ])
+  for (const nexus of members) {
+    records.set(zoneHost(nexus), [{ type: 'AAAA', data: nexus.address }])
+  }
   for (const sled of sleds) {
     records.set(`_sledagent._tcp.${sled.id}.${dnsZone}`, [srv(sledHost(sled), sled.port)])
     records.set(sledHost(sled), [{ type: 'AAAA', data: sled.address }])
@@ -38,13 +40,17 @@ export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host
 export async function publishDns(services: Services, sled_id: string): Promise<void> {
   const { config, store } = services
   const sleds = await store.selectFrom('sled').selectAll().orderBy('id').execute()
-  const nexus = { id: config.id, address: config.internal_address, port: ports.nexus_internal }
+  const members = config.members.map(({ id, internal_address }) => ({
+    id,
+    address: internal_address,
+    port: ports.nexus_internal,
+  }))
   const dns = { id: config.rack_id, address: config.dns_address, port: ports.dns_http }
   const zone: DnsConfig = {
     generation: await nextGeneration(store, 'dns'),
     zone: dnsZone,
     records: controlPlaneRecords(
-      nexus,
+      members,
       dns,
       sleds.map(({ id, ip, port }) => ({ id, address: ip, port })),
     ),

@@ -45,6 +45,9 @@ const config: NexusConfig = {
   control: 'unused',
   tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
+  members: [
+    { id: '99999999-9999-4999-8999-999999999999', internal_address: 'fd00:1122:3344:101::4' },
+  ],
   sleds: [sled_id],
   dns_address: 'fd00:1122:3344:1::1',
   authn: {
