@@ -36,9 +36,11 @@ export function controlPlaneRecords(members: readonly Host[], dns: Host, sleds: 
   return [...records].map(([name, held]) => ({ name, records: held }))
 }
 
-/** Sends the whole zone, under a new generation, to a sled's DNS server. */
-export async function publishDns(services: Services, sled_id: string): Promise<void> {
+/** Sends the whole zone, under a new generation, to a sled's DNS server; false when it did not take it. */
+export async function publishDns(services: Services, sled_id: string): Promise<boolean> {
   const { config, store } = services
+  // Before reading, so that of two members' zones the newer one holds what the older one does.
+  const generation = await nextGeneration(store, 'dns')
   const sleds = await store.selectFrom('sled').selectAll().orderBy('id').execute()
   const members = config.members.map(({ id, internal_address }) => ({
     id,
@@ -47,7 +49,7 @@ export async function publishDns(services: Services, sled_id: string): Promise<v
   }))
   const dns = { id: config.rack_id, address: config.dns_address, port: ports.dns_http }
   const zone: DnsConfig = {
-    generation: await nextGeneration(store, 'dns'),
+    generation,
     zone: dnsZone,
     records: controlPlaneRecords(
       members,
@@ -59,4 +61,5 @@ export async function publishDns(services: Services, sled_id: string): Promise<v
     .dns(sled_id)
     .call('put', zone, { timeout_ms: limits.zone_boot_ms_max })
   if (!sent.ok) services.log.warn('a DNS server did not take the zone', { sled_id, ...sent })
+  return sent.ok
 }

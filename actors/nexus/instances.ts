@@ -12,6 +12,7 @@ import { internal, invalidRequest, notFound, unavailable } from './errors.ts'
 import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import type { Nic } from './nics.ts'
+import { owe } from './propagation.ts'
 import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
@@ -313,7 +314,7 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
 
 /**
  * Tells the other ports of an instance's VPCs that its addresses came or went. Nobody waits for it:
- * what fails is sent again with the next change or when the sled comes up.
+ * what fails is sent again in the background.
  */
 export async function refreshNeighbours(services: Services, instance_id: string): Promise<void> {
   const vpcs = await services.store
@@ -323,6 +324,7 @@ export async function refreshNeighbours(services: Services, instance_id: string)
     .where('instance_id', '=', instance_id)
     .execute()
   for (const { vpc_id } of vpcs) {
+    await owe(services.store, { kind: 'firewall', id: vpc_id })
     services.firewall.publish(services, vpc_id).catch((error: unknown) => {
       services.log.warn('firewall rules were not sent', { vpc_id, error })
     })

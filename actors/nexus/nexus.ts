@@ -5,10 +5,12 @@ import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime } from './instances.ts'
-import { reconcileSled } from './reconcile.ts'
+import { owe } from './propagation.ts'
 
 export interface NexusDeps {
   readonly services: Services
+  /** A sled has come up: the background tasks that are this member's look at it. */
+  readonly wake: () => void
   /** What troubles the links to the sleds, a sentence each. */
   readonly warnings: () => readonly string[]
 }
@@ -53,6 +55,7 @@ export const nexus = behaviour({
         })
         .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
         .execute()
+      await owe(services.store, { kind: 'dns', id: '' })
       await publishDns(services, hello.sled_id)
       context.after(0, 'reconcile', { sled_id: hello.sled_id })
       return { state, result: ok(null) }
@@ -68,16 +71,11 @@ export const nexus = behaviour({
       }
     },
 
-    // Looking at every instance of a sled takes a while; reports go on meanwhile.
-    reconcile: (context, state, { sled_id }) => {
-      const { services } = context.deps
-      const whole = async () => {
-        await services.sagas.adopt()
-        await services.sagas.recover()
-        await reconcileSled(services, sled_id)
-        return ok(null)
-      }
-      return { state, result: whole() }
+    // What waited for the sled goes on; whoever has the task looks at its instances.
+    reconcile: (context, state) => {
+      const { services, wake } = context.deps
+      wake()
+      return { state, result: services.sagas.recover().then(() => ok(null)) }
     },
 
     warnings: (context, state) => ({

@@ -14,6 +14,7 @@ import { invalidRequest, notFound } from './errors.ts'
 import { projectOf } from './lookup.ts'
 import { identityView } from './names.ts'
 import { readColumn } from './store/column.ts'
+import { owe } from './propagation.ts'
 import { listPage } from './store/page.ts'
 import type { Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
@@ -169,6 +170,7 @@ export const vpcRoutes = [
           })
           .execute()
       }
+      await owe(store, { kind: 'firewall', id: vpc.id })
     })
     await services.firewall.publish(services, vpc.id)
     return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { parse } from 'smol-toml'
+import { Background } from '#actors/nexus/background.ts'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
@@ -12,6 +13,7 @@ import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
+import { tasks } from '#actors/nexus/tasks.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
@@ -19,7 +21,7 @@ import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
-import { systemClock } from '#runtime/clock.ts'
+import { atMost, systemClock } from '#runtime/clock.ts'
 import { leaseConnections } from '#runtime/cluster/postgres.ts'
 import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
 import { defaultTiming } from '#runtime/cluster/timing.ts'
@@ -37,6 +39,7 @@ import { Face } from './face.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
+const background_stop_ms_max = 1_000
 
 /** Reads and checks the configuration. Throws a sentence that names the file and the key. */
 export function readConfig(path: string): NexusConfig {
@@ -81,15 +84,21 @@ async function start(config: NexusConfig): Promise<void> {
     work: null,
   }
   sagas.join(services)
-  system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
+  const background = new Background(services, tasks)
+  const wake = () => {
+    background.wake()
+  }
+  system.add(nexus, { services, wake, warnings: () => links.troubles }, 'nexus')
   const server = makeServer({ services, routes })
-  const face = faceOf(services, { system, links, exporter })
+  const face = faceOf(services, { system, links, exporter, background })
   stopOnSignal(async () => {
     face.close()
     await server.close()
     links.close()
     await exporter?.close()
     await system.stop()
+    // What it is about is begun anew by whoever takes it over.
+    await atMost(systemClock, background_stop_ms_max, background.stop())
     await member.stop()
     await store.destroy()
   })
@@ -99,6 +108,7 @@ async function start(config: NexusConfig): Promise<void> {
   await ready
   await plantRack(store, config)
   member.start()
+  background.start()
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
@@ -153,9 +163,10 @@ function faceOf(
     readonly system: System
     readonly links: Links
     readonly exporter: Exporter | null
+    readonly background: Background
   },
 ): Face {
-  const { system, links, exporter } = process
+  const { system, links, exporter, background } = process
   return new Face({
     service: 'nexus',
     host: config.id,
@@ -168,7 +179,7 @@ function faceOf(
     channels: () => [],
     links: () => links.inspect(),
     http: () => requests.all,
-    counters: () => exporter?.counters ?? {},
+    counters: () => ({ ...exporter?.counters, ...background.counters }),
     addSpan: null,
   })
 }

@@ -210,6 +210,21 @@ export interface Tables {
     state: 'started' | 'done' | 'undone'
     output: string | null
   }
+  /** What sleds are to be sent, and whether they have it. */
+  propagation: {
+    kind: 'firewall' | 'dns'
+    /** Of the VPC; empty for DNS. */
+    id: string
+    generation: number
+    is_owed: boolean
+  }
+  /** Who ran a background task last, under which generation of its lease. */
+  background_task: {
+    name: string
+    generation: number
+    member: string
+    time_last_run_ms: number
+  }
   /** Generations of what Nexus sends out, by what it is. */
   published: { what: string; generation: number }
 }

@@ -85,6 +85,7 @@ export class TestNexus {
       get services() {
         return services()
       },
+      wake: () => undefined,
       warnings: () => [],
     }
     this.world.add(nexus, deps, 'nexus')
@@ -135,13 +136,16 @@ export class TestNexus {
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
-  async makeServices(crash: CrashPoint = () => undefined): Promise<Services> {
+  async makeServices(
+    crash: CrashPoint = () => undefined,
+    member_id = config.id,
+  ): Promise<Services> {
     const log = memoryLog(this.world.lines)
     // The kit sees to it that there is one at a time that acts: who comes later supersedes.
     const member = new Member({
       store: sqlLeaseStore(this.store),
       timing: defaultTiming,
-      member_id: config.id,
+      member_id,
       address: config.internal_address,
       supersede: true,
       clock: systemClock,

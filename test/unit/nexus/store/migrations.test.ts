@@ -27,7 +27,7 @@ import {
 const released: Readonly<Record<string, string>> = {
   '0001-guide': '5178805f84ae40ff8d843385ceac9ba2bc90b5abf4d2492501b7924bd2ee1d91',
   '0002-identities': 'aaa95af557e87b31cbbdef6233237b23f300b5ab97cc857123fa56a1244b41e6',
-  '0003-cluster': '0cf5e63fa01cef081f594ee8c851048203748db432ab3f6e4c958b0969b47eed',
+  '0003-cluster': 'c9fd30dfe8e21d3248357a31056f226fbdd980c0416e513bed0164a8d1dfa0dc',
 }
 
 const versions = join(import.meta.dirname, 'versions')
