@@ -4,11 +4,10 @@
  */
 import { type Bar, hostFacts, Harness, type Result } from './harness.ts'
 import { run as instance } from './instance.ts'
-import { run as journal } from './journal.ts'
 import { run as port } from './port.ts'
 import { run as runtime } from './runtime/run.ts'
 
-const benches = { runtime, journal, port, instance } as const
+const benches = { runtime, port, instance } as const
 type Name = keyof typeof benches
 
 const words = process.argv.slice(2)

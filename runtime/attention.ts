@@ -5,7 +5,7 @@
 import type { Down, Ref } from './actor.ts'
 import type { Cell } from './cell.ts'
 import type { Log } from './log.ts'
-import { Message, type Asker, type Standing } from './message.ts'
+import { Message, type Asker } from './message.ts'
 import type { Protocol } from './protocol.ts'
 import type { Span } from './trace.ts'
 
@@ -16,7 +16,7 @@ export class Attention {
   restarts_total = 0
   last_failure: string | null = null
   /** What `init` works on, while it does. */
-  starting: Standing | null = null
+  starting: Message | null = null
   /** Answers that were promised and have not come yet. */
   late = 0
   /** Called when the handler that runs has ended. */
@@ -99,12 +99,7 @@ function tellSelf(
 ): void {
   const row = cell.kind.protocol.rows.get(name)
   if (row === undefined) throw new Error(`${cell.name} has no message ${name}`)
-  const message = new Message(
-    cell,
-    { row, request, expires_ms: Number.POSITIVE_INFINITY },
-    toSelf,
-    0,
-  )
+  const message = new Message(cell, row, request, toSelf)
   const { observer } = cell.services
   if (observer.isLooking) observer.came(message, parent)
   cell.deliver(message)

@@ -13,14 +13,16 @@ import { Attention } from './attention.ts'
 import { Misfit } from './codec/cursor.ts'
 import type { Log } from './log.ts'
 import { Mailbox } from './mailbox.ts'
-import { Standing, type Answer, type Message } from './message.ts'
+import { Message, type Answer } from './message.ts'
 import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protocol.ts'
 import { err, explain } from './result.ts'
 import { explainMisfit } from './schema.ts'
+import type { Runnable } from './scheduler.ts'
 import type { CellInfo, Kind, Phase, Services } from './services.ts'
 import type { Work } from './trace.ts'
 
-export class Cell {
+/** It is its own mailbox: an object less to make, to keep, and to fetch from memory. */
+export class Cell extends Mailbox<Message> implements Runnable {
   readonly id: string
   readonly kind: Kind
   readonly services: Services
@@ -29,7 +31,7 @@ export class Cell {
   handled = 0
   /** The sweep at which it last did something; see System's passivation. */
   touched = 0
-  readonly #mailbox = new Mailbox<Message>()
+  behind: Runnable | null = null
   #state: unknown = null
   #phase: Phase = 'starting'
   #running: Message | null = null
@@ -38,6 +40,7 @@ export class Cell {
   #rare: Attention | null = null
 
   constructor(kind: Kind, id: string, services: Services) {
+    super()
     this.kind = kind
     this.id = id
     this.services = services
@@ -45,10 +48,6 @@ export class Cell {
 
   get name(): string {
     return `${this.kind.protocol.name}/${this.id}`
-  }
-  /** Messages that wait. */
-  get depth(): number {
-    return this.#mailbox.depth
   }
   /** It has nothing to do and owes nobody an answer. */
   get isQuiet(): boolean {
@@ -71,7 +70,7 @@ export class Cell {
     return {
       name: this.name,
       phase: this.#phase,
-      depth: this.#mailbox.depth,
+      depth: this.depth,
       handled: this.handled,
       restarts: this.#rare?.restarts_total ?? 0,
       last_failure: this.#rare?.last_failure ?? null,
@@ -79,7 +78,7 @@ export class Cell {
   }
 
   /** What is worked on now, for those who ask why it takes long: a message, or the start. */
-  get running(): Standing | null {
+  get running(): Message | null {
     return this.#phase === 'starting' ? (this.#rare?.starting ?? null) : this.#running
   }
 
@@ -88,8 +87,8 @@ export class Cell {
     const { lane } = message.row.call
     if (this.#phase === 'down' || this.#phase === 'stopped') {
       this.#refuse(message, 'crashed', this.#whyDown)
-    } else if (!this.#mailbox.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
-      this.#refuse(message, 'busy', `${this.name} has ${this.#mailbox.depth} messages waiting`)
+    } else if (!this.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
+      this.#refuse(message, 'busy', `${this.name} has ${this.depth} messages waiting`)
     } else if (this.#phase === 'idle') {
       this.#phase = 'ready'
       this.services.scheduler.add(this)
@@ -101,18 +100,20 @@ export class Cell {
   /** Handles up to `quantum` messages; the scheduler's call. Gives back how many it handled. */
   turn(quantum: number): number {
     let done = 0
-    this.touched = this.kind.sweep
+    const { kind } = this
+    const now_ms = this.services.clock.monotonic()
+    this.touched = kind.sweep
     while (this.#phase === 'ready') {
-      const message = this.#mailbox.take()
+      const message = this.take()
       if (message === null) {
         this.#phase = 'idle'
         break
       }
       if (message.cancelled !== null) {
         this.#refuse(message, 'cancelled', `${message.what}: ${message.cancelled}`)
-      } else if (message.expires_ms <= this.services.clock.monotonic()) {
+      } else if (message.expires_ms !== 0 && message.expires_ms <= now_ms) {
         this.#refuse(message, 'deadline', `${message.what}: expired in the mailbox`)
-      } else if (this.kind.virtual?.holds(this) === false) {
+      } else if (kind.virtual?.holds(this) === false) {
         this.#refuse(message, 'unreachable', `${message.what}: its lease is in doubt`)
       } else {
         this.#handle(message)
@@ -152,7 +153,7 @@ export class Cell {
     this.#life += 1
     const life = this.#life
     try {
-      const context = new Standing(this)
+      const context = Message.standing(this, 'init')
       const state = this.kind.behaviour.init(context)
       if (state instanceof Promise) {
         context.waits_ms = this.services.clock.monotonic()
@@ -250,12 +251,12 @@ export class Cell {
       return
     }
     this.#state = state
-    this.#phase = this.#mailbox.depth === 0 ? 'idle' : 'ready'
+    this.#phase = this.depth === 0 ? 'idle' : 'ready'
     if (this.#phase === 'ready') this.services.scheduler.add(this)
   }
 
   #handle(message: Message): void {
-    const handler = this.kind.behaviour.handlers[message.row.name]
+    const handler = this.kind.handlers[message.row.index]
     if (handler === undefined) {
       this.#refuse(message, 'unsupported', `${message.what}: no such message`)
       return
@@ -301,7 +302,7 @@ export class Cell {
       this.#rare?.settled?.()
       return
     }
-    if (step.stop === true && this.#mailbox.depth === 0) {
+    if (step.stop === true && this.depth === 0) {
       this.#end()
     } else {
       this.#phase = 'ready'
@@ -345,7 +346,7 @@ export class Cell {
       const why = explainMisfit(call.reply, answer.value, cause)
       throw new Error(`reply to ${name}: ${why}`, { cause })
     }
-    if (message.came_ms > 0) this.services.observer.answered(message, answer)
+    if (message.came_ms !== null) this.services.observer.answered(message, answer)
   }
 
   #fail(message: Message, error: unknown): void {
@@ -406,7 +407,7 @@ export class Cell {
   #fall(down: Down): void {
     const rare = this.#rare
     rare?.clear()
-    for (let next = this.#mailbox.take(); next !== null; next = this.#mailbox.take()) {
+    for (let next = this.take(); next !== null; next = this.take()) {
       this.#refuse(
         next,
         down.reason === 'unreachable' ? 'unreachable' : 'crashed',
@@ -418,7 +419,7 @@ export class Cell {
 
   #refuse(message: Message, code: DeliveryFailure, detail: string): void {
     message.asker.settle(message, err(code, detail))
-    if (message.came_ms > 0) this.services.observer.answered(message, err(code, detail))
+    if (message.came_ms !== null) this.services.observer.answered(message, err(code, detail))
   }
 
   /**
@@ -438,7 +439,7 @@ export class Cell {
       this.log.error('actor could not release what it held', { why: explain(error) })
     }
     try {
-      const released = this.kind.behaviour.stop?.(new Standing(this), this.#state)
+      const released = this.kind.behaviour.stop?.(Message.standing(this, 'stop'), this.#state)
       return released instanceof Promise
         ? atMost(this.services.clock, this.kind.behaviour.child.shutdown_ms, released.catch(failed))
         : null

@@ -37,14 +37,23 @@ class List {
         this.alarm.set(entry.expires_ms)
         return
       }
-      remove(this, entry)
+      forget(entry)
       entry.expire()
     }
   }
 }
 
-function remove(list: List, entry: Expiring): void {
-  const { before, behind } = entry
+/**
+ * When a time limit that begins now is over: at once when it is no time, otherwise rounded up to whole
+ * milliseconds, because a number with a fraction would be an object of its own.
+ */
+export const endOf = (now_ms: number, timeout_ms: number): number =>
+  timeout_ms > 0 ? Math.ceil(now_ms + timeout_ms) : Math.floor(now_ms)
+
+/** Takes an entry out of its list, if it is in one: it will not expire. */
+export function forget(entry: Expiring): void {
+  const { list, before, behind } = entry
+  if (list === null) return
   if (before === null) list.first = behind
   else before.behind = behind
   if (behind === null) list.last = before
@@ -77,10 +86,7 @@ export class Deadlines {
       this.#recent = this.#lists.get(timeout_ms) ?? this.#listFor(timeout_ms > 0 ? timeout_ms : 0)
     }
     const list = this.#recent
-    const now_ms = this.#clock.monotonic()
-    // Whole milliseconds, rounded up: a number with a fraction would be an object of its own.
-    entry.expires_ms =
-      list.timeout_ms > 0 ? Math.ceil(now_ms + list.timeout_ms) : Math.floor(now_ms)
+    entry.expires_ms = endOf(this.#clock.monotonic(), list.timeout_ms)
     entry.list = list
     entry.before = list.last
     if (list.last === null) {
@@ -90,11 +96,6 @@ export class Deadlines {
       list.last.behind = entry
     }
     list.last = entry
-  }
-
-  /** Takes an entry out, if it is still in. */
-  remove(entry: Expiring): void {
-    if (entry.list !== null) remove(entry.list, entry)
   }
 
   /** What may still expire, for people: in each list, what expires first comes first. */

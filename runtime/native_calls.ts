@@ -5,13 +5,13 @@
  * others read it while this thread cannot answer.
  */
 import type { Clock } from './clock.ts'
-import type { Standing } from './message.ts'
+import type { Message } from './message.ts'
 import type { Observer } from './observer.ts'
 
 /** A call that has not come back. */
 export interface NativeCall {
   /** On whose behalf. */
-  readonly context: Standing
+  readonly context: Message
   /** `vmm.start`. */
   readonly name: string
   /** In the clock's monotonic milliseconds. */
@@ -31,7 +31,7 @@ export class NativeCalls {
   }
 
   /** Makes a call, and knows of it until it has come back. */
-  run(context: Standing, name: string, call: () => unknown): unknown {
+  run(context: Message, name: string, call: () => unknown): unknown {
     const began: NativeCall = { context, name, began_ms: this.#clock.monotonic() }
     const { tracer } = this.#observer
     const span =
@@ -86,7 +86,7 @@ export class NativeDeps<D> {
   }
 
   /** The deps as one message sees them. */
-  for(by: Standing): D {
+  for(by: Message): D {
     const natives = this.#natives.map(
       ([name, native]) => [name, through(by, name, native, null)] as const,
     )
@@ -95,7 +95,7 @@ export class NativeDeps<D> {
 }
 
 /** A function, or an object with its functions, called by way of NativeCalls. */
-function through(by: Standing, name: string, native: unknown, self: unknown): unknown {
+function through(by: Message, name: string, native: unknown, self: unknown): unknown {
   if (typeof native === 'function') {
     return (...args: readonly unknown[]) =>
       by.cell.services.natives.run(by, name, () => Reflect.apply(native, self, args) as unknown)

@@ -92,7 +92,7 @@ export class Observer {
     const found = rows.get(name)
     const histogram = found ?? new Histogram()
     if (found === undefined) rows.set(name, histogram)
-    histogram.add(performance.now() - message.came_ms)
+    histogram.add(performance.now() - (message.came_ms ?? 0))
     if (!answer.ok) histogram.failures += 1
   }
 }

@@ -33,10 +33,13 @@ export class Row {
   readonly protocol: string
   readonly name: string
   readonly call: AnyCall
+  /** Its place in the table, by `op`: the same in every table with the same fingerprint. */
+  readonly index: number
   #request: Codec | null = null
   #reply: Codec | null = null
 
-  constructor(kind: string, name: string, made: AnyCall) {
+  constructor(kind: string, name: string, made: AnyCall, index: number) {
+    this.index = index
     this.protocol = kind
     this.name = name
     this.call = made
@@ -118,13 +121,14 @@ export function protocol<T extends Record<string, AnyCall>>(
 ): Protocol<T> {
   const rows = new Map<string, Row>()
   const ops = new Map<number, Row>()
-  for (const [message, made] of Object.entries(messages)) {
+  const inOrder = Object.entries(messages).toSorted(([, a], [, b]) => a.op - b.op)
+  for (const [message, made] of inOrder) {
     const { op, since } = made
     const wrong = (what: string) => new Error(`protocol ${name}: ${message}: ${what}`)
     if (!Number.isInteger(op) || op < 1 || op > 0xffff) throw wrong(`op ${op} is outside 1…65535`)
     if (ops.has(op) || retired.includes(op)) throw wrong(`op ${op} is used twice`)
     if (since > version) throw wrong(`it is there since ${since}, the table is ${version}`)
-    const row = new Row(name, message, made)
+    const row = new Row(name, message, made, rows.size)
     rows.set(message, row)
     ops.set(op, row)
   }

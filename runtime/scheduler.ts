@@ -5,8 +5,10 @@
 import type { Clock } from './clock.ts'
 
 export interface Runnable {
+  /** Who is next in the queue: it is linked through those who wait, and so costs no memory. */
+  behind: Runnable | null
   /** Handles up to `quantum` messages; gives back how many. */
-  readonly turn: (quantum: number) => number
+  turn(quantum: number): number
 }
 
 const quantum = 64
@@ -17,8 +19,8 @@ const messages_a_turn_max = 4_096
 
 export class Scheduler {
   readonly #clock: Clock
-  #queue: Runnable[] = []
-  #taken = 0
+  #first: Runnable | null = null
+  #last: Runnable | null = null
   #left = messages_a_turn_max
   #isScheduled = false
 
@@ -28,7 +30,9 @@ export class Scheduler {
 
   /** Queues an actor that has messages. */
   add(runnable: Runnable): void {
-    this.#queue.push(runnable)
+    if (this.#last === null) this.#first = runnable
+    else this.#last.behind = runnable
+    this.#last = runnable
     if (this.#isScheduled) return
     this.#isScheduled = true
     if (this.#left > 0) void soon.then(this.#run)
@@ -36,17 +40,16 @@ export class Scheduler {
   }
 
   readonly #run = (): void => {
-    for (let next = this.#queue[this.#taken]; next !== undefined; next = this.#queue[this.#taken]) {
-      this.#taken += 1
+    for (let next = this.#first; next !== null; next = this.#first) {
+      this.#first = next.behind
+      if (this.#first === null) this.#last = null
+      next.behind = null
       this.#left -= next.turn(quantum)
-      if (this.#left <= 0 && this.#taken < this.#queue.length) {
-        this.#forget()
+      if (this.#left <= 0 && this.#first !== null) {
         this.#yield()
         return
       }
     }
-    this.#queue.length = 0
-    this.#taken = 0
     this.#isScheduled = false
   }
 
@@ -55,10 +58,5 @@ export class Scheduler {
       this.#left = messages_a_turn_max
       this.#run()
     })
-  }
-
-  #forget(): void {
-    this.#queue.splice(0, this.#taken)
-    this.#taken = 0
   }
 }

@@ -28,6 +28,8 @@ export interface CellInfo {
 export interface Kind {
   readonly protocol: Protocol
   readonly behaviour: AnyBehaviour
+  /** The behaviour's, in the order of the protocol's rows. */
+  readonly handlers: ReadonlyArray<AnyBehaviour['handlers'][string] | undefined>
   readonly deps: unknown
   readonly cells: Map<string, Cell>
   /** Who decides when its actor crashes; null for actors that a message makes. */

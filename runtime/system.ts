@@ -5,13 +5,13 @@
 import { limits } from '#config/limits.ts'
 import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
 import type { Bound } from './channel/bindings.ts'
+import { Caller } from './caller.ts'
 import { Cell } from './cell.ts'
-import type { Channel, ChannelHost, Incoming } from './channel/channel.ts'
+import { Channel, type ChannelHost, type Incoming } from './channel/channel.ts'
 import type { Clock } from './clock.ts'
 import { Misfit } from './codec/cursor.ts'
 import { DeadLetters } from './dead_letters.ts'
-import { Deadlines } from './deadlines.ts'
-import { LocalCall } from './local.ts'
+import { Deadlines, endOf } from './deadlines.ts'
 import type { Log } from './log.ts'
 import { Message, type Answer, type Asker } from './message.ts'
 import { NativeCalls, type NativeDeps } from './native_calls.ts'
@@ -124,9 +124,11 @@ export class System implements ChannelHost, Router {
         `kind ${protocol.name} is virtual: the system needs to know where such actors live`,
       )
     }
+    const any = behaviour as unknown as AnyBehaviour
     const kind: Kind = {
       protocol,
-      behaviour: behaviour as unknown as AnyBehaviour,
+      behaviour: any,
+      handlers: [...protocol.rows.keys()].map((name) => any.handlers[name]),
       deps,
       cells: new Map(),
       supervisor: isStarted ? group : null,
@@ -173,13 +175,17 @@ export class System implements ChannelHost, Router {
 
   ask(asked: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
     const ref = this.#settle(asked)
-    const way = this.#wayOf(ref)
-    if (typeof way === 'string') {
-      return Promise.resolve(err('unreachable', `${ref.name} ${row.name}: ${way}`))
-    }
-    if (!('cells' in way)) return way.ask(ref, row, request, options)
+    const way = ref.cell ?? this.#wayOf(ref, row)
+    if (way instanceof Channel) return way.ask(ref, row, request, options)
     try {
-      return this.#askHere(way, ref, row, { request: row.request.copy(request), options })
+      const copied = row.request.copy(request)
+      const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
+      if (!(cell instanceof Cell)) return Promise.resolve(cell)
+      const caller = new Caller(ref, row, options, this.deadlines)
+      const message = new Message(cell, row, copied, caller)
+      caller.waitForMessage(message)
+      this.#deliver(message, ref)
+      return caller.promise
     } catch (error) {
       return Promise.resolve(this.#invalid(ref, row, request, error))
     }
@@ -187,14 +193,19 @@ export class System implements ChannelHost, Router {
 
   tell(told: ActorRef, row: Row, request: unknown): void {
     const ref = this.#settle(told)
-    const way = this.#wayOf(ref)
-    if (typeof way === 'string') {
-      this.deadLetters.add(`${ref.name} ${row.name}: ${way}`)
-    } else if ('cells' in way) {
-      this.#tellHere(way, ref, row, request)
-    } else {
+    const way = ref.cell ?? this.#wayOf(ref, row)
+    if (way instanceof Channel) {
       const failed = way.tell(ref, row, request)
       if (failed !== null) this.#dead(failed)
+      return
+    }
+    try {
+      const copied = row.request.copy(request)
+      const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
+      if (cell instanceof Cell) this.#deliver(new Message(cell, row, copied, this.#toNobody), ref)
+      else this.#dead(cell)
+    } catch (error) {
+      this.#dead(this.#invalid(ref, row, request, error))
     }
   }
 
@@ -288,7 +299,11 @@ export class System implements ChannelHost, Router {
 
   /** The ref to use now: a virtual actor that belongs elsewhere is called there. */
   #settle(ref: ActorRef): ActorRef {
-    if (ref.host !== '' || (ref.cell !== null && !ref.cell.isGone)) return ref
+    if (ref.cell !== null) {
+      if (!ref.cell.isGone) return ref
+      ref.cell = null
+    }
+    if (ref.host !== '') return ref
     const home = this.#homeOf(ref.protocol.name, ref.id)
     return home === '' ? ref : ref.at(home)
   }
@@ -299,49 +314,24 @@ export class System implements ChannelHost, Router {
     return home === this.#options.host ? '' : home
   }
 
-  #wayOf(ref: ActorRef): Way {
-    return ref.cell === null ? this.#wayTo(ref.host, ref.protocol.name) : ref.cell.kind
+  #wayOf(ref: ActorRef, row: Row): Kind | Channel | Answer {
+    const way = this.#wayTo(ref.host, ref.protocol.name)
+    return typeof way === 'string' ? err('unreachable', `${ref.name} ${row.name}: ${way}`) : way
   }
 
-  #askHere(
-    kind: Kind,
-    ref: ActorRef,
-    row: Row,
-    what: { readonly request: unknown; readonly options: CallOptions },
-  ): Promise<Answer> {
-    const cell = this.#cellOf(kind, ref)
-    if (!(cell instanceof Cell)) return Promise.resolve(cell)
-    const call = new LocalCall(ref, row, what.options, this.deadlines)
-    const { request } = what
-    const message = new Message(cell, { row, request, expires_ms: call.expires_ms }, call, 0)
-    call.message = message
-    if (this.observer.isLooking) this.observer.came(message, ref.parent)
-    cell.deliver(message)
-    return call.promise
-  }
-
-  #tellHere(kind: Kind, ref: ActorRef, row: Row, what: unknown): void {
-    try {
-      const request = row.request.copy(what)
-      const cell = this.#cellOf(kind, ref)
-      if (!(cell instanceof Cell)) {
-        this.#dead(cell)
-        return
-      }
-      const never = Number.POSITIVE_INFINITY
-      const message = new Message(cell, { row, request, expires_ms: never }, this.#toNobody, 0)
-      if (this.observer.isLooking) this.observer.came(message, ref.parent)
-      cell.deliver(message)
-    } catch (error) {
-      this.#dead(this.#invalid(ref, row, what, error))
+  #cellOf(way: Kind | Answer, ref: ActorRef): Cell | Answer {
+    if ('ok' in way) return way
+    if (way.protocol.fingerprint !== ref.protocol.fingerprint) {
+      throw new Error(`${ref.name} is called by another table than that of its kind`)
     }
+    const found = this.#find(way, ref.id)
+    if (found instanceof Cell) ref.cell = found
+    return found
   }
 
-  #cellOf(kind: Kind, ref: ActorRef): Cell | Answer {
-    if (ref.cell !== null && !ref.cell.isGone) return ref.cell
-    const found = this.#find(kind, ref.id)
-    ref.cell = found instanceof Cell ? found : null
-    return found
+  #deliver(message: Message, ref: ActorRef): void {
+    if (this.observer.isLooking) this.observer.came(message, ref.parent)
+    message.cell.deliver(message)
   }
 
   /** Nobody waits for the answer to a cast; that it was not handled is worth knowing. */
@@ -380,13 +370,12 @@ export class System implements ChannelHost, Router {
       bound.cell = found
     }
     const isCall = header.kind === frames.call
-    const expires_ms = isCall
-      ? this.#options.clock.monotonic() + header.remaining_ms
-      : Number.POSITIVE_INFINITY
-    const what = { row, request, expires_ms }
-    return isCall
-      ? new Message(bound.cell, what, channel, header.correlation)
-      : new Message(bound.cell, what, this.#toNobody, 0)
+    const message = new Message(bound.cell, row, request, isCall ? channel : this.#toNobody)
+    if (isCall) {
+      message.expires_ms = endOf(this.#options.clock.monotonic(), header.remaining_ms)
+      message.correlation = header.correlation
+    }
+    return message
   }
 
   #refuse({ channel, header }: Incoming, answer: Answer): void {

@@ -1,40 +1,25 @@
-/** The least that a durable journal can cost: groups of rows appended to a file, each synced. */
-import {
-  closeSync,
-  fdatasyncSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+/**
+ * The least that a durable journal can cost: `appends.ts WRITERS` encodes a row of each writer, appends
+ * them to a file in one piece, and syncs it.
+ */
+import { fdatasyncSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { document, temporaryDirectory } from '../rows.ts'
 import { serveOrders } from './orders.ts'
 
-const row_bytes = 200
-const rows_per_group = 100
-
-// Beside the sources, not in /tmp: that may be memory.
-const out = fileURLToPath(new URL('../../out/', import.meta.url))
-mkdirSync(out, { recursive: true })
-const directory = mkdtempSync(join(out, 'bench-'))
-const file = openSync(join(directory, 'rows'), 'a')
-process.on('exit', () => {
-  closeSync(file)
-  rmSync(directory, { recursive: true, force: true })
-})
-
-const group = Buffer.alloc(row_bytes * rows_per_group, 'row')
+const writers = Number(process.argv[2])
+const file = openSync(join(temporaryDirectory(), 'rows'), 'a')
 
 await serveOrders(async (wanted) => {
-  const groups = Math.ceil(wanted / rows_per_group)
+  const groups = Math.ceil(wanted / writers)
   const began = performance.now()
-  for (let made = 0; made < groups; made += 1) {
-    writeSync(file, group)
+  for (let at = 0; at < groups; at += 1) {
+    const rows = Array.from({ length: writers }, (_, writer) =>
+      JSON.stringify(document(writer, at)),
+    )
+    writeSync(file, `${rows.join('\n')}\n`)
     fdatasyncSync(file)
   }
   const wall_ns = (performance.now() - began) * 1e6
-  const operations = groups * rows_per_group
-  return { operations, wall_ns, p50_ns: null, p99_ns: null, bytes: null }
+  return { operations: groups * writers, wall_ns, p50_ns: null, p99_ns: null, bytes: null }
 })

@@ -42,6 +42,7 @@ async function ask(outstanding: number, url: string): Promise<never> {
         const response = await pool.request({ path, method: 'POST', headers, body })
         return (await response.body.json()) as Message<'small'>
       },
+      attemptOf: ({ attempt }) => attempt,
     }),
   )
 }

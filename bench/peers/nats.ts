@@ -55,6 +55,7 @@ async function ask(outstanding: number, port: number): Promise<never> {
         const reply = await client.request(`actors.${actor}`, request, { timeout: timeout_ms })
         return reply.json<Message<'small'>>()
       },
+      attemptOf: ({ attempt }) => attempt,
     }),
   )
 }

@@ -28,18 +28,20 @@ export const serveNothing: Work = async () => {
   throw new Error('this program takes no orders')
 }
 
-export interface Loop<S extends Shape> {
+export interface Loop<S extends Shape, R> {
   readonly shape: S
   readonly outstanding: number
   /** How many actors are asked, numbered from 0. */
   readonly actors: number
   /** Every actor answers with what it was asked. */
-  readonly ask: (actor: number, message: Message<S>) => Promise<Pick<Message<S>, 'attempt'>>
+  readonly ask: (actor: number, message: Message<S>) => Promise<R>
+  /** Which message an answer belongs to; throws when it is a failure. */
+  readonly attemptOf: (answer: R) => number
 }
 
 /** A closed loop: so many askers, each of whom asks again when it was answered. */
-export function closedLoop<S extends Shape>(loop: Loop<S>): Work {
-  const { outstanding, actors, ask } = loop
+export function closedLoop<S extends Shape, R>(loop: Loop<S, R>): Work {
+  const { outstanding, actors, ask, attemptOf } = loop
   const next = messages(loop.shape)
   return async (operations) => {
     const samples: number[] = []
@@ -52,7 +54,7 @@ export function closedLoop<S extends Shape>(loop: Loop<S>): Work {
         const began = isTimed ? performance.now() : 0
         const reply = await ask(actor, message)
         if (isTimed) samples.push(performance.now() - began)
-        if (reply.attempt !== message.attempt) throw new Error(`actor ${actor} answered another`)
+        if (attemptOf(reply) !== message.attempt) throw new Error(`actor ${actor} answered another`)
       }
     }
     const began = performance.now()

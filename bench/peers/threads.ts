@@ -80,7 +80,13 @@ if (isMainThread) {
   const worker = new Worker(new URL(import.meta.url), { workerData: process.argv })
   const ask = way.asker(worker)
   await serveOrders(
-    closedLoop({ shape, outstanding: Number(outstanding), actors: Number(actors), ask }),
+    closedLoop({
+      shape,
+      outstanding: Number(outstanding),
+      actors: Number(actors),
+      ask,
+      attemptOf: ({ attempt }) => attempt,
+    }),
   )
 } else {
   const echoes = Array.from({ length: Number(actors) }, () => new Echo())

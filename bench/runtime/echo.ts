@@ -6,7 +6,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { call, nothing, protocol } from '#runtime/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { ok } from '#runtime/result.ts'
+import { ok, type Result } from '#runtime/result.ts'
 import { System } from '#runtime/system.ts'
 import type { Message, Shape } from '../messages.ts'
 
@@ -111,8 +111,9 @@ export function makeSystem(ways: Ways): System {
 }
 
 const options = { timeout_ms: 10_000 }
+type Answer = Result<Pick<Message<Shape>, 'attempt'>, string>
 
-/** Asks the actors of a host by number; what is refused or fails ends the program. */
+/** Asks the actors of a host by number. */
 export function asker<S extends Shape>(
   system: System,
   shape: S,
@@ -121,11 +122,15 @@ export function asker<S extends Shape>(
   const refs = Array.from({ length: where.actors }, (_, id) =>
     system.ref(echoProtocol, `${id}`, where.host),
   )
-  return async (actor: number, message: Message<S>): Promise<Message<S>> => {
+  return (actor: number, message: Message<S>): Promise<Answer> => {
+    const ref = refs[actor]
+    if (ref === undefined) throw new Error(`there is no actor ${actor}`)
     // The compiler cannot see that a shape's row takes that shape's messages.
-    const request = message as never
-    const answer = await refs[actor]?.call(shape, request, options)
-    if (answer?.ok !== true) throw new Error(answer?.detail ?? `there is no actor ${actor}`)
-    return answer.value as never
+    return ref.call(shape, message as never, options)
   }
+}
+/** Which message was answered; what was refused or failed ends the program. */
+export function attemptOf(answer: Answer): number {
+  if (!answer.ok) throw new Error(answer.detail)
+  return answer.value.attempt
 }

@@ -13,7 +13,7 @@ import type { Entrant } from '../contestant.ts'
 import type { Message } from '../messages.ts'
 import { closedLoop, serveNothing, serveOrders } from '../peers/orders.ts'
 import { freePort, nodePairEntrant } from '../peers/program.ts'
-import { asker, echo, echoProtocol, makeSystem } from './echo.ts'
+import { asker, attemptOf, echo, echoProtocol, makeSystem } from './echo.ts'
 
 const actors_per_host = 1000
 
@@ -123,10 +123,10 @@ async function client(outstanding: number, { ports, directory }: Where): Promise
   await isUp.promise
   const asks = names.map((host) => asker(system, 'small', { host, actors: actors_per_host }))
   // Neighbours are on different hosts, so that every host always has its share.
-  const ask = async (actor: number, message: Message<'small'>) => {
+  const ask = (actor: number, message: Message<'small'>) => {
     const of = asks[actor % asks.length]
     if (of === undefined) throw new Error(`there is no actor ${actor}`)
-    return await of(Math.floor(actor / asks.length), message)
+    return of(Math.floor(actor / asks.length), message)
   }
   return await serveOrders(
     closedLoop({
@@ -134,6 +134,7 @@ async function client(outstanding: number, { ports, directory }: Where): Promise
       outstanding: outstanding * ports.length,
       actors: actors_per_host * ports.length,
       ask,
+      attemptOf,
     }),
   )
 }

@@ -8,7 +8,7 @@ import type { Entrant } from '../contestant.ts'
 import { isShape, type Shape } from '../messages.ts'
 import { closedLoop, serveOrders } from '../peers/orders.ts'
 import { nodeEntrant } from '../peers/program.ts'
-import { asker, echo, echoProtocol, makeSystem, type Ring } from './echo.ts'
+import { asker, attemptOf, echo, echoProtocol, makeSystem, type Ring } from './echo.ts'
 
 const name = 'luge'
 const file = 'runtime/ours.ts'
@@ -42,7 +42,7 @@ async function local(outstanding: number, actors: number): Promise<never> {
   const system = makeSystem(alone)
   system.add(echo, null)
   const ask = asker(system, 'small', { host: 'here', actors })
-  return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask }))
+  return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask, attemptOf }))
 }
 
 async function threads(shape: Shape, outstanding: number, actors: number): Promise<never> {
@@ -62,7 +62,7 @@ async function threads(shape: Shape, outstanding: number, actors: number): Promi
   })
   await worker.start()
   const ask = asker(system, shape, { host: 'here', actors })
-  return await serveOrders(closedLoop({ shape, outstanding, actors, ask }))
+  return await serveOrders(closedLoop({ shape, outstanding, actors, ask, attemptOf }))
 }
 
 /** Every actor has a message under way; each is passed on as often as all others. */

@@ -35,8 +35,7 @@ async function measure(
   obstacles: Map<string, string>,
 ): Promise<void> {
   const { ours } = scenario
-  if (ours === null) harness.skip(`luge: ${scenario.name}`, 'the runtime cannot do it yet')
-  const present = [...(ours === null ? [] : [ours]), ...scenario.peers].filter((entrant) => {
+  const present = [ours, ...scenario.peers].filter((entrant) => {
     const why = entrant.obstacle()
     if (why !== null) obstacles.set(entrant.name, why)
     return why === null
@@ -56,7 +55,7 @@ async function measure(
   await harness.compareAll(scenario.name, {
     metrics: named(scenario).map(([name, key, bars]) => ({ name, unit: metrics[key].unit, bars })),
     rounds,
-    own: ours?.name ?? null,
+    own: ours.name,
     candidates,
   })
 }

@@ -1,6 +1,6 @@
 /**
  * What the runtime is measured at: the work, who does it besides us, and what we want to reach.
- * Adding one is adding a row. A row without `ours` measures the peers alone.
+ * Adding one is adding a row.
  */
 import type { Entrant, Measurement } from '../contestant.ts'
 import type { Bar } from '../harness.ts'
@@ -8,6 +8,7 @@ import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
 import { tcpAsk } from './hosts.ts'
+import { journal } from './journal.ts'
 import { dispatch, idle, localAsk, threadAsk } from './ours.ts'
 
 /** How a metric is read off a measurement. */
@@ -26,7 +27,7 @@ export interface Scenario {
   /** `oversubscribed`: two busy processes more than the machine would have otherwise. */
   readonly regime: 'free cores' | 'oversubscribed'
   readonly metrics: { readonly [M in MetricName]?: readonly Bar[] }
-  readonly ours: Entrant | null
+  readonly ours: Entrant
   readonly peers: readonly Entrant[]
   /** How many operations a round has; null: as many as fill a round's time. */
   readonly operations: number | null
@@ -48,7 +49,9 @@ const acrossHosts = [
 ]
 /** Of 4 KB each; a ring of ours holds a mebibyte, and beyond that callers are told `busy`. */
 const large_outstanding = 200
-const base = { regime: 'free cores', operations: null, ours: null } as const
+const appends = (writers: number) =>
+  nodeEntrant('append and fdatasync', 'peers/appends.ts', String(writers))
+const base = { regime: 'free cores', operations: null } as const
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -130,6 +133,15 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...base,
+    // Under a gigabyte for all of them.
+    name: 'idle actor, one of a million in a thread',
+    metrics: { memory: [most(null, 1_000)], time: [] },
+    operations: 1_000_000,
+    ours: idle,
+    peers: [],
+  },
+  {
+    ...base,
     name: 'TCP ask, 256 outstanding',
     metrics: {
       rate: [least('Erlang distribution', 8), least('undici HTTP JSON', 10)],
@@ -149,9 +161,24 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...base,
-    name: 'journal, synchronous=FULL, 100 writers',
+    name: 'journal append, synchronous=FULL, 1 writer',
+    metrics: { rate: [] },
+    ours: journal('append', 1),
+    peers: [appends(1)],
+  },
+  {
+    ...base,
+    name: 'journal append, synchronous=FULL, 100 writers',
     metrics: { rate: [least('append and fdatasync', 0.4)], cpu: [] },
-    peers: [nodeEntrant('append and fdatasync', 'peers/appends.ts')],
+    ours: journal('append', 100),
+    peers: [appends(100)],
+  },
+  {
+    ...base,
+    name: 'journal put, synchronous=FULL, 100 writers',
+    metrics: { rate: [least('append and fdatasync', 0.4)], cpu: [] },
+    ours: journal('put', 100),
+    peers: [appends(100)],
   },
   {
     ...base,

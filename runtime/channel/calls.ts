@@ -1,10 +1,7 @@
-/** Calls over channels, as those who wait for them see them. */
-import { Caller } from '../caller.ts'
-import { Misfit, type Cursor } from '../codec/cursor.ts'
+/** Calls over channels: who waits for their answers, and calls that are passed on. */
+import type { Cursor } from '../codec/cursor.ts'
 import type { Answer } from '../message.ts'
-import { isDeliveryFailure } from '../protocol.ts'
-import { err, ok } from '../result.ts'
-import { failureCodec, FrameError, kinds } from '../wire/frame.ts'
+import { failureCodec, FrameError } from '../wire/frame.ts'
 import type { Channel } from './channel.ts'
 
 /** A call that waits for the other end. */
@@ -16,33 +13,6 @@ export interface Pending {
 /** A call that is served for the other end. */
 export interface Served {
   readonly cancel: (why: string) => void
-}
-
-/** A call of an actor of this thread. */
-export class RemoteCall extends Caller implements Pending {
-  channel: Channel | null = null
-  correlation = 0
-
-  take(kind: number, cursor: Cursor): void {
-    if (kind === kinds.failure) {
-      const [code, detail] = readPair(cursor)
-      const isKnown = isDeliveryFailure(code) || this.row.call.errors.includes(code)
-      this.finish(
-        isKnown ? err(code, detail) : err('invalid', `${this.what}: undeclared failure ${code}`),
-      )
-      return
-    }
-    try {
-      this.finish(ok(this.row.reply.read(cursor)))
-    } catch (error) {
-      if (!(error instanceof Misfit)) throw error
-      this.finish(err('invalid', `${this.what}: the reply breaks its schema: ${error.message}`))
-    }
-  }
-
-  protected override cancel(): void {
-    this.channel?.abandon(this.correlation)
-  }
 }
 
 /** A call that is passed on: pending on one channel, served for another. */

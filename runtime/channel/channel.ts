@@ -13,7 +13,8 @@ import type { Codec } from '../codec/compile.ts'
 import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Answer, Asker, Message } from '../message.ts'
-import { RemoteCall, Relay, type Pending, type Served } from './calls.ts'
+import { Caller } from '../caller.ts'
+import { Relay, type Pending, type Served } from './calls.ts'
 import type { Outlet } from './outlet.ts'
 import { Watches } from './watches.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
@@ -110,10 +111,9 @@ export class Channel implements Asker {
   ask(ref: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
     const refusal = this.#refusal(ref, row)
     if (refusal !== null) return Promise.resolve(refusal)
-    const call = new RemoteCall(ref, row, options, this.#options.host.deadlines)
-    call.channel = this
+    const call = new Caller(ref, row, options, this.#options.host.deadlines)
     const correlation = this.#pending.take(call)
-    call.correlation = correlation
+    call.waitForChannel(this, correlation)
     const failed = this.#sendCall(kinds.call, ref, row, { request, correlation, options })
     if (failed !== null) {
       this.#pending.free(correlation)

@@ -57,7 +57,7 @@ const packr = new Packr({ useRecords: false, int64AsType: 'number', copyBuffers:
 export function compile(schema: TSchema): Codec {
   const unit = new Unit()
   const { write, read, copy } = unit.piece(schema, '')
-  const begin = unit.isCounted ? `c.items=${limits.message_items_max};` : ''
+  const begin = unit.isCounted ? `c.items=${limits.message_items_max};c.window_end=0;` : ''
   const source = [
     '"use strict"',
     ...unit.lines,
@@ -132,6 +132,8 @@ class Unit {
   readonly constants: unknown[] = []
   /** Whether it has lists or maps, whose items are counted over the whole message. */
   isCounted = false
+  /** How many lists and maps the piece that is being compiled is in. */
+  #depth = 0
   #functions = 0
 
   /** The code of a schema; `path` names it in errors. */
@@ -212,7 +214,7 @@ class Unit {
     ]
     return this.#checked(
       tests.join('&&'),
-      'Number',
+      ['writeNumber', 'readNumber'],
       `must be a fitting ${shape['~kind'] ?? ''}`,
       path,
     )
@@ -226,15 +228,21 @@ class Unit {
     }
     if (pattern === uuidPattern) tests.push('isUuid(x)')
     else if (pattern !== undefined) tests.push(`${this.#keep(new RegExp(pattern, 'u'))}.test(x)`)
-    return this.#checked(tests.join('&&'), 'String', 'must be fitting text', path)
+    const read = this.#depth > 0 ? 'readListed' : 'readString'
+    return this.#checked(tests.join('&&'), ['writeString', read], 'must be fitting text', path)
   }
 
   /** A value of one token, with a test of `x`. */
-  #checked(test: string, kind: 'Number' | 'String', what: string, path: string): Piece {
+  #checked(
+    test: string,
+    [write, read]: readonly [string, string],
+    what: string,
+    path: string,
+  ): Piece {
     const refuse = `if(!(${test}))bad(${literal(path)},${literal(what)})`
     return this.#functionsOf({
-      write: `${refuse};write${kind}(c,x)`,
-      read: `const x=read${kind}(c);${refuse};return x`,
+      write: `${refuse};${write}(c,x)`,
+      read: `const x=${read}(c);${refuse};return x`,
       copy: `${refuse};return x`,
     })
   }
@@ -302,10 +310,17 @@ class Unit {
     })
   }
 
+  #itemPiece(schema: TSchema, path: string): Piece {
+    this.#depth += 1
+    const piece = this.piece(schema, `${path}/*`)
+    this.#depth -= 1
+    return piece
+  }
+
   #list(shape: Shape, path: string): Piece {
     const { minItems = 0, maxItems } = shape
     this.isCounted = true
-    const { write, read, copy } = this.piece(shape.items as TSchema, `${path}/*`)
+    const { write, read, copy } = this.#itemPiece(shape.items as TSchema, path)
     const bounds = `n<${minItems}${maxItems === undefined ? '' : `||n>${maxItems}`}`
     const refuse = `if(${bounds})bad(${literal(path)},"has too few or too many items")`
     const array = `if(!Array.isArray(x))bad(${literal(path)},"must be array");const n=x.length;${refuse}`
@@ -322,12 +337,12 @@ class Unit {
     if (schema === undefined) throw new Error(`schema at ${path}: a record without values`)
     this.isCounted = true
     if (keys !== '^.*$') throw new Error(`schema at ${path}: the keys of a record are any text`)
-    const { write, read, copy } = this.piece(schema, `${path}/*`)
+    const { write, read, copy } = this.#itemPiece(schema, path)
     const open = `if(typeof x!=='object'||x===null||Array.isArray(x))bad(${literal(path)},"must be object");const ks=Object.keys(x)`
     const proto = `if(key==='__proto__')bad(${literal(path)},"must not have __proto__")`
     return this.#functionsOf({
       write: `${open};charge(c,ks.length*4);writeMapHead(c,ks.length);for(const key of ks){${proto};writeString(c,key);const y=x[key];${write('y')}}`,
-      read: `const n=readMapHead(c);charge(c,n*4);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readString(c);${proto};v[key]=${read}}return v`,
+      read: `const n=readMapHead(c);charge(c,n*4);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v={};for(let i=0;i<n;i++){const key=readListed(c);${proto};v[key]=${read}}return v`,
       copy: `${open};const v={};for(const key of ks){${proto};const y=x[key];v[key]=${copy('y')}}return v`,
     })
   }

@@ -10,6 +10,7 @@ declare global {
   // Node has had these from its first versions; its types leave them out.
   interface Buffer {
     utf8Slice(start: number, end: number): string
+    latin1Slice(start: number, end: number): string
     utf8Write(text: string, at: number, bytes_max: number): number
   }
 }
@@ -24,6 +25,10 @@ export interface Cursor {
   limit: number
   /** How many more items lists and maps of this message may have. */
   items: number
+  /** A piece of the message as text, and where it is from: see readListed. */
+  window: string
+  window_from: number
+  window_end: number
 }
 
 /** A cursor over a piece of memory. */
@@ -35,6 +40,9 @@ export function cursorOver(bytes: Uint8Array): Cursor {
     at: 0,
     limit: byteLength,
     items: 0,
+    window: '',
+    window_from: 0,
+    window_end: 0,
   }
 }
 
@@ -109,44 +117,50 @@ export function writeNumber(cursor: Cursor, value: number): void {
   }
 }
 
-/** Longer strings are written by the engine. */
-const loop_chars_max = 63
+/** Longer text is written by the engine: reading a string character by character is what takes long. */
+const loop_chars_max = 15
+/** UTF-8 takes at most three bytes for a UTF-16 unit. */
+const bytes_a_char_max = 3
+/** Whatever this much text is, a head of two bytes can tell its length. */
+const short_chars_max = 85
 
-/** Text as UTF-8. Short ASCII, nearly all there is, is written here. */
+/** Text as UTF-8. */
 export function writeString(cursor: Cursor, text: string): void {
   const { length } = text
   if (length > loop_chars_max) {
-    writeLongString(cursor, text)
+    writeByEngine(cursor, text)
     return
   }
-  room(cursor, length + 2)
+  room(cursor, length + 1)
   const { buffer, at } = cursor
-  let to = at
-  if (length < 32) {
-    buffer[to++] = 0xa0 | length
-  } else {
-    buffer[to++] = 0xd9
-    buffer[to++] = length
-  }
   for (let index = 0; index < length; index += 1) {
     const code = text.charCodeAt(index)
     if (code > 127) {
-      writeLongString(cursor, text)
+      writeByEngine(cursor, text)
       return
     }
-    buffer[to++] = code
+    buffer[at + 1 + index] = code
   }
-  cursor.at = to
+  buffer[at] = 0xa0 | length
+  cursor.at = at + 1 + length
 }
 
-function writeLongString(cursor: Cursor, text: string): void {
-  // UTF-8 takes at most three bytes for a UTF-16 unit.
-  room(cursor, text.length * 3 + 5)
+function writeByEngine(cursor: Cursor, text: string): void {
+  const bytes_max = text.length * bytes_a_char_max
   const { buffer, view, at } = cursor
-  const written = buffer.utf8Write(text, at + 5, text.length * 3)
-  buffer[at] = 0xdb
-  view.setUint32(at + 1, written)
-  cursor.at = at + 5 + written
+  if (text.length <= short_chars_max) {
+    room(cursor, bytes_max + 2)
+    const written = buffer.utf8Write(text, at + 2, bytes_max)
+    buffer[at] = 0xd9
+    buffer[at + 1] = written
+    cursor.at = at + 2 + written
+  } else {
+    room(cursor, bytes_max + 5)
+    const written = buffer.utf8Write(text, at + 5, bytes_max)
+    buffer[at] = 0xdb
+    view.setUint32(at + 1, written)
+    cursor.at = at + 5 + written
+  }
 }
 
 // Into shared memory the engine's own `set` is ten times slower than this.
@@ -253,22 +267,56 @@ function readOtherNumber(cursor: Cursor, token: number): number {
 
 /** Text. */
 export function readString(cursor: Cursor): string {
-  const token = peek(cursor)
-  const { view, at } = cursor
-  if (token >> 5 === 0x5) return take(cursor, at + 1, token & 0x1f)
-  if (token === 0xd9) {
-    need(cursor, 2)
-    return take(cursor, at + 2, view.getUint8(at + 1))
-  }
-  const length = readLength(cursor, token, 0xda, 'text')
-  return take(cursor, cursor.at, length)
-}
-
-function take(cursor: Cursor, from: number, length: number): string {
+  const length = readTextHead(cursor)
+  const from = cursor.at
   const end = from + length
   if (end > cursor.limit) bad('text reaches past the end')
   cursor.at = end
   return shortText(cursor.buffer, from, length) ?? cursor.buffer.utf8Slice(from, end)
+}
+
+/**
+ * A text of many: asking the engine for one string costs as much as for a kilobyte, of which others are
+ * then parts. So a text that is kept keeps at most as much.
+ */
+const window_bytes = 1_024
+
+/** Text in a list. Whoever begins to read a message sets `window_end` to 0. */
+export function readListed(cursor: Cursor): string {
+  const length = readTextHead(cursor)
+  const from = cursor.at
+  const end = from + length
+  if (end > cursor.limit) bad('text reaches past the end')
+  cursor.at = end
+  const { buffer } = cursor
+  if (!isAscii(cursor.view, from, end)) return buffer.utf8Slice(from, end)
+  if (end > cursor.window_end) {
+    if (length > window_bytes / 4) return buffer.latin1Slice(from, end)
+    cursor.window_from = from
+    cursor.window_end = Math.min(from + window_bytes, cursor.limit)
+    cursor.window = buffer.latin1Slice(from, cursor.window_end)
+  }
+  return cursor.window.slice(from - cursor.window_from, end - cursor.window_from)
+}
+
+function isAscii(view: DataView, from: number, end: number): boolean {
+  let seen = 0
+  let at = from
+  for (; at + 4 <= end; at += 4) seen |= view.getInt32(at)
+  for (; at < end; at += 1) seen |= view.getUint8(at)
+  return (seen & 0x80808080) === 0
+}
+
+function readTextHead(cursor: Cursor): number {
+  const token = peek(cursor)
+  if (token >> 5 === 0x5) {
+    cursor.at += 1
+    return token & 0x1f
+  }
+  if (token !== 0xd9) return readLength(cursor, token, 0xda, 'text')
+  need(cursor, 2)
+  cursor.at += 2
+  return cursor.view.getUint8(cursor.at - 1)
 }
 
 /**

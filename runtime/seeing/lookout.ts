@@ -7,7 +7,7 @@ import { limits } from '#config/limits.ts'
 import { Caller } from '../caller.ts'
 import type { Cell } from '../cell.ts'
 import type { Clock } from '../clock.ts'
-import { Message, Standing } from '../message.ts'
+import { Message } from '../message.ts'
 import type { Kind } from '../services.ts'
 import type { Supervisor } from '../supervisor.ts'
 import type { System } from '../system.ts'
@@ -136,10 +136,10 @@ export class Lookout {
       name: shown(info.name),
       last_failure: info.last_failure === null ? null : shown(info.last_failure),
       running:
-        running === null || running.waits_ms === 0
+        running === null || running.waits_ms === null
           ? null
           : {
-              message: running instanceof Message ? running.row.name : 'init',
+              message: running.row.name,
               for_ms: this.#age(running.waits_ms),
             },
     }
@@ -208,7 +208,7 @@ function whoOf(work: Caller['ref']['work']): CallSeen['by'] {
   if (work === null) return null
   return {
     what: shown(work.what),
-    actor: work instanceof Standing ? shown(work.cell.name) : null,
-    is_running: work instanceof Standing && work.cell.running === work,
+    actor: work instanceof Message ? shown(work.cell.name) : null,
+    is_running: work instanceof Message && work.cell.running === work,
   }
 }

@@ -23,8 +23,11 @@ export interface Postgres {
   readonly host: string
   /** The superuser, who needs no password. */
   readonly user: string
-  /** Makes an empty database; gives its URL, which `pg` and psql both understand. */
-  readonly newDatabase: () => Promise<string>
+  /**
+   * Makes a database, empty or a copy of another one that nobody uses; gives its URL, which `pg` and psql
+   * both understand.
+   */
+  readonly newDatabase: (like?: string) => Promise<string>
   /** What psql prints for this SQL: rows only, columns separated by `|`. Rejects when the SQL fails. */
   readonly psql: (url: string, sql: string) => Promise<string>
   /** Kills the server with -9, and with it every connection. What was committed stays. */
@@ -46,6 +49,10 @@ const settings = (directory: string): string => `
 listen_addresses = ''
 unix_socket_directories = '${directory}'
 fsync = off
+full_page_writes = off
+wal_level = minimal
+max_wal_senders = 0
+autovacuum = off
 shared_buffers = '16MB'
 max_connections = 100
 timezone = 'UTC'
@@ -189,10 +196,11 @@ async function serve(place: Place, clean: () => Promise<void>): Promise<Postgres
     host: directory,
     user,
     psql,
-    newDatabase: async () => {
+    newDatabase: async (like = urlOf('template1')) => {
       databases += 1
       const name = `luge_${databases}`
-      await psql(urlOf('postgres'), `CREATE DATABASE ${name}`)
+      const template = new URL(like).pathname.slice(1)
+      await psql(urlOf('postgres'), `CREATE DATABASE ${name} TEMPLATE ${template}`)
       return urlOf(name)
     },
     kill: async () => {

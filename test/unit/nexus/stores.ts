@@ -1,5 +1,8 @@
 /** Where the tests' stores are: in memory, or in a PostgreSQL of the test file's own. */
 import { after } from 'node:test'
+import { openStore } from '#actors/nexus/store/open.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { memoryLog } from '#runtime/log.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
 import { Statements } from './plans.ts'
 
@@ -17,7 +20,21 @@ export function usePostgres(): void {
   })
 }
 
+let migrated: Promise<string> | null = null
+
 /** The URL of a store that nobody has used. */
 export async function newStore(): Promise<string> {
-  return postgres === null ? 'sqlite::memory:' : await (await postgres).newDatabase()
+  if (postgres === null) return 'sqlite::memory:'
+  const server = await postgres
+  // The migrations are run once, and what they made is copied.
+  migrated ??= migrate(await server.newDatabase())
+  return await server.newDatabase(await migrated)
+}
+
+/** Brings a new database up to the present version; gives its URL back. */
+export async function migrate(url: string): Promise<string> {
+  const { store, ready } = openStore({ url, clock: systemClock, log: memoryLog() })
+  await ready
+  await store.destroy()
+  return url
 }

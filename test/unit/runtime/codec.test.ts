@@ -219,6 +219,28 @@ test('text of every length and script comes through', () => {
   assert.equal(decode(Type.String(), encode(Type.String(), 'a\ud800b')), 'a\ufffdb')
 })
 
+test('text in lists comes through wherever it lies, also where another list lay before', () => {
+  const list = codecOf(Type.Array(Type.String()))
+  const scripts = ['a', 'ü', '\u0141', '💥']
+  const text = () => {
+    const length = oneOf([0, 3, 12, 15, 16, 36, 85, 86, 255, 256, 257, 1_023, 1_100])
+    const plain = pick(4) > 0
+    return Array.from({ length }, () =>
+      plain ? String.fromCharCode(32 + pick(95)) : oneOf(scripts),
+    ).join('')
+  }
+  const cursor = cursorOver(Buffer.alloc(256 * 1024))
+  for (let turn = 0; turn < 200; turn += 1) {
+    const texts = Array.from({ length: pick(40) }, text)
+    cursor.at = 0
+    cursor.limit = cursor.buffer.length
+    list.write(cursor, texts)
+    cursor.limit = cursor.at
+    cursor.at = 0
+    assert.deepEqual(list.read(cursor), texts)
+  }
+})
+
 test('bytes come through as copies of their own', () => {
   const { binary } = schemas
   assert.ok(binary !== undefined)

@@ -6,7 +6,7 @@ import { Bindings } from '#runtime/channel/bindings.ts'
 import { Slots } from '#runtime/channel/slots.ts'
 import { manualClock } from '#runtime/clock.ts'
 import { cursorOver } from '#runtime/codec/cursor.ts'
-import { Deadlines, type Expiring } from '#runtime/deadlines.ts'
+import { Deadlines, forget, type Expiring } from '#runtime/deadlines.ts'
 import { Mailbox, type Linked } from '#runtime/mailbox.ts'
 import { seededRandom, systemRandom } from '#runtime/random.ts'
 import { bindCodec, FrameError } from '#runtime/wire/frame.ts'
@@ -78,7 +78,7 @@ test(`what is not removed expires once and in time, whatever the limits (seed ${
     const other = entries[pick(entries.length)]
     if (other !== undefined && pick(2) === 0) {
       if (other.expired_ms.length === 0) other.isRemoved = true
-      deadlines.remove(other.entry)
+      forget(other.entry)
     }
     if (pick(20) === 0) await clock.advance(pick(50))
   }
@@ -100,7 +100,7 @@ test('an entry that expires may add and remove others', async () => {
   const second = new Entry(() => seen.push('second'))
   const first = new Entry(() => {
     seen.push('first')
-    deadlines.remove(victim)
+    forget(victim)
     deadlines.add(second, 10)
   })
   deadlines.add(first, 10)
