@@ -60,9 +60,17 @@ const recordNode: Node = {
     })
     return null
   },
+  // The record stays as a deleted one: should a request of before reach the sled late, then its
+  // report is answered by letting go of the guest.
   undo: async ({ services, params }) => {
+    const time_deleted_ms = services.clock.now()
     await transact(services, async (store) => {
-      await store.deleteFrom('instance').where('id', '=', params.instance.id).execute()
+      await store
+        .updateTable('instance')
+        .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
+        .where('id', '=', params.instance.id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
     })
   },
 }
