@@ -119,17 +119,6 @@ async function freeVni(services: Services, store: StoreTransaction): Promise<num
   }
 }
 
-/** Removes all rows of a project's VPCs, for a project that never was. */
-export async function eraseVpcs(store: StoreTransaction, project_id: string): Promise<void> {
-  const vpcs = store.selectFrom('vpc').select('id').where('project_id', '=', project_id)
-  const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', 'in', vpcs)
-  await store.deleteFrom('router_route').where('vpc_router_id', 'in', routers).execute()
-  for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-    await store.deleteFrom(table).where('vpc_id', 'in', vpcs).execute()
-  }
-  await store.deleteFrom('vpc').where('project_id', '=', project_id).execute()
-}
-
 /** Soft-deletes a project's VPCs with all they are made of. */
 export async function deleteVpcs(
   store: StoreTransaction,

@@ -5,7 +5,7 @@ import { demandLive } from '../lookup.ts'
 import type { Saga } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import { transact } from '../store/transact.ts'
-import { eraseVpcs, insertVpc } from '../vpc-create.ts'
+import { deleteVpcs, insertVpc } from '../vpc-create.ts'
 
 export interface ProjectCreateParams {
   /** The record as it will be inserted. */
@@ -33,8 +33,14 @@ export const projectCreateSaga: Saga<ProjectCreateParams> = {
         })
       },
       undo: async ({ services, params }) => {
+        const time_deleted_ms = services.clock.now()
         await transact(services, async (store) => {
-          await store.deleteFrom('project').where('id', '=', params.project.id).execute()
+          await store
+            .updateTable('project')
+            .set({ time_deleted_ms })
+            .where('id', '=', params.project.id)
+            .where('time_deleted_ms', 'is', null)
+            .execute()
         })
       },
     },
@@ -49,6 +55,7 @@ export const projectCreateSaga: Saga<ProjectCreateParams> = {
             .selectFrom('vpc')
             .select('id')
             .where('project_id', '=', project_id)
+            .where('time_deleted_ms', 'is', null)
             .executeTakeFirst()
           if (known !== undefined) return
           await insertVpc(services, store, {
@@ -61,8 +68,9 @@ export const projectCreateSaga: Saga<ProjectCreateParams> = {
         })
       },
       undo: async ({ services, params }) => {
+        const time_deleted_ms = services.clock.now()
         await transact(services, async (store) => {
-          await eraseVpcs(store, params.project.id)
+          await deleteVpcs(store, params.project.id, time_deleted_ms)
         })
       },
     },

@@ -55,7 +55,12 @@ async function vpcLines({ store }: TestNexus, project_id: string): Promise<reado
   for (const { id, name } of vpcs) {
     lines.push(`vpc ${name}`)
     for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-      const rows = await store.selectFrom(table).select('name').where('vpc_id', '=', id).execute()
+      const rows = await store
+        .selectFrom(table)
+        .select('name')
+        .where('vpc_id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
       lines.push(...rows.map((row) => `${table} ${row.name}`))
     }
   }
@@ -136,7 +141,11 @@ export async function leaksOf(nexus: TestNexus): Promise<readonly string[]> {
     )
   }
   for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-    const rows = await nexus.store.selectFrom(table).select('vpc_id').execute()
+    const rows = await nexus.store
+      .selectFrom(table)
+      .select('vpc_id')
+      .where('time_deleted_ms', 'is', null)
+      .execute()
     expect(
       `${table} of`,
       rows.map((row) => row.vpc_id),
