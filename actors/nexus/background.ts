@@ -3,6 +3,7 @@
  * its own. Whoever takes a task over begins with a whole round, so that what the one before left
  * undone is done; all tasks are level-triggered.
  */
+import type { Cluster } from '#runtime/cluster/cluster.ts'
 import type { Lease } from '#runtime/cluster/store.ts'
 import { explain } from '#runtime/result.ts'
 import { limits } from '#config/limits.ts'
@@ -69,20 +70,25 @@ export class Background {
         continue
       }
       log.info('a background task is taken', { task: task.name, lease: lease.generation })
-      let whole_at: number | null = null
-      while (!signal.aborted && cluster.leases.held().some(isSame(lease))) {
-        const woken = AbortSignal.any([this.#wake.signal, signal])
-        // Not while it is doubtful whether the lease is still held.
-        if (cluster.leases.isHeld(lease)) {
-          const now = clock.monotonic()
-          const isWhole = whole_at === null || now - whole_at >= limits.background_whole_ms
-          if (isWhole) whole_at = now
-          await this.#run(task, lease, isWhole)
-        }
-        await clock.sleep(task.period_ms, woken)
-        if (woken.aborted) whole_at = null
-      }
+      await this.#hold(task, cluster, lease)
       await cluster.leases.release(lease)
+    }
+  }
+
+  /** Runs a task again and again for as long as the lease is not lost. */
+  async #hold(task: Task, { leases }: Cluster, lease: Lease): Promise<void> {
+    const { clock } = this.#services
+    const { signal } = this.#stop
+    let whole_at: number | null = null
+    while (!signal.aborted && leases.held().some(isSame(lease))) {
+      const woken = AbortSignal.any([this.#wake.signal, signal])
+      const now = clock.monotonic()
+      const isWhole = whole_at === null || now - whole_at >= limits.background_whole_ms
+      // Not while it is doubtful whether the lease is still held.
+      const isRun = leases.isHeld(lease) && (await this.#run(task, lease, isWhole))
+      if (isWhole && isRun) whole_at = now
+      await clock.sleep(task.period_ms, woken)
+      if (woken.aborted) whole_at = null
     }
   }
 
@@ -97,7 +103,8 @@ export class Background {
     }
   }
 
-  async #run(task: Task, lease: Lease, isWhole: boolean): Promise<void> {
+  /** Whether it ended well. */
+  async #run(task: Task, lease: Lease, isWhole: boolean): Promise<boolean> {
     const services = { ...this.#services, fence: lease }
     const { log, clock } = services
     try {
@@ -113,8 +120,10 @@ export class Background {
           .execute()
       })
       this.#runs.set(task.name, (this.#runs.get(task.name) ?? 0) + 1)
+      return true
     } catch (error) {
       log.warn('a background task did not end well', { task: task.name, why: explain(error) })
+      return false
     }
   }
 }

@@ -77,9 +77,10 @@ test('any member serves any request, and status and DNS name all of them', async
   assert.equal(listed.length, members.length, listed.join('\n'))
 })
 
+const luge = (...args: string[]) =>
+  attempt(join(repository, 'tools/luge'), ['rack', 'up', '--platform', 'sim', ...args])
+
 test('more members than SQLite serves are refused, and a rack keeps its number', () => {
-  const luge = (...args: string[]) =>
-    attempt(join(repository, 'tools/luge'), ['rack', 'up', '--platform', 'sim', ...args])
   const state = join(rack.state, 'never')
   const refused = luge('--state', state, '--nexus', '2', '--store', 'sqlite')
   assert.match(refused.stderr, /^luge: --nexus 2: SQLite serves one member of Nexus/)
@@ -207,12 +208,13 @@ const readSled = (file: string): any =>
 const without = (some: ReadonlySet<string>, others: ReadonlySet<string>) =>
   [...some].filter((id) => !others.has(id))
 
+const liveRows = async (table: string, which = '') => {
+  const sql = `select id from ${table} where time_deleted_ms is null ${which}`
+  return new Set((await postgres.psql(url, sql)).split('\n').filter(Boolean))
+}
+
 /** What the sled and the store do not both have; empty when they agree. */
 async function differences(): Promise<readonly string[]> {
-  const rows = async (table: string, which = '') => {
-    const sql = `select id from ${table} where time_deleted_ms is null ${which}`
-    return new Set((await postgres.psql(url, sql)).split('\n').filter(Boolean))
-  }
   const machines: readonly (readonly [string, { readonly isRunning: boolean }])[] = Object.entries(
     readSled('guests.json'),
   )
@@ -221,10 +223,10 @@ async function differences(): Promise<readonly string[]> {
   const differ = (what: string, one: ReadonlySet<string>, other: ReadonlySet<string>) =>
     [...without(one, other), ...without(other, one)].map((id) => `${what} ${id}`)
   return [
-    ...differ('volume', new Set(volumes.map(({ id }) => id)), await rows('disk')),
-    ...differ('guest', new Set(running), await rows('instance', "and run_state = 'running'")),
+    ...differ('volume', new Set(volumes.map(({ id }) => id)), await liveRows('disk')),
+    ...differ('guest', new Set(running), await liveRows('instance', "and run_state = 'running'")),
     // One that is stopped keeps its console until it is deleted.
-    ...without(new Set(machines.map(([id]) => id)), await rows('instance')),
+    ...without(new Set(machines.map(([id]) => id)), await liveRows('instance')),
   ]
 }
 

@@ -43,9 +43,9 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     },
     dns: { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port },
     guest_image: join(home, 'out/guest/alpine.img'),
-    nexus: membersOf(plan).map(({ id, number }) => ({
-      host: id,
-      wire: wireOf(state, plan, number),
+    nexus: membersOf(plan).map((member) => ({
+      host: member.id,
+      wire: wireOf(state, plan, member.number),
     })),
     tls: hostFiles(sledFiles(directory).tls),
     zones: membersOf(plan).map((member) => nexusZone(state, plan, member.number)),
@@ -110,7 +110,7 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
       internal_address: member.internal_address,
     })),
     dns_address: dnsAddress(1, dnsAddressIndex.server),
-    sleds: plan.sleds.map(({ id }) => id),
+    sleds: plan.sleds.map((sled) => sled.id),
     // On sim all of them are on loopback.
     ...(isSim
       ? seeingOf(plan, '127.0.0.1', port === undefined ? port : port + number - 1)

@@ -233,9 +233,10 @@ interface Case {
   readonly end: 'all' | 'nothing'
 }
 
+const cut = (at: string, when: Cut['when'], does: Cut['does']): Cut => ({ at, when, does })
+
 /** Every place where a saga of these nodes can be cut off, and what must be there in the end. */
 function casesOf(nodes: ReadonlyArray<SagaNode<unknown>>): readonly Case[] {
-  const cut = (at: string, when: Cut['when'], does: Cut['does']): Cut => ({ at, when, does })
   const cases = nodes.flatMap(({ name }): Case[] => [
     { cuts: [cut(name, 'before', 'crash')], end: 'all' },
     { cuts: [cut(name, 'after', 'crash')], end: 'all' },
