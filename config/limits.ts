@@ -87,6 +87,31 @@ export const limits = {
   http_body_bytes_max: 1_048_576,
   http_headers_bytes_max: 16_384,
   http_request_ms_max: 300_000,
+  http_handshake_ms_max: 10_000,
+  /** Larger files of the console are not served. */
+  console_file_bytes_max: 16 * 1024 * 1024,
+
+  // Sessions that have expired.
+  sweep_rows_max: 500,
+  sweep_pause_ms: 60_000,
+  /** When there may be more than went. */
+  sweep_again_ms: 1_000,
+  /** How long a device that asks too late is told so. */
+  device_expired_kept_ms: 600_000,
+
+  // Logins by SAML.
+  saml_metadata_bytes_max: 512 * 1024,
+  saml_metadata_ms_max: 5_000,
+  saml_response_bytes_max: 256 * 1024,
+  /** How deep elements of what providers send may be within each other. */
+  saml_depth_max: 64,
+  saml_clock_skew_ms: 60_000,
+  /** How long a user may take at the provider. */
+  saml_login_ms_max: 600_000,
+  /** How long an assertion may be good for. */
+  saml_assertion_ms_max: 86_400_000,
+  saml_groups_max: 1_000,
+  external_id_chars_max: 512,
 
   // Resources (spec of 2022-11-11: disks, NICs, external IPs and keys of one instance).
   instance_disks_max: 8,
@@ -139,7 +164,6 @@ export const limits = {
   background_sagas_ms: 5_000,
   background_instances_ms: 30_000,
   background_propagation_ms: 5_000,
-  background_expiry_ms: 60_000,
   /** How often one that does only what is left to do does all of it. */
   background_whole_ms: 60_000,
 

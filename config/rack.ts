@@ -13,6 +13,17 @@ export const rackProfile = Type.Object(
       address: Type.String(),
       port: Type.Integer({ minimum: 1, maximum: 65_535 }),
     }),
+    /** Where the API is served over TLS as well, with these files. */
+    https: Type.Optional(
+      Type.Object({
+        address: Type.String(),
+        port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+        certificate: Type.String({ minLength: 1 }),
+        key: Type.String({ minLength: 1 }),
+      }),
+    ),
+    /** A build of the console; absent: there is none. */
+    console: Type.Optional(Type.Object({ static_dir: Type.String({ minLength: 1 }) })),
     uplink: Type.Object({
       /** Path of the network namespace that stands for the outside; null: the host's own. */
       outside_netns: Type.Union([Type.String(), Type.Null()]),

@@ -14,4 +14,7 @@ export const tlsFiles = Type.Object({
   /** The authority's list of revoked certificates. */
   revocations: path,
 })
+/** Paths of a server's certificate, with those behind it, and of its key. */
+export const serverTls = Type.Object({ certificate: path, key: path })
+export type ServerTls = Static<typeof serverTls>
 export type TlsFiles = Static<typeof tlsFiles>

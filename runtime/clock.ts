@@ -200,3 +200,6 @@ export function plainAlarm(
     },
   }
 }
+
+/** The milliseconds of an ISO 8601 time; NaN when it is none. */
+export const parseIsoTime = (text: string): number => Date.parse(text)

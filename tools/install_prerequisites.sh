@@ -42,6 +42,7 @@ tests    openssh-client      ssh
 tests    postgresql          psql
 tests    python3             python3
 tests    tcpdump             tcpdump
+tests    xmlsec1             xmlsec1
 '
 
 assume_yes=no

@@ -19,7 +19,8 @@ export function familyOf(address: string): 4 | 6 {
 }
 
 export function toAddress(value: bigint, family: 4 | 6): string {
-  const length = family === 4 ? 4 : 16
+  if (family === 4) return [24n, 16n, 8n, 0n].map((bits) => (value >> bits) & 0xffn).join('.')
+  const length = 16
   const bytes = Array.from({ length }, (_, at) =>
     Number((value >> BigInt(8 * (length - 1 - at))) & 0xffn),
   )
@@ -38,6 +39,17 @@ export function blockOf(cidr: string): Block {
   const first = (toNumber(address.toString()) >> width) << width
   return { family, first, last: first + (1n << width) - 1n, prefix }
 }
+
+/** A block as `address/length`, its address the first. */
+export const blockText = ({ first, family, prefix }: Omit<Block, 'last'>): string =>
+  `${toAddress(first, family)}/${prefix}`
+
+/** Whether a block is a part of another, or the same. */
+export const isWithin = (inner: Block, outer: Block): boolean =>
+  inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last
+
+export const overlaps = (one: Block, other: Block): boolean =>
+  one.family === other.family && one.first <= other.last && other.first <= one.last
 
 export function inBlock(address: string, block: Block): boolean {
   const value = toNumber(address)

@@ -12,6 +12,7 @@ export interface Credentials {
   readonly authorization: string | null
   readonly cookie: string | null
 }
+type Scheme = 'http' | 'https'
 type Outcome = Actor | 'not_requested'
 
 /** The caller, or an ApiError with status 401. */
@@ -32,7 +33,7 @@ const bearer = (given: Credentials, prefix: string): string | null => {
 const schemes = {
   spoof: async (services: Services, given: Credentials): Promise<Outcome> => {
     const user_id = bearer(given, spoofPrefix)
-    return user_id === null ? 'not_requested' : await userById(services, user_id)
+    return user_id === null ? 'not_requested' : await userById(services, user_id.toLowerCase())
   },
   session_cookie: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = sessionToken(given.cookie)
@@ -102,12 +103,13 @@ export function sessionToken(cookie: string | null): string | null {
   return null
 }
 
-const cookie = (token: string, max_age_s: number) =>
-  `${cookieName}=${token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${max_age_s}`
+/** What came over TLS goes back over nothing else. */
+const cookie = (token: string, max_age_s: number, scheme: Scheme) =>
+  `${cookieName}=${token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${max_age_s}${scheme === 'https' ? '; Secure' : ''}`
 /** The header that gives a browser its session. */
-export const sessionCookie = ({ config }: Services, token: string): string =>
-  cookie(token, config.authn.session_idle_timeout_minutes * 60)
-export const endedCookie = cookie('', 0)
+export const sessionCookie = ({ config }: Services, token: string, scheme: Scheme): string =>
+  cookie(token, config.authn.session_idle_timeout_minutes * 60, scheme)
+export const endedCookie = (scheme: Scheme): string => cookie('', 0, scheme)
 
 /** Makes a session and returns its token, 40 hex digits; the store keeps only its hash. */
 export async function startSession(services: Services, silo_user_id: string): Promise<string> {

@@ -4,7 +4,15 @@ import { wireAddress } from '#config/sled.ts'
 import { metricsListen, telemetry } from '#config/seeing.ts'
 import { explain } from '#runtime/result.ts'
 import { readStoreUrl } from './store/url.ts'
-import { tlsFiles } from '#config/tls.ts'
+import { serverTls, tlsFiles } from '#config/tls.ts'
+
+export const externalListener = Type.Object({
+  address: Type.String({ minLength: 1 }),
+  port: Type.Integer({ minimum: 0, maximum: 65_535 }),
+  /** Absent: plain HTTP. */
+  tls: Type.Optional(serverTls),
+})
+export type ExternalListener = Static<typeof externalListener>
 
 export const nexusConfig = Type.Object({
   id: Type.String(),
@@ -13,10 +21,16 @@ export const nexusConfig = Type.Object({
   development: Type.Boolean(),
   /** `sqlite:PATH`, or `postgres://…` where several members share it. */
   store: Type.String({ minLength: 1 }),
-  external: Type.Object({
-    address: Type.String({ minLength: 1 }),
-    port: Type.Integer({ minimum: 0, maximum: 65_535 }),
-  }),
+  /** Where the API is served, everywhere the same. */
+  external: Type.Array(externalListener, { minItems: 1, maxItems: 4 }),
+  /** Absent: there is no console. */
+  console: Type.Optional(
+    Type.Object({
+      /** Of a build of it: absolute, or relative to the working directory. */
+      static_dir: Type.String({ minLength: 1 }),
+      cache_control_max_age_minutes: Type.Integer({ minimum: 0, maximum: 525_600 }),
+    }),
+  ),
   /** Where sleds dial in. */
   wire: wireAddress,
   /** Path of the socket where its operator looks at it. */
@@ -56,7 +70,7 @@ export function configProblem(config: NexusConfig): string | null {
   const { metrics, external } = config
   if (
     metrics !== undefined &&
-    metrics.address === external.address &&
+    external.some(({ address }) => address === metrics.address) &&
     !isLoopback(metrics.address)
   ) {
     return 'metrics.address: metrics are not for the outside: use loopback or the underlay'
@@ -64,8 +78,7 @@ export function configProblem(config: NexusConfig): string | null {
   if (!config.development && config.authn.schemes.includes('spoof')) {
     return 'authn.schemes: the spoof scheme needs development = true'
   }
-  if (!config.development) {
-    return 'development: this version serves plain HTTP only, which needs development = true'
-  }
-  return null
+  const open = external.find(({ address, tls }) => tls === undefined && !isLoopback(address))
+  if (open === undefined || config.development) return null
+  return `external: plain HTTP on ${open.address} needs development = true: give it tls with certificate and key, or use loopback`
 }

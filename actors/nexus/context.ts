@@ -7,6 +7,7 @@ import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
 import type { Member } from './member.ts'
+import type { Passwords } from './passwords.ts'
 import type { RequestCounts } from './requests.ts'
 import type { Sagas } from './saga.ts'
 import type { Sleds } from './sleds.ts'
@@ -25,6 +26,7 @@ export interface Services {
   readonly fence: Lease | null
   readonly firewall: FirewallPublisher
   readonly requests: RequestCounts
+  readonly passwords: Passwords
   /** Null while nothing is traced. */
   readonly tracer: Tracer | null
   /** The piece of work that these services are given to; null for none in particular. */

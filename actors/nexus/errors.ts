@@ -27,6 +27,7 @@ export const invalidValue = (label: string, text: string): ApiError =>
 export const unauthenticated = (): ApiError =>
   new ApiError(401, 'Unauthorized', 'credentials missing or invalid')
 export const forbidden = (): ApiError => new ApiError(403, 'Forbidden', 'Forbidden')
+export const notAllowed = (text: string): ApiError => new ApiError(405, 'MethodNotAllowed', text)
 export const unavailable = (): ApiError =>
   new ApiError(503, 'ServiceNotAvailable', 'Service Unavailable')
 export const internal = (): ApiError => new ApiError(500, 'Internal', 'Internal Server Error')

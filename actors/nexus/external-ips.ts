@@ -1,12 +1,13 @@
 /**
- * External addresses: of all addresses a project may use, the lowest that is free, and of that the
- * lowest free chunk of ports. SNAT takes a quarter of an address' ports, an ephemeral IP all.
+ * External addresses. SNAT takes a quarter of an address' ports, an ephemeral IP all of them. Taken
+ * is the lowest address that has room, and of it the lowest chunk, among the lowest few of all
+ * addresses that a project may use; beyond those the search begins anywhere (`places.ts`).
  */
 import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
-import type { Services } from './context.ts'
 import { invalidRequest, notFound } from './errors.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
 type Range = Selectable<Tables['ip_pool_range']>
@@ -15,50 +16,30 @@ const chunk_ports = 16_384
 const port_max = 65_535
 const exhausted = 'No external IP addresses available'
 
-interface Chunk {
-  readonly ip: string
+interface Ports {
   readonly first_port: number
   readonly last_port: number
 }
-interface Taken {
+/** An address of a range, and which of the chunks that a kind takes are free in it. */
+interface Candidate {
+  readonly range: Range
   readonly ip: string
-  readonly first_port: number
-  readonly last_port: number
+  readonly isUsed: boolean
+  readonly free: readonly Ports[]
 }
 
 /** The port chunks that a kind takes from an address, the lowest first. */
-export function chunksOf(kind: ExternalIp['kind']): ReadonlyArray<readonly [number, number]> {
-  if (kind === 'ephemeral') return [[0, port_max]]
-  return Array.from({ length: (port_max + 1) / chunk_ports }, (_, index) => [
-    index * chunk_ports,
-    (index + 1) * chunk_ports - 1,
-  ])
-}
-
-/** The lowest free chunk of an address range, given what of it is taken; null when none is. */
-export function lowestFree(
-  range: { readonly first: string; readonly last: string },
-  taken: readonly Taken[],
-  kind: ExternalIp['kind'],
-): Chunk | null {
-  const byIp = Map.groupBy(taken, ({ ip }) => ip)
-  const family = familyOf(range.first)
-  for (let at = toNumber(range.first); at <= toNumber(range.last); at += 1n) {
-    const ip = toAddress(at, family)
-    const used = byIp.get(ip) ?? []
-    const free = chunksOf(kind).find(
-      ([first, last]) =>
-        !used.some((other) => other.first_port <= last && other.last_port >= first),
-    )
-    if (free !== undefined) return { ip, first_port: free[0], last_port: free[1] }
-  }
-  return null
+function chunksOf(kind: ExternalIp['kind']): readonly Ports[] {
+  if (kind === 'ephemeral') return [{ first_port: 0, last_port: port_max }]
+  return Array.from({ length: (port_max + 1) / chunk_ports }, (_, index) => ({
+    first_port: index * chunk_ports,
+    last_port: (index + 1) * chunk_ports - 1,
+  }))
 }
 
 /** Takes an address for an instance. The same id again gives what it already has. */
 export async function allocateIp(
-  services: Services,
-  store: StoreTransaction,
+  attempt: Attempt,
   wanted: {
     readonly id: string
     readonly instance_id: string
@@ -67,41 +48,107 @@ export async function allocateIp(
     readonly pool_name: string | null
   },
 ): Promise<ExternalIp> {
+  const { services, store } = attempt
   const known = await store
     .selectFrom('external_ip')
     .selectAll()
     .where('id', '=', wanted.id)
     .executeTakeFirst()
   if (known !== undefined) return known
-  for (const range of await usableRanges(store, wanted)) {
-    const taken = await store
-      .selectFrom('external_ip')
-      .select(['ip', 'first_port', 'last_port'])
-      .where('ip_pool_range_id', '=', range.id)
-      .where('time_deleted_ms', 'is', null)
-      .execute()
-    const bounds = { first: range.first_address, last: range.last_address }
-    const chunk = lowestFree(bounds, taken, wanted.kind)
-    if (chunk === null) continue
-    const row: ExternalIp = {
-      id: wanted.id,
-      ip_pool_id: range.ip_pool_id,
-      ip_pool_range_id: range.id,
-      instance_id: wanted.instance_id,
-      kind: wanted.kind,
-      ...chunk,
-      time_created_ms: services.clock.now(),
-      time_deleted_ms: null,
-    }
-    await store.insertInto('external_ip').values(row).execute()
-    return row
+  const { range, ip, ports } = await freePorts(
+    attempt,
+    await usableRanges(store, wanted),
+    wanted.kind,
+  )
+  const row: ExternalIp = {
+    id: wanted.id,
+    ip_pool_id: range.ip_pool_id,
+    ip_pool_range_id: range.id,
+    instance_id: wanted.instance_id,
+    kind: wanted.kind,
+    ip,
+    ...ports,
+    time_created_ms: services.clock.now(),
+    time_deleted_ms: null,
+  }
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('external_ip')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(ip)
+  return row
+}
+
+/** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
+async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
+  const count = ranges.reduce((sum, range) => sum + sizeOf(range), 0)
+  for (const { lowest, others } of placesToTry(count, attempt)) {
+    const candidates = await look(
+      attempt.store,
+      [...lowest, ...others].map((place) => addressAt(ranges, place)),
+      kind,
+    )
+    const withRoom = (list: readonly Candidate[]) => list.filter(({ free }) => free.length > 0)
+    const low = withRoom(candidates.slice(0, lowest.length))
+    const elsewhere = withRoom(candidates.slice(lowest.length))
+    // Chunks share an address where they can: one alone keeps it from being somebody's external IP.
+    const chosen = low[0] ?? elsewhere.find(({ isUsed }) => isUsed) ?? elsewhere[0]
+    if (chosen === undefined) continue
+    // Who was in the way took the lowest chunk, and may be about to take the next.
+    const at = attempt.tries === 1 ? 0 : attempt.services.random.next() * chosen.free.length
+    const ports = chosen.free[Math.floor(at)]
+    if (ports !== undefined) return { range: chosen.range, ip: chosen.ip, ports }
   }
   throw invalidRequest(exhausted)
 }
 
+const sizeOf = ({ first_address, last_address }: Range) =>
+  Number(toNumber(last_address) - toNumber(first_address)) + 1
+
+function addressAt(ranges: readonly Range[], place: number) {
+  let left = place
+  for (const range of ranges) {
+    const size = sizeOf(range)
+    if (left < size) {
+      return { range, ip: toAddress(toNumber(range.first_address) + BigInt(left), 4) }
+    }
+    left -= size
+  }
+  throw new Error(`there is no place ${place}`)
+}
+
+/** Reads what is taken of these addresses, whichever kind took it. */
+async function look(
+  store: Store | StoreTransaction,
+  addresses: ReadonlyArray<{ readonly range: Range; readonly ip: string }>,
+  kind: ExternalIp['kind'],
+): Promise<readonly Candidate[]> {
+  const rows = await store
+    .selectFrom('external_ip')
+    .select(['ip', 'first_port', 'last_port'])
+    .where(
+      'ip',
+      'in',
+      addresses.map(({ ip }) => ip),
+    )
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const taken = Map.groupBy(rows, ({ ip }) => ip)
+  const chunks = chunksOf(kind)
+  return addresses.map((address) => {
+    const used = taken.get(address.ip) ?? []
+    const free = chunks.filter(
+      ({ first_port, last_port }) =>
+        !used.some((other) => other.first_port <= last_port && other.last_port >= first_port),
+    )
+    return { ...address, isUsed: used.length > 0, free }
+  })
+}
+
 /** IPv4 ranges of pools that are unrestricted or this project's, or of the named one only. */
 async function usableRanges(
-  store: StoreTransaction,
+  store: Store | StoreTransaction,
   wanted: { readonly project_id: string; readonly pool_name: string | null },
 ): Promise<readonly Range[]> {
   const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)

@@ -9,7 +9,7 @@ import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import type { Nic } from './nics.ts'
-import { settle } from './propagation.ts'
+import { owe, settle } from './propagation.ts'
 import { readColumn } from './store/column.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
@@ -158,6 +158,14 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
 export class FirewallPublisher {
   readonly #running = new Map<string, Promise<boolean>>()
   readonly #next = new Map<string, Promise<boolean>>()
+
+  /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
+  async publishSoon(services: Services, vpc_id: string): Promise<void> {
+    await owe(services.store, { kind: 'firewall', id: vpc_id })
+    this.publish(services, vpc_id).catch((error: unknown) => {
+      services.log.warn('firewall rules were not sent', { vpc_id, error })
+    })
+  }
 
   /** Ends when a round that began after this call has been sent; false when a port missed it. */
   async publish(services: Services, vpc_id: string): Promise<boolean> {

@@ -88,7 +88,7 @@ export async function imageById(services: Services, id: string): Promise<Image> 
   const row = await services.store
     .selectFrom('global_image')
     .selectAll()
-    .where('id', '=', id.toLowerCase())
+    .where('id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw notFoundById('global-image', id)

@@ -5,7 +5,7 @@ import { powers, type Power } from './authz.ts'
 import { diskView } from './disks.ts'
 import { invalidRequest, notFound, notFoundById } from './errors.ts'
 import { planInstance } from './instance-create.ts'
-import { instanceById, instanceView, nicView, type Instance } from './instances.ts'
+import { instanceById, instanceView, type Instance } from './instances.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { instanceDeleteSaga } from './sagas/instance-delete.ts'
@@ -112,32 +112,6 @@ export const instanceRoutes = [
     return diskView(
       await transact(call.services, async (store) => await detachDisk(store, row, call.body.name)),
     )
-  }),
-
-  implement('instance_network_interface_list', async (call) => {
-    const row = await instanceOf(call, powers.viewer)
-    return await listPage(
-      call.services.store
-        .selectFrom('network_interface')
-        .selectAll()
-        .where('instance_id', '=', row.id)
-        .where('time_deleted_ms', 'is', null),
-      call.page,
-      nicView,
-    )
-  }),
-  implement('instance_network_interface_view', async (call) => {
-    const row = await instanceOf(call, powers.viewer)
-    const wanted = call.path('interface_name')
-    const nic = await call.services.store
-      .selectFrom('network_interface')
-      .selectAll()
-      .where('instance_id', '=', row.id)
-      .where('name', '=', wanted)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (nic === undefined) throw notFound('network-interface', wanted)
-    return nicView(nic)
   }),
 
   implement('instance_external_ip_list', async (call) => {

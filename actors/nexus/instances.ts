@@ -11,8 +11,6 @@ import type { Services } from './context.ts'
 import { internal, invalidRequest, notFound, unavailable } from './errors.ts'
 import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
-import type { Nic } from './nics.ts'
-import { owe } from './propagation.ts'
 import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
@@ -27,16 +25,6 @@ export const instanceView = (row: Instance) => ({
   hostname: row.hostname,
   run_state: row.run_state,
   time_run_state_updated: timestamp(row.time_run_state_updated_ms),
-})
-
-export const nicView = (row: Nic) => ({
-  ...identityView(row),
-  instance_id: row.instance_id,
-  vpc_id: row.vpc_id,
-  subnet_id: row.subnet_id,
-  mac: row.mac.toUpperCase(),
-  ip: row.ip,
-  primary: row.is_primary,
 })
 
 /** Takes a sled's word for an instance's state, unless something newer is known. */
@@ -290,10 +278,12 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       ? null
       : { ip: snat.ip, first_port: snat.first_port, last_port: snat.last_port }
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
-  const vnics: GuestVnic[] = []
-  for (const nic of nics) {
+  // An instance's interfaces are all in one VPC.
+  const [first] = nics
+  const rules = first === undefined ? [] : await resolvedRules(store, first.vpc_id)
+  return nics.map((nic): GuestVnic => {
     const primary = nic.is_primary
-    vnics.push({
+    return {
       kind: 'guest',
       id: nic.id,
       instance_id: instance.id,
@@ -306,10 +296,9 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       hostname: instance.hostname,
       source_nat: primary ? source_nat : null,
       external_ips: primary ? external_ips : [],
-      firewall_rules: rulesForPort(await resolvedRules(store, nic.vpc_id), nic.mac),
-    })
-  }
-  return vnics
+      firewall_rules: rulesForPort(rules, nic.mac),
+    }
+  })
 }
 
 /**
@@ -323,10 +312,5 @@ export async function refreshNeighbours(services: Services, instance_id: string)
     .distinct()
     .where('instance_id', '=', instance_id)
     .execute()
-  for (const { vpc_id } of vpcs) {
-    await owe(services.store, { kind: 'firewall', id: vpc_id })
-    services.firewall.publish(services, vpc_id).catch((error: unknown) => {
-      services.log.warn('firewall rules were not sent', { vpc_id, error })
-    })
-  }
+  for (const { vpc_id } of vpcs) await services.firewall.publishSoon(services, vpc_id)
 }

@@ -25,19 +25,19 @@ const spoofUsers: ReadonlyMap<string, string> = new Map([
 ])
 
 export const loginRoutes = [
-  implement('login_spoof', async ({ services, body }) => {
+  implement('login_spoof', async ({ services, body, scheme }) => {
     const user_id = spoofUsers.get(body.username)
     if (!services.config.authn.schemes.includes('spoof') || user_id === undefined) {
       throw unauthenticated()
     }
     const token = await startSession(services, user_id)
-    return new Reply(204, { 'set-cookie': sessionCookie(services, token) })
+    return new Reply(204, { 'set-cookie': sessionCookie(services, token, scheme) })
   }),
 
-  implement('logout', async ({ services, header }) => {
+  implement('logout', async ({ services, header, scheme }) => {
     const token = sessionToken(header('cookie'))
     if (token !== null) await endSession(services, token)
-    return new Reply(204, { 'set-cookie': endedCookie })
+    return new Reply(204, { 'set-cookie': endedCookie(scheme) })
   }),
 
   implement('device_auth_request', async (call) => {
@@ -75,41 +75,60 @@ export const loginRoutes = [
 
   implement('device_access_token', async ({ services, body }) => {
     if (body.grant_type !== deviceGrant) return oauthError('unsupported_grant_type')
-    const access_token = await redeem(services, body.client_id, body.device_code)
-    if (access_token === null) return oauthError('authorization_pending')
-    return json(200, { access_token, token_type: 'bearer' })
+    const granted = await redeem(services, body.client_id, body.device_code)
+    if (typeof granted === 'string') return oauthError(granted)
+    return json(200, { ...granted, token_type: 'bearer' })
   }),
 ]
 
+/** RFC 6749 §5.1: what may carry a token is not to be kept. */
 const json = (status: number, value: unknown) =>
-  new Reply(status, { 'content-type': 'application/json' }, JSON.stringify(value))
+  new Reply(
+    status,
+    { 'content-type': 'application/json', 'cache-control': 'no-store' },
+    JSON.stringify(value),
+  )
 
 const oauthError = (error: string, error_description: string | null = null) =>
   json(400, error_description === null ? { error } : { error, error_description })
 
+/** Whoever is first to confirm a code lends the device their name; to others it is gone. */
 async function confirm(services: Services, user_code: string, silo_user_id: string): Promise<void> {
-  const found = await services.store
-    .selectFrom('device_auth_request')
-    .selectAll()
-    .where('user_code', '=', user_code)
-    .executeTakeFirst()
-  if (found === undefined) throw notFound('device-auth-request', user_code)
-  if (found.time_expires_ms < services.clock.now()) {
-    throw invalidRequest('device authorization request expired')
-  }
-  await services.store
+  const now_ms = services.clock.now()
+  const { numUpdatedRows } = await services.store
     .updateTable('device_auth_request')
     .set({ silo_user_id })
     .where('user_code', '=', user_code)
-    .execute()
+    .where('silo_user_id', 'is', null)
+    .where('time_expires_ms', '>=', now_ms)
+    .executeTakeFirst()
+  if (numUpdatedRows > 0n) return
+  const expired = await services.store
+    .selectFrom('device_auth_request')
+    .select('user_code')
+    .where('user_code', '=', user_code)
+    .where('time_expires_ms', '<', now_ms)
+    .executeTakeFirst()
+  throw expired === undefined
+    ? notFound('device-auth-request', user_code)
+    : invalidRequest('device authorization request expired')
 }
 
-/** Trades a confirmed device code for an access token, once; null while nobody has confirmed. */
+interface Granted {
+  readonly access_token: string
+}
+type Refused = 'authorization_pending' | 'expired_token'
+
+/**
+ * Trades a confirmed device code for an access token, once and in its time. The token is made here, not
+ * at the confirmation, for the store keeps nothing that opens a door.
+ */
 async function redeem(
   services: Services,
   client_id: string,
   device_code: string,
-): Promise<string | null> {
+): Promise<Granted | Refused> {
+  const now_ms = services.clock.now()
   return await transact(services, async (store) => {
     const found = await store
       .selectFrom('device_auth_request')
@@ -117,7 +136,9 @@ async function redeem(
       .where('client_id', '=', client_id)
       .where('device_code', '=', hashToken(device_code))
       .executeTakeFirst()
-    if (found === undefined || found.silo_user_id === null) return null
+    if (found === undefined) return 'authorization_pending'
+    if (found.time_expires_ms < now_ms) return 'expired_token'
+    if (found.silo_user_id === null) return 'authorization_pending'
     await store.deleteFrom('device_auth_request').where('user_code', '=', found.user_code).execute()
     const token = newToken(services)
     await store
@@ -126,10 +147,10 @@ async function redeem(
         token_hash: hashToken(token),
         client_id,
         silo_user_id: found.silo_user_id,
-        time_created_ms: services.clock.now(),
+        time_created_ms: now_ms,
       })
       .execute()
-    return `oxide-token-${token}`
+    return { access_token: `oxide-token-${token}` }
   })
 }
 

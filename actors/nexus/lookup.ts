@@ -100,14 +100,15 @@ export async function demandProject(
  */
 export async function demandLive(
   store: StoreTransaction,
-  type: 'organization' | 'project',
+  table: 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router',
   { id, name }: { readonly id: string; readonly name: string | null },
 ): Promise<void> {
   const row = await store
-    .selectFrom(type)
+    .selectFrom(table)
     .select('id')
     .where('id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
+  const type = table.replaceAll('_', '-')
   if (row === undefined) throw name === null ? notFoundById(type, id) : notFound(type, name)
 }

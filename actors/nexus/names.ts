@@ -1,5 +1,5 @@
 /** Times, and the fields that every named resource shows. */
-import { isoTime } from '#runtime/clock.ts'
+import { isoTime, type Clock } from '#runtime/clock.ts'
 
 /** A moment as the API writes it. */
 export const timestamp = isoTime
@@ -20,3 +20,18 @@ export const identityView = (row: IdentityRow) => ({
   time_created: timestamp(row.time_created_ms),
   time_modified: timestamp(row.time_modified_ms),
 })
+
+/** What an update of something named changes: what was given of it, and when that was. */
+export function changesOf(
+  { clock }: { readonly clock: Clock },
+  {
+    name = null,
+    description = null,
+  }: { readonly name?: string | null; readonly description?: string | null },
+) {
+  return {
+    ...(name === null ? {} : { name }),
+    ...(description === null ? {} : { description }),
+    time_modified_ms: clock.now(),
+  }
+}

@@ -1,9 +1,13 @@
 /** Network interfaces: which address, MAC and slot an instance's NIC gets. */
 import type { Selectable } from 'kysely'
+import { limits } from '#config/limits.ts'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
 import { newRow, type Services } from './context.ts'
-import { invalidRequest, notFound } from './errors.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import { alreadyExists, invalidRequest, notFound, unavailable } from './errors.ts'
+import { identityView } from './names.ts'
+import { placesToTry, type Attempt } from './places.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
 
@@ -26,15 +30,15 @@ interface Owner {
   readonly project_id: string
 }
 
-/** The lowest free address of a subnet; null when it is exhausted. */
-export function lowestFreeIp(cidr: string, taken: ReadonlySet<string>): string | null {
-  const block = blockOf(cidr)
-  for (let at = block.first + reserved_first; at < block.last; at += 1n) {
-    const ip = toAddress(at, 4)
-    if (!taken.has(ip)) return ip
-  }
-  return null
-}
+export const nicView = (row: Nic) => ({
+  ...identityView(row),
+  instance_id: row.instance_id,
+  vpc_id: row.vpc_id,
+  subnet_id: row.subnet_id,
+  mac: row.mac.toUpperCase(),
+  ip: row.ip,
+  primary: row.is_primary,
+})
 
 /** Whether an instance may have this address of the subnet. */
 export function isUsableIp(cidr: string, ip: string): boolean {
@@ -43,60 +47,82 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
-/** The first free MAC from a start on, wrapping around; null when all are taken. */
-export function freeMac(start: number, taken: ReadonlySet<string>): string | null {
-  const span = mac_last - mac_first + 1
-  for (let step = 0; step < span; step += 1) {
-    const value = mac_first + ((start - mac_first + step) % span)
-    const mac = (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':')
-    if (!taken.has(mac)) return mac
-  }
-  return null
-}
-
-/** Gives an instance a NIC. The same id again gives what it already has. */
-export async function insertNic(
+/**
+ * Gives an instance a NIC. The same id again gives what it already has. `hold` sees in the
+ * transaction that nobody else changes the instance; null when nobody can, as it is being made.
+ *
+ * What a serializable transaction reads, nobody may change at the same time, and databases are
+ * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
+ * way of all who take one. So both are looked for before the transaction where that is safe. The
+ * unique indices say whether the address and the MAC are still free; if not, others are looked for.
+ */
+export async function giveNic(
   services: Services,
-  store: StoreTransaction,
   owner: Owner,
   given: NicGiven,
+  hold: ((store: StoreTransaction) => Promise<void>) | null = null,
 ): Promise<Nic> {
+  const { store } = services
   const known = await store
     .selectFrom('network_interface')
     .selectAll()
     .where('id', '=', given.id)
     .executeTakeFirst()
   if (known !== undefined) return known
-  const { vpc, subnet } = await placeOf(store, owner.project_id, given)
-  const others = await store
-    .selectFrom('network_interface')
-    .selectAll()
-    .where('instance_id', '=', owner.instance_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  refuseCombination(others, vpc.id, subnet.id)
-  const slot = Array.from({ length: slots_max }, (_, index) => index).find(
-    (index) => !others.some((other) => other.slot === index),
-  )
-  if (slot === undefined) {
-    throw invalidRequest('Instances may not have more than 8 network interfaces')
+  const seen = await nicsOf(store, owner)
+  for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
+    const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
+    const place = await freePlace({ services, store, tries }, owner, given)
+    const nic = await transact(services, async (transaction) => {
+      await hold?.(transaction)
+      const { subnet } = await placeOf(transaction, owner.project_id, given)
+      if (subnet.id !== place.subnet_id) return null
+      const others = hold === null ? seen : await nicsOf(transaction, owner)
+      const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
+      return await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+    })
+    if (nic !== null) return nic
   }
-  const row: Nic = {
-    ...newRow(services, given),
-    id: given.id,
-    instance_id: owner.instance_id,
-    vpc_id: vpc.id,
-    subnet_id: subnet.id,
-    mac: await chooseMac(services, store, vpc.id),
-    ip: await chooseIp(store, subnet, given.ip),
-    slot,
-    is_primary: others.length === 0,
-  }
-  await store.insertInto('network_interface').values(row).execute()
-  return row
+  throw unavailable()
 }
 
-async function placeOf(store: StoreTransaction, project_id: string, given: NicGiven) {
+const nicsOf = async (
+  store: Store | StoreTransaction,
+  { instance_id }: Owner,
+): Promise<readonly Nic[]> =>
+  await store
+    .selectFrom('network_interface')
+    .selectAll()
+    .where('instance_id', '=', instance_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+
+async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGiven) {
+  const { vpc, subnet } = await placeOf(attempt.store, project_id, given)
+  return {
+    vpc_id: vpc.id,
+    subnet_id: subnet.id,
+    mac: await chooseMac(attempt, vpc.id),
+    ip: await chooseIp(attempt, subnet, given.ip),
+  }
+}
+
+/** Null when somebody has taken the place after it was looked at. */
+async function insertNic(store: StoreTransaction, row: Nic): Promise<Nic | null> {
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('network_interface')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  return numInsertedOrUpdatedRows === 0n ? null : row
+}
+
+/** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
+async function placeOf(
+  store: Store | StoreTransaction,
+  project_id: string,
+  given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
+) {
   const vpc = await store
     .selectFrom('vpc')
     .selectAll()
@@ -116,7 +142,11 @@ async function placeOf(store: StoreTransaction, project_id: string, given: NicGi
   return { vpc, subnet }
 }
 
-function refuseCombination(others: readonly Nic[], vpc_id: string, subnet_id: string): void {
+/** The lowest free slot for a NIC beside the others. Throws 400 when they do not go together. */
+function slotFor(
+  others: readonly Nic[],
+  { name, vpc_id, subnet_id }: Pick<Nic, 'name' | 'vpc_id' | 'subnet_id'>,
+): number {
   if (others.some((other) => other.vpc_id !== vpc_id)) {
     throw invalidRequest(
       'Networking may not span multiple VPCs, but the requested instance is associated with another VPC',
@@ -125,47 +155,77 @@ function refuseCombination(others: readonly Nic[], vpc_id: string, subnet_id: st
   if (others.some((other) => other.subnet_id === subnet_id)) {
     throw invalidRequest('Each interface for an instance must be in a distinct VPC Subnet')
   }
+  if (others.some((other) => other.name === name)) throw alreadyExists('network-interface', name)
+  const slot = Array.from({ length: slots_max }, (_, index) => index).find(
+    (index) => !others.some((other) => other.slot === index),
+  )
+  if (slot === undefined) {
+    throw invalidRequest('Instances may not have more than 8 network interfaces')
+  }
+  return slot
 }
 
-async function chooseIp(
-  store: StoreTransaction,
-  subnet: { readonly id: string; readonly name: string; readonly ipv4_block: string },
-  wanted: string | null,
-): Promise<string> {
+interface Subnet {
+  readonly id: string
+  readonly ipv4_block: string
+}
+
+async function chooseIp(attempt: Attempt, subnet: Subnet, wanted: string | null): Promise<string> {
+  if (wanted === null) return await freeIp(attempt, subnet)
+  if (!isUsableIp(subnet.ipv4_block, wanted)) {
+    throw invalidRequest(
+      `Address '${wanted}' not in subnet '${subnet.ipv4_block}' or is reserved for rack services`,
+    )
+  }
+  const taken = await takenIps(attempt.store, subnet, [wanted])
+  if (taken.has(wanted)) throw invalidRequest(`The IP address '${wanted}' is not available`)
+  return wanted
+}
+
+async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
+  const block = blockOf(subnet.ipv4_block)
+  const first = block.first + reserved_first
+  for (const { lowest, others } of placesToTry(Number(block.last - first), attempt)) {
+    const ips = [...lowest, ...others].map((place) => toAddress(first + BigInt(place), 4))
+    const taken = await takenIps(attempt.store, subnet, ips)
+    const free = ips.find((ip) => !taken.has(ip))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available IP addresses for interface')
+}
+
+async function takenIps(
+  store: Store | StoreTransaction,
+  { id }: Subnet,
+  ips: readonly string[],
+): Promise<ReadonlySet<string>> {
   const rows = await store
     .selectFrom('network_interface')
     .select('ip')
-    .where('subnet_id', '=', subnet.id)
+    .where('subnet_id', '=', id)
+    .where('ip', 'in', ips)
     .where('time_deleted_ms', 'is', null)
     .execute()
-  const taken = new Set(rows.map(({ ip }) => ip))
-  if (wanted !== null) {
-    if (!isUsableIp(subnet.ipv4_block, wanted)) {
-      throw invalidRequest(
-        `Address '${wanted}' not in subnet '${subnet.ipv4_block}' or is reserved for rack services`,
-      )
-    }
-    if (taken.has(wanted)) throw invalidRequest(`The IP address '${wanted}' is not available`)
-    return wanted
-  }
-  const free = lowestFreeIp(subnet.ipv4_block, taken)
-  if (free === null) throw invalidRequest('No available IP addresses for interface')
-  return free
+  return new Set(rows.map(({ ip }) => ip))
 }
 
-async function chooseMac(
-  services: Services,
-  store: StoreTransaction,
-  vpc_id: string,
-): Promise<string> {
-  const rows = await store
-    .selectFrom('network_interface')
-    .select('mac')
-    .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  const start = mac_first + Math.floor(services.random.next() * (mac_last - mac_first + 1))
-  const mac = freeMac(start, new Set(rows.map((row) => row.mac)))
-  if (mac === null) throw invalidRequest('No available MAC addresses for interface')
-  return mac
+/** Of MACs none is better than another: all attempts begin anywhere. */
+async function chooseMac(attempt: Attempt, vpc_id: string): Promise<string> {
+  for (const { others } of placesToTry(mac_last - mac_first + 1, { ...attempt, tries: 2 })) {
+    const macs = others.map((place) => macText(mac_first + place))
+    const rows = await attempt.store
+      .selectFrom('network_interface')
+      .select('mac')
+      .where('vpc_id', '=', vpc_id)
+      .where('mac', 'in', macs)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    const taken = new Set(rows.map(({ mac }) => mac))
+    const free = macs.find((mac) => !taken.has(mac))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available MAC addresses for interface')
 }
+
+const macText = (value: number) =>
+  (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':')

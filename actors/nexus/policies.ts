@@ -44,11 +44,11 @@ async function replacePolicy(
 ): Promise<Policy> {
   const rows = new Map(
     policy.role_assignments.map(({ identity_type, identity_id, role_name }) => [
-      `${identity_id.toLowerCase()} ${role_name}`,
+      `${identity_id} ${role_name}`,
       {
         resource_type: resource.type,
         resource_id: resource.id,
-        identity_id: identity_id.toLowerCase(),
+        identity_id,
         identity_type,
         role_name,
       },

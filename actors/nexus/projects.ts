@@ -5,10 +5,10 @@ import { newRow } from './context.ts'
 import { alreadyExists, invalidRequest } from './errors.ts'
 import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identityView } from './names.ts'
+import { planVpc, projectCreateSaga } from './sagas/vpc-create.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { listPage } from './store/page.ts'
-import { projectCreateSaga } from './sagas/project-create.ts'
 import { deleteVpcs } from './vpc-create.ts'
 import { transact } from './store/transact.ts'
 
@@ -32,7 +32,14 @@ export const projectRoutes = [
     const { services, body } = call
     const organization = await organizationOf(call, powers.collaborator)
     const row = { ...newRow(services, body), organization_id: organization.id }
-    await services.sagas.run(projectCreateSaga, { project: row }, services.work?.span)
+    const vpc = planVpc(services, {
+      project_id: row.id,
+      name: 'default',
+      description: 'Default VPC',
+      dns_name: 'default',
+      ipv6_prefix: null,
+    })
+    await services.sagas.run(projectCreateSaga, { project: row, vpc }, services.work?.span)
     return view(row)
   }),
 

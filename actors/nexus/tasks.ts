@@ -5,9 +5,7 @@ import type { Services } from './context.ts'
 import { publishDns } from './dns-config.ts'
 import { allOwed, settle } from './propagation.ts'
 import { reconcileSled } from './reconcile.ts'
-import { transact } from './store/transact.ts'
-
-const minute_ms = 60_000
+import { sweepSessions } from './sweep.ts'
 
 /** Takes over the sagas of members that are gone, and ends them. */
 const sagaAdoption: Task = {
@@ -57,33 +55,18 @@ async function sendDns(services: Services): Promise<boolean> {
   return sent.every(Boolean)
 }
 
-/** Removes sessions that have ended and logins that nobody confirmed in time. */
+/** Removes what has expired: sessions, and logins that nobody finished. */
 const expiry: Task = {
   name: 'expiry',
-  period_ms: limits.background_expiry_ms,
+  period_ms: limits.sweep_pause_ms,
   run: async (services) => {
-    const { authn } = services.config
-    const now_ms = services.clock.now()
-    const idle_ms = authn.session_idle_timeout_minutes * minute_ms
-    const absolute_ms = authn.session_absolute_timeout_minutes * minute_ms
-    const removed = await transact(services, async (store) => {
-      const results = [
-        await store
-          .deleteFrom('console_session')
-          .where('time_last_used_ms', '<', now_ms - idle_ms)
-          .executeTakeFirst(),
-        await store
-          .deleteFrom('console_session')
-          .where('time_created_ms', '<', now_ms - absolute_ms)
-          .executeTakeFirst(),
-        await store
-          .deleteFrom('device_auth_request')
-          .where('time_expires_ms', '<', now_ms)
-          .executeTakeFirst(),
-      ]
-      return results.reduce((sum, { numDeletedRows }) => sum + Number(numDeletedRows), 0)
-    })
-    return removed === 0 ? null : `${removed} sessions and requests removed`
+    let all = 0
+    for (;;) {
+      const gone = await sweepSessions(services)
+      if (gone === 0) return all === 0 ? null : `${all} rows that had expired are gone`
+      all += gone
+      await services.clock.sleep(limits.sweep_again_ms)
+    }
   },
 }
 

@@ -1,12 +1,15 @@
-/** What a VPC is made of: a system router with a default route, a subnet, four firewall rules. */
-import { newRow, type Services } from './context.ts'
+/** The numbers that a VPC begins with, and its end. */
+import { blockOf, blockText } from './addresses.ts'
+import type { Services } from './context.ts'
+import { invalidRequest } from './errors.ts'
 import type { StoreTransaction } from './store/schema.ts'
 
 /** VNIs below are the system's own. */
 const vni_min = 1024
 const vni_max = 0xff_ffff
 const subnet_ipv4 = '172.30.0.0/22'
-const default_priority = 65_534
+const prefix_bits = 48
+export const subnet_ipv6_bits = 64
 
 export interface VpcGiven {
   readonly project_id: string
@@ -17,96 +20,29 @@ export interface VpcGiven {
   readonly ipv6_prefix: string | null
 }
 
-/** Inserts a VPC and everything it begins with; gives back its row. */
-export async function insertVpc(services: Services, store: StoreTransaction, given: VpcGiven) {
-  const router = newRow(services, {
-    name: 'system',
-    description: 'Routes are automatically added to this router as vpc subnets are created',
-  })
-  const prefix = given.ipv6_prefix ?? randomPrefix(services)
-  const vpc = {
-    ...newRow(services, given),
-    project_id: given.project_id,
-    system_router_id: router.id,
-    vni: await freeVni(services, store),
-    ipv6_prefix: prefix,
-    dns_name: given.dns_name,
+/** A prefix that was asked for, as it is kept. Throws 400 for one that no VPC may have. */
+export function checkedPrefix(given: string): string {
+  const block = blockOf(given)
+  if (block.prefix !== prefix_bits || block.first >> 120n !== 0xfdn) {
+    throw invalidRequest(
+      'VPC IPv6 address prefixes must be in the Unique Local Address range `fd00::/48` (RFD 4193)',
+    )
   }
-  await store.insertInto('vpc').values(vpc).execute()
-  await store
-    .insertInto('vpc_router')
-    .values({ ...router, vpc_id: vpc.id, kind: 'system' })
-    .execute()
-  await store
-    .insertInto('router_route')
-    .values({
-      ...newRow(services, { name: 'default', description: 'The default route of a vpc' }),
-      vpc_router_id: router.id,
-      kind: 'default',
-      target: JSON.stringify({ type: 'internet_gateway', value: 'outbound' }),
-      destination: JSON.stringify({ type: 'vpc', value: vpc.name }),
-    })
-    .execute()
-  await store
-    .insertInto('vpc_subnet')
-    .values({
-      ...newRow(services, {
-        name: 'default',
-        description: `The default subnet for ${vpc.name}`,
-      }),
-      vpc_id: vpc.id,
-      ipv4_block: subnet_ipv4,
-      ipv6_block: prefix.replace('::/48', '::/64'),
-    })
-    .execute()
-  const rules = defaultRules(vpc.name).map((rule) => ({
-    ...newRow(services, rule),
-    vpc_id: vpc.id,
-    status: 'enabled' as const,
-    direction: 'inbound' as const,
-    targets: JSON.stringify([{ type: 'vpc', value: vpc.name }]),
-    filters: JSON.stringify(rule.filters),
-    action: 'allow' as const,
-    priority: default_priority,
-  }))
-  await store.insertInto('vpc_firewall_rule').values(rules).execute()
-  return vpc
+  return blockText(block)
 }
 
-function defaultRules(vpc: string) {
-  const filters = { hosts: null, protocols: null, ports: null }
-  return [
-    {
-      name: 'allow-internal-inbound',
-      description:
-        'allow inbound traffic to all instances within the VPC if originated within the VPC',
-      filters: { ...filters, hosts: [{ type: 'vpc', value: vpc }] },
-    },
-    {
-      name: 'allow-ssh',
-      description: 'allow inbound TCP connections on port 22 from anywhere',
-      filters: { ...filters, protocols: ['TCP'], ports: ['22'] },
-    },
-    {
-      name: 'allow-icmp',
-      description: 'allow inbound ICMP traffic from anywhere',
-      filters: { ...filters, protocols: ['ICMP'] },
-    },
-    {
-      name: 'allow-rdp',
-      description: 'allow inbound TCP connections on port 3389 from anywhere',
-      filters: { ...filters, protocols: ['TCP'], ports: ['3389'] },
-    },
-  ]
-}
-
-function randomPrefix(services: Services): string {
+export function randomPrefix(services: Services): string {
   const hex = Buffer.from(services.random.bytes(5)).toString('hex')
-  const groups = [`fd${hex.slice(0, 2)}`, hex.slice(2, 6), hex.slice(6, 10)]
-  return `${groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/48`
+  return checkedPrefix(`fd${hex.slice(0, 2)}:${hex.slice(2, 6)}:${hex.slice(6, 10)}::/48`)
 }
 
-async function freeVni(services: Services, store: StoreTransaction): Promise<number> {
+/** The blocks of a VPC's subnet `default`. */
+export const firstSubnetOf = (ipv6_prefix: string) => ({
+  ipv4_block: subnet_ipv4,
+  ipv6_block: blockText({ ...blockOf(ipv6_prefix), prefix: subnet_ipv6_bits }),
+})
+
+export async function freeVni(services: Services, store: StoreTransaction): Promise<number> {
   for (;;) {
     const vni = vni_min + Math.floor(services.random.next() * (vni_max - vni_min + 1))
     const taken = await store
@@ -119,7 +55,33 @@ async function freeVni(services: Services, store: StoreTransaction): Promise<num
   }
 }
 
-/** Soft-deletes a project's VPCs with all they are made of. */
+const partsOfVpc = ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const
+
+/** Soft-deletes a VPC with all that it is made of. */
+export async function deleteVpc(
+  store: StoreTransaction,
+  id: string,
+  time_deleted_ms: number,
+): Promise<void> {
+  const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', '=', id)
+  await store
+    .updateTable('router_route')
+    .set({ time_deleted_ms })
+    .where('vpc_router_id', 'in', routers.where('time_deleted_ms', 'is', null))
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  for (const table of partsOfVpc) {
+    await store
+      .updateTable(table)
+      .set({ time_deleted_ms })
+      .where('vpc_id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+  }
+  await store.updateTable('vpc').set({ time_deleted_ms }).where('id', '=', id).execute()
+}
+
+/** Soft-deletes a project's VPCs. */
 export async function deleteVpcs(
   store: StoreTransaction,
   project_id: string,
@@ -131,22 +93,23 @@ export async function deleteVpcs(
     .where('project_id', '=', project_id)
     .where('time_deleted_ms', 'is', null)
     .execute()
-  for (const { id } of vpcs) {
-    const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', '=', id)
+  for (const { id } of vpcs) await deleteVpc(store, id, time_deleted_ms)
+}
+
+/** Takes a VPC that was never finished out of the store, with what it came to hold. */
+export async function eraseVpc(store: StoreTransaction, id: string): Promise<void> {
+  const routers = store.selectFrom('vpc_router').select('id').where('vpc_id', '=', id)
+  await store
+    .deleteFrom('router_route')
+    .where('vpc_router_id', 'in', routers.where('time_deleted_ms', 'is', null))
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  for (const table of partsOfVpc) {
     await store
-      .updateTable('router_route')
-      .set({ time_deleted_ms })
-      .where('vpc_router_id', 'in', routers.where('time_deleted_ms', 'is', null))
+      .deleteFrom(table)
+      .where('vpc_id', '=', id)
       .where('time_deleted_ms', 'is', null)
       .execute()
-    for (const table of ['vpc_subnet', 'vpc_router', 'vpc_firewall_rule'] as const) {
-      await store
-        .updateTable(table)
-        .set({ time_deleted_ms })
-        .where('vpc_id', '=', id)
-        .where('time_deleted_ms', 'is', null)
-        .execute()
-    }
-    await store.updateTable('vpc').set({ time_deleted_ms }).where('id', '=', id).execute()
   }
+  await store.deleteFrom('vpc').where('id', '=', id).execute()
 }

@@ -1,25 +1,20 @@
-/** VPCs, their subnets, routers, routes and firewall rules, as far as the guide looks at them. */
+/** VPCs. Each begins with a router, firewall rules and a subnet (`sagas/vpc-create.ts`). */
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
-import {
-  routeDestination,
-  routeTarget,
-  vpcFirewallRuleFilter,
-  vpcFirewallRuleTarget,
-} from './api/contract/vpcs.ts'
+import { fits } from '#runtime/schema.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
-import { newRow } from './context.ts'
-import { invalidRequest, notFound } from './errors.ts'
-import { projectOf } from './lookup.ts'
-import { identityView } from './names.ts'
-import { readColumn } from './store/column.ts'
-import { owe } from './propagation.ts'
+import { alreadyExists, invalidRequest, notFound, notFoundById } from './errors.ts'
+import { demandLive, demandProject, projectOf } from './lookup.ts'
+import { changesOf, identityView } from './names.ts'
+import { planVpc, vpcCreateSaga } from './sagas/vpc-create.ts'
+import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
+import { checkedPrefix, deleteVpc } from './vpc-create.ts'
 
-type Vpc = Selectable<Tables['vpc']>
+export type Vpc = Selectable<Tables['vpc']>
 
 export async function vpcOf(call: UserCall, needed: Power): Promise<Vpc> {
   const project = await projectOf(call, needed)
@@ -35,54 +30,27 @@ export async function vpcOf(call: UserCall, needed: Power): Promise<Vpc> {
   return row
 }
 
-async function routerOf(call: UserCall) {
-  const vpc = await vpcOf(call, powers.viewer)
-  const name = call.path('router_name')
-  const row = await call.services.store
-    .selectFrom('vpc_router')
-    .selectAll()
-    .where('vpc_id', '=', vpc.id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null)
+/** Checks the caller's power over something of a VPC: who may not read its project does not see it. */
+export async function demandVpc(
+  call: UserCall,
+  what: { readonly type: string; readonly id: string; readonly vpc_id: string },
+  needed: Power,
+): Promise<void> {
+  const vpc = await call.services.store
+    .selectFrom('vpc')
+    .select('project_id')
+    .where('id', '=', what.vpc_id)
     .executeTakeFirst()
-  if (row === undefined) throw notFound('vpc-router', name)
-  return row
+  if (vpc === undefined) throw notFoundById(what.type, what.id)
+  await demandProject(call, { ...what, project_id: vpc.project_id }, needed)
 }
 
-const vpcView = (row: Vpc) => ({
+const view = (row: Omit<Vpc, 'vni'>) => ({
   ...identityView(row),
   project_id: row.project_id,
   system_router_id: row.system_router_id,
   ipv6_prefix: row.ipv6_prefix,
   dns_name: row.dns_name,
-})
-const subnetView = (row: Selectable<Tables['vpc_subnet']>) => ({
-  ...identityView(row),
-  vpc_id: row.vpc_id,
-  ipv4_block: row.ipv4_block,
-  ipv6_block: row.ipv6_block,
-})
-const routerView = (row: Selectable<Tables['vpc_router']>) => ({
-  ...identityView(row),
-  kind: row.kind,
-  vpc_id: row.vpc_id,
-})
-const routeView = (row: Selectable<Tables['router_route']>) => ({
-  ...identityView(row),
-  vpc_router_id: row.vpc_router_id,
-  kind: row.kind,
-  target: readColumn(routeTarget, row.target),
-  destination: readColumn(routeDestination, row.destination),
-})
-const ruleView = (row: Selectable<Tables['vpc_firewall_rule']>) => ({
-  ...identityView(row),
-  status: row.status,
-  direction: row.direction,
-  targets: readColumn(Type.Array(vpcFirewallRuleTarget), row.targets),
-  filters: readColumn(vpcFirewallRuleFilter, row.filters),
-  action: row.action,
-  priority: row.priority,
-  vpc_id: row.vpc_id,
 })
 
 export const vpcRoutes = [
@@ -95,119 +63,117 @@ export const vpcRoutes = [
         .where('project_id', '=', project.id)
         .where('time_deleted_ms', 'is', null),
       call.page,
-      vpcView,
+      view,
     )
   }),
-  implement('vpc_view', async (call) => vpcView(await vpcOf(call, powers.viewer))),
-  implement('vpc_subnet_list', async (call) => {
-    const vpc = await vpcOf(call, powers.viewer)
-    return await listPage(
-      call.services.store
-        .selectFrom('vpc_subnet')
-        .selectAll()
-        .where('vpc_id', '=', vpc.id)
-        .where('time_deleted_ms', 'is', null),
-      call.page,
-      subnetView,
-    )
-  }),
-  implement('vpc_router_list', async (call) => {
-    const vpc = await vpcOf(call, powers.viewer)
-    return await listPage(
-      call.services.store
-        .selectFrom('vpc_router')
-        .selectAll()
-        .where('vpc_id', '=', vpc.id)
-        .where('time_deleted_ms', 'is', null),
-      call.page,
-      routerView,
-    )
-  }),
-  implement('vpc_router_view', async (call) => routerView(await routerOf(call))),
-  implement('vpc_router_route_list', async (call) => {
-    const router = await routerOf(call)
-    return await listPage(
-      call.services.store
-        .selectFrom('router_route')
-        .selectAll()
-        .where('vpc_router_id', '=', router.id)
-        .where('time_deleted_ms', 'is', null),
-      call.page,
-      routeView,
-    )
-  }),
-  implement('vpc_firewall_rules_view', async (call) => {
-    const vpc = await vpcOf(call, powers.viewer)
-    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
-  }),
-  implement('vpc_firewall_rules_update', async (call) => {
-    const vpc = await vpcOf(call, powers.collaborator)
+
+  implement('vpc_create', async (call) => {
     const { services, body } = call
-    refuseOddRules(body.rules, vpc.name)
+    const project = await projectOf(call, powers.collaborator)
+    const { ipv6_prefix = null } = body
+    const params = planVpc(services, {
+      project_id: project.id,
+      name: body.name,
+      description: body.description,
+      dns_name: body.dns_name,
+      ipv6_prefix: ipv6_prefix === null ? null : checkedPrefix(ipv6_prefix),
+    })
+    await services.sagas.run(vpcCreateSaga, params, services.work?.span)
+    return view(params.vpc)
+  }),
+
+  implement('vpc_view', async (call) => view(await vpcOf(call, powers.viewer))),
+
+  implement('vpc_view_by_id', async (call) => {
+    const id = call.path('id')
+    const row = await call.services.store
+      .selectFrom('vpc')
+      .selectAll()
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (row === undefined) throw notFoundById('vpc', id)
+    await demandProject(call, { type: 'vpc', id, project_id: row.project_id }, powers.viewer)
+    return view(row)
+  }),
+
+  implement('vpc_update', async (call) => {
+    const { services, body } = call
+    const vpc = await vpcOf(call, powers.collaborator)
+    const { dns_name = null } = body
+    const changes = { ...changesOf(services, body), ...(dns_name === null ? {} : { dns_name }) }
+    return await transact(services, async (store) => {
+      const row = await store
+        .updateTable('vpc')
+        .set(changes)
+        .where('id', '=', vpc.id)
+        .where('time_deleted_ms', 'is', null)
+        .returningAll()
+        .executeTakeFirst()
+      if (row === undefined) throw notFound('vpc', vpc.name)
+      if (row.name !== vpc.name) await renameWithin(store, vpc, row.name)
+      return view(row)
+    }).catch((error: unknown) => {
+      throw isConflict(error) ? alreadyExists('vpc', body.name ?? vpc.name) : error
+    })
+  }),
+
+  implement('vpc_delete', async (call) => {
+    const { services } = call
+    const vpc = await vpcOf(call, powers.collaborator)
     await transact(services, async (store) => {
-      await store
-        .deleteFrom('vpc_firewall_rule')
+      const subnet = await store
+        .selectFrom('vpc_subnet')
+        .select('id')
         .where('vpc_id', '=', vpc.id)
         .where('time_deleted_ms', 'is', null)
-        .execute()
-      for (const rule of body.rules) {
-        const filters = {
-          hosts: rule.filters.hosts ?? null,
-          ports: rule.filters.ports ?? null,
-          protocols: rule.filters.protocols ?? null,
-        }
-        await store
-          .insertInto('vpc_firewall_rule')
-          .values({
-            ...newRow(services, rule),
-            vpc_id: vpc.id,
-            status: rule.status,
-            direction: rule.direction,
-            targets: JSON.stringify(rule.targets),
-            filters: JSON.stringify(filters),
-            action: rule.action,
-            priority: rule.priority,
-          })
-          .execute()
+        .executeTakeFirst()
+      if (subnet !== undefined) {
+        throw invalidRequest('VPC cannot be deleted while VPC Subnets exist')
       }
-      await owe(store, { kind: 'firewall', id: vpc.id })
+      await demandLive(store, 'vpc', vpc)
+      await deleteVpc(store, vpc.id, services.clock.now())
     })
-    await services.firewall.publish(services, vpc.id)
-    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
+    return null
   }),
 ]
 
-async function rulesOf(call: UserCall, vpc_id: string) {
-  return await call.services.store
+/** Firewall rules and routes of a VPC speak of it by its name, and go on doing so. */
+async function renameWithin(store: StoreTransaction, vpc: Vpc, name: string): Promise<void> {
+  const renamed = (document: string) =>
+    JSON.stringify(
+      JSON.parse(document, (_key, part: unknown) =>
+        fits(namedVpc, part) && part.value === vpc.name ? { type: 'vpc', value: name } : part,
+      ),
+    )
+  const rules = await store
     .selectFrom('vpc_firewall_rule')
-    .selectAll()
-    .where('vpc_id', '=', vpc_id)
+    .select(['id', 'targets', 'filters'])
+    .where('vpc_id', '=', vpc.id)
     .where('time_deleted_ms', 'is', null)
-    .orderBy('name')
     .execute()
-}
-
-interface RuleGiven {
-  readonly name: string
-  readonly targets: ReadonlyArray<{ readonly type: string; readonly value: string }>
-  readonly filters: {
-    readonly hosts?: ReadonlyArray<{ readonly type: string; readonly value: string }> | null
+  for (const { id, targets, filters } of rules) {
+    const changed = { targets: renamed(targets), filters: renamed(filters) }
+    await store.updateTable('vpc_firewall_rule').set(changed).where('id', '=', id).execute()
+  }
+  const routers = await store
+    .selectFrom('vpc_router')
+    .select('id')
+    .where('vpc_id', '=', vpc.id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  for (const router of routers) {
+    const routes = await store
+      .selectFrom('router_route')
+      .select(['id', 'target', 'destination'])
+      .where('vpc_router_id', '=', router.id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    for (const { id, target, destination } of routes) {
+      const changed = { target: renamed(target), destination: renamed(destination) }
+      await store.updateTable('router_route').set(changed).where('id', '=', id).execute()
+    }
   }
 }
 
-/** Names once in the set, and nothing about another VPC. */
-function refuseOddRules(rules: readonly RuleGiven[], vpc: string): void {
-  const names = new Set<string>()
-  for (const rule of rules) {
-    if (names.has(rule.name)) {
-      throw invalidRequest(`firewall rule name "${rule.name}" is used more than once`)
-    }
-    names.add(rule.name)
-    if (rule.targets.some(({ type, value }) => type === 'vpc' && value !== vpc)) {
-      throw invalidRequest('cross-VPC firewall target unsupported')
-    }
-    if ((rule.filters.hosts ?? []).some(({ type, value }) => type === 'vpc' && value !== vpc)) {
-      throw invalidRequest('cross-VPC firewall host filter unsupported')
-    }
-  }
-}
+const namedVpc = Type.Object({ type: Type.Literal('vpc'), value: Type.String() })

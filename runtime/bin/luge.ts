@@ -37,6 +37,9 @@ rack
   )
   .addOption(stateOption())
   .option('--external <address:port>', 'where the API is served')
+  .option('--https <address:port>', 'where it is served over TLS as well')
+  .option('--certificate <file>', "its certificate in PEM, with those behind it; else the guide's")
+  .option('--key <file>', 'the key of --certificate')
   .option('--outside <netns>', 'path of the network namespace that stands for the outside')
   .option('--config <file>', 'rack profile to use instead of config/profiles/dev.json')
   .addOption(
@@ -55,6 +58,9 @@ rack
       platform: options.platform,
       state: resolve(options.state),
       external: options.external ?? null,
+      https: options.https ?? null,
+      certificate: options.certificate ?? null,
+      key: options.key ?? null,
       outside: options.outside ?? null,
       config: options.config ?? null,
       store: options.store ?? null,
@@ -186,6 +192,9 @@ interface UpFlags {
   readonly platform: string
   readonly state: string
   readonly external?: string
+  readonly https?: string
+  readonly certificate?: string
+  readonly key?: string
   readonly outside?: string
   readonly config?: string
   readonly store?: string

@@ -1,6 +1,5 @@
 /** Nexus: the store, the API's server, and the listener that sleds dial. */
 import { readFileSync } from 'node:fs'
-import type { FastifyInstance } from 'fastify'
 import { parse } from 'smol-toml'
 import { Background } from '#actors/nexus/background.ts'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
@@ -8,15 +7,14 @@ import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
+import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
-import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { tasks } from '#actors/nexus/tasks.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
-import { makeServer } from '#actors/nexus/api/server.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
@@ -35,6 +33,7 @@ import { System } from '#runtime/system.ts'
 import type { FinishedSpan } from '#runtime/trace.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
+import { External } from './external.ts'
 import { Face } from './face.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
@@ -51,6 +50,7 @@ export function readConfig(path: string): NexusConfig {
 }
 
 async function start(config: NexusConfig): Promise<void> {
+  const external = new External(config.external, { clock: systemClock, log })
   const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const identity = await Identity.open({
     files: config.tls,
@@ -80,6 +80,7 @@ async function start(config: NexusConfig): Promise<void> {
     fence: null,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
+    passwords: new Passwords(standardCost),
     tracer: tracing?.tracer ?? null,
     work: null,
   }
@@ -89,11 +90,10 @@ async function start(config: NexusConfig): Promise<void> {
     background.wake()
   }
   system.add(nexus, { services, wake, warnings: () => links.troubles }, 'nexus')
-  const server = makeServer({ services, routes })
   const face = faceOf(services, { system, links, exporter, background })
   stopOnSignal(async () => {
     face.close()
-    await server.close()
+    await external.close()
     links.close()
     await exporter?.close()
     await system.stop()
@@ -104,7 +104,7 @@ async function start(config: NexusConfig): Promise<void> {
   })
   await face.open()
   // Until the store is there, requests are told that the service is unavailable.
-  await listen(server, config)
+  await external.open(services)
   await ready
   await plantRack(store, config)
   member.start()
@@ -205,22 +205,6 @@ function makeSystem(config: NexusConfig, identity: Identity): { system: System; 
     toHost: (host) => links.to(host),
   })
   return { system, links }
-}
-
-/** A socket that was handed over (sd_listen_fds(3)), an address from sim's zone, or the config's. */
-async function listen(server: FastifyInstance, config: NexusConfig): Promise<void> {
-  if (process.env['LISTEN_FDS'] !== undefined) {
-    await server.ready()
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    server.server.once('error', reject)
-    server.server.listen({ fd: 3 }, () => {
-      resolve()
-    })
-    await promise
-    return
-  }
-  const { address, port } = config.external
-  await server.listen({ host: address, port })
 }
 
 /** The store is one rack's. Throws when it is another's. */

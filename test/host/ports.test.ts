@@ -237,6 +237,29 @@ test('guests reach each other by external addresses too', async () => {
   assert.equal(await gTwin.fetch('203.0.113.20', 80), 'guest one')
 })
 
+test('subnets of a VPC reach each other, each port by the gateway of its own subnet', async () => {
+  const second = spec({
+    instance_id: two.instance_id,
+    subnet: '10.0.0.0/26',
+    ip: '10.0.0.5',
+    mac: 'a8:40:25:f0:01:05',
+    primary: false,
+    slot: 1,
+  })
+  const view = value(ports.ensurePort(second))
+  assert.ok(value(ports.list()).filter(({ link }) => link === view.link).length >= 1)
+  const gSecond = new Guest(`luge${tag}g${guests.length}`, second.mac)
+  guests.push(gSecond)
+  gSecond.plug(view)
+  gSecond.configure(second.ip, '10.0.0.1')
+  assert.equal((await gSecond.dhcp()).get('router'), '10.0.0.1')
+  await gSecond.serve(80, 'the second')
+  assert.equal(await g2.fetch('10.0.0.5', 80), 'the second')
+  assert.equal(await gSecond.fetch('172.30.0.5', 80), 'guest one')
+  assert.equal(await gTwin.pings('10.0.0.5'), false)
+  assert.equal(await gSecond.fetch('203.0.113.1', 8000), null, 'only the primary leads out')
+})
+
 test('VPCs with the same addresses know nothing of each other', async () => {
   await gTwin.serve(80, 'the twin')
   assert.equal(await g2.fetch('172.30.0.5', 80), 'guest one')

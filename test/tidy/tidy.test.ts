@@ -30,7 +30,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   ],
   [
     /^actors\/nexus\//,
-    /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path|url)$|^(fastify|@fastify\/.*|kysely|better-sqlite3|pg|smol-toml|undici|ws|typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
+    /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path|tls|url)$|^(fastify|@fastify\/.*|@node-saml\/node-saml|@xmldom\/xmldom|kysely|better-sqlite3|pg|smol-toml|undici|ws|typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],
   [
     /^actors\//,

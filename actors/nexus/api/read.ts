@@ -1,6 +1,7 @@
 /** From what came over the wire to checked values: the parts of a path, a query, a body. */
 import { Type, type TSchema } from 'typebox'
 import { badRequest } from '../errors.ts'
+import { canonical } from './canonical.ts'
 import { problemOf } from './check.ts'
 import { JsonError, parseJson, placeOf } from './json.ts'
 import type { Operation } from './contract/operation.ts'
@@ -13,8 +14,7 @@ export function readPath(operation: Operation, params: unknown): ReadonlyMap<str
       const text = String(given.get(part) ?? '')
       const problem = problemOf(schema, text)
       if (problem !== null) throw badRequest(`bad parameter in URL path: ${problem.words}`)
-      // A UUID may be written in capitals; the store's are not.
-      return [part, part.endsWith('id') ? text.toLowerCase() : text]
+      return [part, String(canonical(schema, text))]
     }),
   )
 }
@@ -41,7 +41,7 @@ function readJson(schema: TSchema, bytes: Buffer): unknown {
   try {
     const { value, text } = parseJson(bytes)
     const problem = problemOf(schema, value)
-    if (problem === null) return value
+    if (problem === null) return canonical(schema, value)
     throw new JsonError(`${problem.words}${placeOf(text, problem.pointer)}`)
   } catch (error) {
     if (error instanceof JsonError) throw badRequest(`unable to parse JSON body: ${error.message}`)
@@ -61,7 +61,7 @@ function readPairs(schema: TSchema, text: string, place: string): Record<string,
   }
   const problem = problemOf(schema, values)
   if (problem !== null) throw badRequest(`${place}${problem.words}`)
-  return values
+  return Object(canonical(schema, values))
 }
 
 const isInteger = (schema: TSchema): boolean =>

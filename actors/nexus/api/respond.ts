@@ -80,7 +80,9 @@ interface Wire {
 
 /** Answers what never became a request: nothing but the socket is there to say it on. */
 export function refuseConnection(services: Services, error: Error, socket: Wire): void {
-  if (!socket.writable || ('code' in error && error.code === 'ECONNRESET')) {
+  const code = 'code' in error ? String(error.code) : ''
+  // Where no TLS came about nothing can be said.
+  if (!socket.writable || code === 'ECONNRESET' || /^ERR_(SSL|TLS)_/.test(code)) {
     socket.destroy()
     return
   }

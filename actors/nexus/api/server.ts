@@ -3,13 +3,16 @@
  * parsed comes first (path, query, body), who asks second, the operation last.
  */
 import assert from 'node:assert/strict'
+import { Server as SecureServer } from 'node:tls'
 import websocket from '@fastify/websocket'
 import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
+import type { KeyPair } from '#runtime/tls/credentials.ts'
 import { authenticate } from '../authn.ts'
 import type { Services } from '../context.ts'
 import { ApiError, badRequest } from '../errors.ts'
+import { addConsole, consoleForms, type ConsoleFiles } from './console.ts'
 import { documentOf } from './openapi.ts'
 import { readPage } from './pagination.ts'
 import { readBody, readPath, readQuery } from './read.ts'
@@ -28,19 +31,29 @@ export interface ServerOptions {
   readonly routes: readonly Route[]
   /** How long a client may take to send a request. */
   readonly request_ms_max?: number
+  /** What HTTPS is served with; null or absent: plain HTTP. */
+  readonly tls?: ServerPair | null
+  /** The console's files; null or absent: there is no console. */
+  readonly console?: ConsoleFiles | null
 }
+/** A certificate, with those behind it, and its key, as PEM. */
+export type ServerPair = Pick<KeyPair, 'certificate' | 'key'>
 
 /** The server, not listening yet. */
 export function makeServer(options: ServerOptions): FastifyInstance {
-  const { services, routes, request_ms_max = limits.http_request_ms_max } = options
-  const server = fastify({
+  const { services, routes, request_ms_max = limits.http_request_ms_max, tls = null } = options
+  const http = {
+    maxHeaderSize: limits.http_headers_bytes_max,
+    headersTimeout: request_ms_max,
+    connectionsCheckingInterval: Math.min(request_ms_max / 2, connections_look_ms),
+  }
+  const server: FastifyInstance = fastify({
     bodyLimit: limits.http_body_bytes_max,
     requestTimeout: request_ms_max,
-    http: {
-      maxHeaderSize: limits.http_headers_bytes_max,
-      headersTimeout: request_ms_max,
-      connectionsCheckingInterval: Math.min(request_ms_max / 2, connections_look_ms),
-    },
+    // The types know of one or the other, not of a choice.
+    ...((tls === null ? { http } : { https: { ...http, ...secureOptions(tls) } }) as {
+      readonly http: typeof http
+    }),
     exposeHeadRoutes: false,
     clientErrorHandler: (error, socket) => {
       refuseConnection(services, error, socket)
@@ -73,7 +86,9 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     sendError(services, request, reply, error)
   })
-  const paths = [...routes.map(({ operation }) => operation.path), documentPath].map(formOf)
+  const paths = [...routes.map(({ operation }) => operation.path), documentPath]
+    .map(formOf)
+    .concat(consoleForms)
   server.setNotFoundHandler((request, reply) => {
     sendError(services, request, reply, unknownRoute(paths, request))
   })
@@ -81,8 +96,24 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   void server.register(async (scope) => {
     for (const route of routes) addRoute(scope, services, route)
     addDocument(scope, routes)
+    addConsole(scope, services, options.console ?? null)
   })
   return server
+}
+
+/** What a listener with TLS speaks: HTTP/1.1 over TLS 1.2 or later. */
+const secureOptions = ({ certificate, key }: ServerPair) => ({
+  cert: certificate,
+  key,
+  minVersion: 'TLSv1.2' as const,
+  ALPNProtocols: ['http/1.1'],
+  handshakeTimeout: limits.http_handshake_ms_max,
+})
+
+/** From now on new connections to a server with TLS are shown this certificate. */
+export function renewCertificate({ server }: FastifyInstance, pair: ServerPair): void {
+  assert(server instanceof SecureServer, 'the server speaks TLS')
+  server.setSecureContext(secureOptions(pair))
 }
 
 /** Repeated and trailing slashes mean nothing. */

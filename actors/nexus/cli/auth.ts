@@ -2,10 +2,26 @@
 import { limits } from '#config/limits.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { createClient, type Answer, type Client } from './client.ts'
-import { done, type Flag, type Input, type Noun, type Outcome, type Verb } from './command.ts'
+import {
+  done,
+  type Failed,
+  type Flag,
+  type Input,
+  type Noun,
+  type Outcome,
+  type Verb,
+} from './command.ts'
 import { refusal } from './failure.ts'
 import { textOrAsk, type Session } from './session.ts'
-import { hostsPath, readConfig, readLogins, toOrigin, writeLogins, type Login } from './settings.ts'
+import {
+  hostsPath,
+  readConfig,
+  readLogins,
+  toOrigin,
+  writeLogins,
+  type Access,
+  type Login,
+} from './settings.ts'
 import { numberOf, parseJson, textOf } from './value.ts'
 
 /** What this program is called at every server: any UUID will do. */
@@ -38,20 +54,26 @@ async function tokenOf(
   session: Session,
   input: Input,
   host: string,
-): Promise<Result<string, 'failed'>> {
+): Promise<Result<string, Failed>> {
   if (input.has('with-token')) {
     const token = new TextDecoder().decode(await session.terminal.readAll()).trim()
     return token === '' ? err('failed', '✘ stdin held no token') : ok(token)
   }
-  return await withClient(host, null, async (client) => await deviceFlow(session, client))
+  return await withClient(
+    session,
+    { host, token: null },
+    async (client) => await deviceFlow(session, client),
+  )
 }
 
 async function withClient<T>(
-  host: string,
-  token: string | null,
-  work: (client: Client) => Promise<T>,
-): Promise<T> {
-  const client = createClient({ host, token }, () => {})
+  session: Session,
+  access: Pick<Access, 'host' | 'token'>,
+  work: (client: Client) => Promise<Result<T, 'failed'>>,
+): Promise<Result<T, Failed>> {
+  const trust = session.trust()
+  if (!trust.ok) return trust
+  const client = createClient({ ...access, trust: trust.value }, () => {})
   try {
     return await work(client)
   } finally {
@@ -142,8 +164,8 @@ async function openBrowser(session: Session, url: string): Promise<boolean> {
 /** Finds out whose token it is and keeps it for the next command. */
 async function remember(session: Session, host: string, token: string): Promise<Outcome> {
   const me = await withClient(
-    host,
-    token,
+    session,
+    { host, token },
     async (client) => await client.call('GET', '/session/me'),
   )
   if (!me.ok) return me
@@ -233,8 +255,8 @@ function loginsInUse(
 
 async function check(session: Session, { host, token, source }: Held): Promise<boolean> {
   const me = await withClient(
-    host,
-    token,
+    session,
+    { host, token },
     async (client) => await client.call('GET', '/session/me'),
   )
   const { paint } = session

@@ -4,6 +4,7 @@ import { limits } from '#config/limits.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { refusal } from './failure.ts'
 import type { Access } from './settings.ts'
+import { connectOptions } from './trust.ts'
 import { isFields, numberOf, parseJson, textOf, type Fields } from './value.ts'
 
 export interface Ask {
@@ -43,7 +44,7 @@ export interface Client {
 /** A client for one command; `trace` is told about every request and its answer. */
 export function createClient(access: Access, trace: (line: string) => void): Client {
   const agent = new Agent({
-    connect: { timeout: limits.cli_connect_ms_max },
+    connect: { timeout: limits.cli_connect_ms_max, ...connectOptions(access.host, access.trust) },
     headersTimeout: limits.http_request_ms_max,
     bodyTimeout: limits.http_request_ms_max,
     maxResponseSize: limits.cli_answer_bytes_max,
@@ -115,7 +116,7 @@ export function unreachable(host: string, error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const reason = explain(error) === '' ? code : explain(error)
   const advice = /CERT|SIGNED|SSL|TLS/i.test(code)
-    ? 'use an http:// address, or name its certificate in NODE_EXTRA_CA_CERTS'
+    ? 'name its certificate with --cacert FILE, or use an http:// address'
     : 'check OXIDE_HOST and that the rack is up'
   return `✘ Cannot reach the Oxide API at ${host} (${reason}): ${advice}`
 }

@@ -47,9 +47,10 @@ export async function runOxide(
   words: readonly string[],
   productVersion: string,
 ): Promise<number> {
-  const session = openSession(terminal, productVersion)
+  const program = new Command('oxide')
+  const session = openSession(terminal, productVersion, () => program.opts())
   const outcomes: Outcome[] = []
-  const program = build(session, (outcome) => void outcomes.push(outcome))
+  build(program, session, (outcome) => void outcomes.push(outcome))
   try {
     await program.parseAsync(words, { from: 'user' })
   } catch (error) {
@@ -66,11 +67,14 @@ export async function runOxide(
 
 type Report = (outcome: Outcome) => void
 
-function build(session: Session, report: Report): Command {
+function build(program: Command, session: Session, report: Report): void {
   const { terminal } = session
-  const program = new Command('oxide')
+  program
     .description("The Oxide API's command line.")
     .version(`oxide ${session.version}`, '-V, --version')
+    .option('--cacert <file>', 'trust only the certificates in this file (or: SSL_CERT_FILE)')
+    .option('--insecure', 'take any certificate: for trying things out only')
+    .option('--resolve <host:port:address>', 'reach a host of the API at this address')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void terminal.write(text),
@@ -84,7 +88,6 @@ function build(session: Session, report: Report): Command {
     for (const verb of noun.verbs) addVerb(group, session, verb, report)
   }
   for (const verb of verbs) addVerb(program, session, verb, report)
-  return program
 }
 
 /** The parser's complaint and its guess, as one line. */

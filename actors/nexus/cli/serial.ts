@@ -9,6 +9,7 @@ import { noKeys, type } from './escape.ts'
 import { refusal } from './failure.ts'
 import { instances } from './kinds.ts'
 import type { Session } from './session.ts'
+import { connectOptions } from './trust.ts'
 
 const resetStyle = '\u001b[0m\n'
 
@@ -132,9 +133,10 @@ async function converse(session: Session, client: Client, stream: string): Promi
 }
 
 async function open(client: Client, stream: string): Promise<Result<WebSocket, Failed>> {
-  const { host, token } = client.access
+  const { host, token, trust } = client.access
   const socket = new WebSocket(host.replace(/^http/, 'ws') + stream, {
     headers: token === null ? {} : { authorization: `Bearer ${token}` },
+    ...connectOptions(host, trust),
     handshakeTimeout: limits.cli_connect_ms_max,
     maxPayload: limits.serial_read_bytes_max,
     perMessageDeflate: false,

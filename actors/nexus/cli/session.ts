@@ -16,6 +16,7 @@ import {
   type Paint,
 } from './render.ts'
 import { readConfig, resolveAccess } from './settings.ts'
+import { readTrust, type ConnectionFlags, type Trust } from './trust.ts'
 import type { Fields } from './value.ts'
 
 export interface Session {
@@ -27,12 +28,18 @@ export interface Session {
   readonly version: string
   /** The API, chosen when it is first needed. */
   readonly client: () => Result<Client, Failed>
+  /** How servers prove themselves, for clients of other hosts. */
+  readonly trust: () => Result<Trust, Failed>
   readonly say: (line: string) => Promise<void>
   readonly close: () => Promise<void>
 }
 
-/** Opens a session; `version` is the product's. */
-export function openSession(terminal: Terminal, version: string): Session {
+/** Opens a session; `version` is the product's, `connection` what was typed of how to connect. */
+export function openSession(
+  terminal: Terminal,
+  version: string,
+  connection: () => ConnectionFlags,
+): Session {
   const clients: Client[] = []
   const prompt = readConfig(terminal, 'prompt')
   const isOn = !prompt.ok || prompt.value !== 'disabled'
@@ -47,12 +54,15 @@ export function openSession(terminal: Terminal, version: string): Session {
     client: () => {
       const [open] = clients
       if (open !== undefined) return ok(open)
-      const access = resolveAccess(terminal)
+      const trust = readTrust(terminal, connection())
+      if (!trust.ok) return trust
+      const access = resolveAccess(terminal, trust.value)
       if (!access.ok) return access
       const client = createClient(access.value, trace)
       clients.push(client)
       return ok(client)
     },
+    trust: () => readTrust(terminal, connection()),
     say: async (line) => await terminal.write(`${line}\n`),
     close: async () =>
       void (await Promise.all(clients.map(async (client) => await client.close()))),

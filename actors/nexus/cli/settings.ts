@@ -5,6 +5,7 @@
 import { parse, stringify } from 'smol-toml'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import type { Terminal } from '#runtime/terminal.ts'
+import type { Trust } from './trust.ts'
 import { isFields, textOf, type Fields } from './value.ts'
 
 /** The keys of config.toml and what holds when they are not set. */
@@ -108,10 +109,14 @@ export interface Access {
   readonly host: string
   /** Null when nobody has logged in; the server will say what it thinks of that. */
   readonly token: string | null
+  readonly trust: Trust
 }
 
 /** Where to send requests and as whom: OXIDE_HOST, else the default login, else the only one. */
-export function resolveAccess(terminal: Terminal): Result<Access, 'usage' | 'failed'> {
+export function resolveAccess(
+  terminal: Terminal,
+  trust: Trust,
+): Result<Access, 'usage' | 'failed'> {
   const logins = readLogins(terminal)
   if (!logins.ok) return logins
   const named = terminal.env('OXIDE_HOST')
@@ -127,5 +132,6 @@ export function resolveAccess(terminal: Terminal): Result<Access, 'usage' | 'fai
     )
   }
   const stored = logins.value.find((login) => login.host === host.value)
-  return ok({ host: host.value, token: terminal.env('OXIDE_TOKEN') ?? stored?.token ?? null })
+  const token = terminal.env('OXIDE_TOKEN') ?? stored?.token ?? null
+  return ok({ host: host.value, token, trust })
 }

@@ -6,7 +6,7 @@ import { alreadyExists } from '../errors.ts'
 import { allocateIp } from '../external-ips.ts'
 import { askTarget, markTarget, refreshNeighbours, type Instance } from '../instances.ts'
 import { demandLive } from '../lookup.ts'
-import { insertNic, type NicGiven } from '../nics.ts'
+import { giveNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
@@ -81,10 +81,7 @@ function nicNode(_nic: NicGiven, index: number): Node {
     action: async ({ services, params }) => {
       const { id, project_id } = params.instance
       const owner = { instance_id: id, project_id }
-      const nic = await transact(
-        services,
-        async (store) => await insertNic(services, store, owner, at(params.nics, index)),
-      )
+      const nic = await giveNic(services, owner, at(params.nics, index))
       return nic.id
     },
     undo: async ({ services, params }) => {
@@ -130,7 +127,8 @@ async function takeIp(
   const { id, project_id } = params.instance
   const row = await transact(
     services,
-    async (store) => await allocateIp(services, store, { ...wanted, instance_id: id, project_id }),
+    async (store, tries) =>
+      await allocateIp({ services, store, tries }, { ...wanted, instance_id: id, project_id }),
   )
   return row.ip
 }

@@ -8,7 +8,7 @@ import { diskDeleteSaga } from './disk-delete.ts'
 import { instanceCreateSaga } from './instance-create.ts'
 import { instanceDeleteSaga } from './instance-delete.ts'
 import { instanceRebootSaga, instanceStartSaga, instanceStopSaga } from './instance-state.ts'
-import { projectCreateSaga } from './project-create.ts'
+import { projectCreateSaga, vpcCreateSaga } from './vpc-create.ts'
 
 export const registeredSagas: readonly AnySaga[] = [
   anySaga(diskCreateSaga),
@@ -19,4 +19,5 @@ export const registeredSagas: readonly AnySaga[] = [
   anySaga(instanceStartSaga),
   anySaga(instanceStopSaga),
   anySaga(projectCreateSaga),
+  anySaga(vpcCreateSaga),
 ]

@@ -2,6 +2,14 @@
 import type { Migration } from './migrate.ts'
 import { guide } from './migrations/0001-guide.ts'
 import { identities } from './migrations/0002-identities.ts'
-import { cluster } from './migrations/0003-cluster.ts'
+import { networks } from './migrations/0003-networks.ts'
+import { identityProviders } from './migrations/0004-identity-providers.ts'
+import { cluster } from './migrations/0005-cluster.ts'
 
-export const migrations: readonly Migration[] = [guide, identities, cluster]
+export const migrations: readonly Migration[] = [
+  guide,
+  identities,
+  networks,
+  identityProviders,
+  cluster,
+]

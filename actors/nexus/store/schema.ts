@@ -66,6 +66,14 @@ export interface Tables {
     private_key: string | null
     group_attribute_name: string | null
   }
+  /** Logins that were sent to a provider and have not come back. */
+  saml_login_request: { id: string; identity_provider_id: string; time_expires_ms: number }
+  /** Each counts once; kept for as long as it would be taken. */
+  saml_assertion_used: {
+    identity_provider_id: string
+    assertion_hash: string
+    time_expires_ms: number
+  }
   console_session: {
     token_hash: string
     silo_user_id: string

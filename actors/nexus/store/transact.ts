@@ -24,22 +24,21 @@ interface Means {
 /**
  * Runs `work` in a transaction and gives back what it returned. When another transaction was in the way
  * it is run again, so it changes nothing but the store; everything it reads and writes goes through the
- * transaction it is given. What it throws rolls back. Throws `StoreError` with `retry` when others were
- * in the way every time, with `away` when the database is; `LeaseLost` when the fence is not held.
+ * transaction it is given. `tries` counts its runs from 1, so that it can choose otherwise where others
+ * were in the way. What it throws rolls back. Throws `StoreError` with `retry` when others were in the
+ * way every time, with `away` when the database is; `LeaseLost` when the fence is not held.
  */
 export async function transact<T>(
   { store, clock, random, fence }: Means,
-  work: (store: StoreTransaction) => Promise<T>,
+  work: (store: StoreTransaction, tries: number) => Promise<T>,
 ): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await store
-        .transaction()
-        .setIsolationLevel('serializable')
-        .execute(async (trx) => {
-          if (fence !== null) await assertHeld(trx, fence)
-          return await work(trx)
-        })
+      const began = store.transaction().setIsolationLevel('serializable')
+      return await began.execute(async (transaction) => {
+        if (fence !== null) await assertHeld(transaction, fence)
+        return await work(transaction, tries)
+      })
     } catch (error) {
       const isInTheWay = error instanceof StoreError && error.failure === 'retry'
       if (!isInTheWay || tries >= limits.store_tries_max) throw error

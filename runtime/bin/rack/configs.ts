@@ -1,5 +1,4 @@
 /** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
-import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import {
@@ -9,10 +8,12 @@ import {
   sledAddress,
   sledAddressIndex,
 } from '#config/addressing.ts'
+import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
+import { certificateFiles, hostPort } from './https.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
@@ -20,6 +21,7 @@ import { home, type RackPlan } from './plan.ts'
 const zoneHome = '/opt/luge'
 const zoneNode = '/opt/node/bin/node'
 const zoneNexus = '/var/nexus'
+const zoneConsole = '/var/nexus/static'
 const prefix_bits = 64
 
 /** A supervisor's configuration. Pure: the same plan gives the same text at every start. */
@@ -74,10 +76,6 @@ export function membersOf({ nexus, sleds, profile }: RackPlan): readonly Planned
   }))
 }
 
-/** An address and a port as one text. */
-export const hostPort = (address: string, port: number): string =>
-  isIP(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
-
 /** Where the API is had. */
 export const urlOf = ({ address, port }: PlannedMember['external']): string =>
   `http://${hostPort(address, port)}`
@@ -90,7 +88,7 @@ function memberOf(plan: RackPlan, number: number): PlannedMember {
 
 /** The configuration file of the k-th Nexus. */
 export function nexusConfigText(state: string, plan: RackPlan, number: number): string {
-  const { id, internal_address, external } = memberOf(plan, number)
+  const { id, internal_address } = memberOf(plan, number)
   const isSim = plan.platform === 'sim'
   const directory = isSim ? nexusState(state, number) : zoneNexus
   const { profile } = plan
@@ -100,7 +98,8 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     rack_id: plan.rack_id,
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
-    external,
+    external: listenersOf(plan, directory, number),
+    ...consoleOf(plan),
     wire: wireOf(state, plan, number),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
@@ -127,6 +126,22 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
   })
 }
 
+/** The console, which a zone sees in a place of its own. */
+function consoleOf({ profile, platform }: RackPlan) {
+  if (profile.console === undefined) return {}
+  const static_dir = platform === 'sim' ? profile.console.static_dir : zoneConsole
+  return { console: { static_dir, cache_control_max_age_minutes: 10 } }
+}
+
+/** Where the k-th Nexus serves the API: plain, and over TLS where the profile says so. */
+function listenersOf(plan: RackPlan, directory: string, number: number): ExternalListener[] {
+  const { external } = memberOf(plan, number)
+  const { https } = plan.profile
+  if (https === undefined) return [external]
+  const tls = certificateFiles(nexusFiles(directory).certs)
+  return [external, { address: https.address, port: https.port + number - 1, tls }]
+}
+
 /** What the profile says of metrics and traces. */
 function seeingOf({ profile }: RackPlan, address: string, port: number | undefined) {
   return {
@@ -143,9 +158,12 @@ function wireOf(state: string, plan: RackPlan, number: number): WireAddress {
 
 function nexusZone(state: string, plan: RackPlan, number: number): ServiceZone {
   const directory = nexusState(state, number)
-  const { external, internal_address } = memberOf(plan, number)
+  const { internal_address } = memberOf(plan, number)
   const name = nexusZoneName(number)
-  const listen = [external]
+  const listen = listenersOf(plan, directory, number).map(({ address, port }) => ({
+    address,
+    port,
+  }))
   const log = nexusFiles(directory).log
   const script = 'runtime/bin/nexus.ts'
   if (plan.platform === 'sim') {
@@ -172,6 +190,7 @@ function nexusZone(state: string, plan: RackPlan, number: number): ServiceZone {
       { source: process.execPath, destination: zoneNode, read_only: true },
       { source: directory, destination: zoneNexus, read_only: false },
       ...storeMounts(plan),
+      ...consoleMounts(plan),
       // Its key and certificates, and no other's: it may use them, not change them.
       {
         source: nexusFiles(directory).tls,
@@ -183,6 +202,11 @@ function nexusZone(state: string, plan: RackPlan, number: number): ServiceZone {
     log,
   }
 }
+
+const consoleMounts = ({ profile: { console } }: RackPlan): ServiceZone['mounts'] =>
+  console === undefined
+    ? []
+    : [{ source: console.static_dir, destination: zoneConsole, read_only: true }]
 
 /** A database on a unix socket is seen in the zone where the host has it; others are on the underlay. */
 function storeMounts(plan: RackPlan): ServiceZone['mounts'] {

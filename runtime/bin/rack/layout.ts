@@ -33,4 +33,6 @@ export const nexusFiles = (nexus: string) =>
     control: join(nexus, 'control.sock'),
     log: join(nexus, 'nexus.log'),
     tls: join(nexus, 'tls'),
+    /** What the API shows to its clients: a copy of the operator's. */
+    certs: join(nexus, 'certs'),
   }) as const

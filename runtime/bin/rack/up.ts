@@ -1,6 +1,6 @@
 /** `luge rack up`: from nothing, or from whatever a killed rack left, to a rack that serves. */
 import { mkdirSync } from 'node:fs'
-import { isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
@@ -15,6 +15,7 @@ import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { misfit } from '#runtime/schema.ts'
 import { ensureCertificates } from './certificates.ts'
 import { rackRest, takeDown } from './down.ts'
+import { hostPort, httpsOf, httpsUrl, parseHostPort, provideHttps } from './https.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import {
   checkRoom,
@@ -27,7 +28,7 @@ import {
   writePlan,
   type RackPlan,
 } from './plan.ts'
-import { hostPort, membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
+import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { withLock } from './lock.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
@@ -39,6 +40,11 @@ export interface UpOptions {
   readonly state: string
   /** `address:port`; null: the profile's. */
   readonly external: string | null
+  /** `address:port` where the API is served over TLS as well; null: the profile's. */
+  readonly https: string | null
+  /** Files for that; null: the guide's, which tools/create_self_signed_cert.sh makes. */
+  readonly certificate: string | null
+  readonly key: string | null
   readonly outside: string | null
   /** Path of a rack profile; null: development's. */
   readonly config: string | null
@@ -167,13 +173,15 @@ function storeOf(given: string | null): Result<string | null, 'invalid_option'> 
 const shownStore = (store: string | null) =>
   store === null ? 'sqlite' : shownUrl(readStoreUrl(store))
 
+const different = (state: string, what: string, is: string) =>
+  err(
+    'different_rack',
+    `the rack in ${state} has ${what} ${is}: take it down first (luge rack down --state ${state}) or name another --state`,
+  )
+
 /** A rack is what it was planned to be; asking for something else is refused by name. */
 function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
-  const refuse = (what: string, is: string) =>
-    err(
-      'different_rack',
-      `the rack in ${options.state} has ${what} ${is}: take it down first (luge rack down --state ${options.state}) or name another --state`,
-    )
+  const refuse = (what: string, is: string) => different(options.state, what, is)
   if (options.platform !== 'auto' && options.platform !== plan.platform) {
     return refuse('platform', plan.platform)
   }
@@ -183,11 +191,30 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
   }
   const members = String(plan.nexus.length)
   if (options.nexus !== null && options.nexus !== members) return refuse('--nexus', members)
+  const renewed = sameHttps(plan, options)
+  return renewed.ok ? sameStore(renewed.value, options) : renewed
+}
+
+/** The same place; its certificate may be a new one. */
+function sameHttps(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
+  const https = httpsOf(options, plan.profile)
+  if (!https.ok) return https
+  const [asked = null, had = null] = [https.value, plan.profile.https]
+  if (isDeepStrictEqual(asked, had)) return ok(plan)
+  if (asked === null || asked.address !== had?.address || asked.port !== had.port) {
+    return different(options.state, 'HTTPS', httpsUrl(plan.profile) ?? 'nowhere')
+  }
+  return writePlan(options.state, { ...plan, profile: { ...plan.profile, https: asked } })
+}
+
+function sameStore(plan: RackPlan, options: UpOptions): Result<RackPlan, string> {
   if (options.store === null) return ok(plan)
   const store = storeOf(options.store)
   if (!store.ok) return store
   const known = plan.store ?? null
-  if (shownStore(store.value) !== shownStore(known)) return refuse('store', shownStore(known))
+  if (shownStore(store.value) !== shownStore(known)) {
+    return different(options.state, 'store', shownStore(known))
+  }
   // The same database; its password may be a new one.
   return store.value === known
     ? ok(plan)
@@ -202,7 +229,7 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
   if (!profile.development) {
     return err(
       'invalid_option',
-      'this version serves plain HTTP with development logins only: the profile must say "development": true',
+      'a new rack has nobody but the development logins to log in as: the profile must say "development": true',
     )
   }
   if (!isLoopback(external.address)) {
@@ -210,8 +237,15 @@ function withOverrides(profile: RackProfile, options: UpOptions): Result<RackPro
       `luge: warning: plain HTTP and the spoof login are open on ${external.address}\n`,
     )
   }
+  const https = httpsOf(options, profile)
+  if (!https.ok) return https
   const outside_netns = options.outside ?? profile.uplink.outside_netns
-  return ok({ ...profile, external, uplink: { ...profile.uplink, outside_netns } })
+  return ok({
+    ...profile,
+    external,
+    ...(https.value === undefined ? {} : { https: https.value }),
+    uplink: { ...profile.uplink, outside_netns },
+  })
 }
 
 async function writeConfigs(state: string, planned: RackPlan): Promise<Result<null, string>> {
@@ -232,7 +266,8 @@ async function writeConfigs(state: string, planned: RackPlan): Promise<Result<nu
       mkdirSync(nexus, { recursive: true, mode: 0o700 })
       writeFileAtomically(nexusFiles(nexus).config, nexusConfigText(state, plan, number))
     }
-    return await ensureCertificates(state, plan, systemClock.now())
+    const provided = provideHttps(state, plan, systemClock.now())
+    return provided.ok ? await ensureCertificates(state, plan, systemClock.now()) : provided
   } catch (cause) {
     return unusable(state, cause)
   }
@@ -280,12 +315,14 @@ function announce(options: UpOptions, plan: RackPlan): void {
   })
   const members = membersOf(plan).map((member) => urlOf(member.external))
   const [external = '', ...others] = members
+  const https = httpsUrl(plan.profile)
   if (options.json) {
     const ready = {
       ready: true,
       platform: plan.platform,
       external,
       nexus: members,
+      https,
       token: guideToken,
       dns: sleds[0]?.dns ?? null,
       sleds: sleds.map(({ id, address }) => ({ id, address })),
@@ -297,6 +334,7 @@ function announce(options: UpOptions, plan: RackPlan): void {
     [
       `The rack serves (platform ${plan.platform}).`,
       `  export OXIDE_HOST=${external}`,
+      ...(https === null ? [] : [`  (over TLS: ${https})`]),
       `  export OXIDE_TOKEN=${guideToken}`,
       ...others.map((other) => `  # or, of the same rack: ${other}`),
       '  oxide api /session/me',
@@ -308,13 +346,5 @@ function announce(options: UpOptions, plan: RackPlan): void {
 
 /** The guide's token: the spoof login of the privileged test user. */
 const guideToken = `oxide-spoof-${wellKnown.user_privileged}`
-
-function parseHostPort(text: string): { address: string; port: number } | null {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
-  const address = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
-  if (address === undefined || isIP(address) === 0 || port < 1 || port > 65_535) return null
-  return { address, port }
-}
 
 const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')

@@ -11,6 +11,7 @@ import { FirewallPublisher } from '#actors/nexus/firewall.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { Passwords } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
 import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
@@ -28,7 +29,7 @@ import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { World } from '#test/kit/world.ts'
-import { newStore, statements } from './stores.ts'
+import { giveBack, newStore, statements } from './stores.ts'
 
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
@@ -40,7 +41,7 @@ const config: NexusConfig = {
   rack_id: '88888888-8888-4888-8888-888888888888',
   development: true,
   store: 'sqlite::memory:',
-  external: { address: '127.0.0.1', port: 0 },
+  external: [{ address: '127.0.0.1', port: 0 }],
   wire: { path: 'unused' },
   control: 'unused',
   tls: hostFiles('unused'),
@@ -64,6 +65,9 @@ export interface Answer {
   readonly json: any
 }
 
+/** Hashing at full strength is tested once, by itself. */
+const cheapCost = { memory: 64, passes: 1, parallelism: 1 }
+
 export class TestNexus {
   readonly world = new World()
   readonly block = simBlock()
@@ -73,6 +77,8 @@ export class TestNexus {
   readonly #members: Member[] = []
   #server: FastifyInstance | null = null
   #services: Services | null = null
+  /** Where its store is, when nobody else uses that. */
+  #ownStore: string | null = null
 
   private constructor(store: Store) {
     this.store = store
@@ -124,14 +130,16 @@ export class TestNexus {
     crash: CrashPoint = () => undefined,
     url: string | null = null,
   ): Promise<TestNexus> {
+    const own = url ?? (await newStore())
     const { store, ready } = openStore({
-      url: url ?? (await newStore()),
+      url: own,
       clock: systemClock,
       log: memoryLog(),
     })
     await ready
     const started = new TestNexus(store)
     await started.#serve(crash)
+    if (url === null) started.#ownStore = own
     return started
   }
 
@@ -170,6 +178,7 @@ export class TestNexus {
       fence: null,
       firewall: new FirewallPublisher(),
       requests: new RequestCounts(),
+      passwords: new Passwords(cheapCost),
       tracer: null,
       work: null,
     }
@@ -182,6 +191,7 @@ export class TestNexus {
     await this.world.stop()
     for (const member of this.#members) await member.stop()
     await this.store.destroy()
+    if (this.#ownStore !== null) await giveBack(this.#ownStore)
   }
 
   /** A request with a JSON body, as the privileged user unless `token` says otherwise. */

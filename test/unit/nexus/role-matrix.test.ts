@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { operations, type OperationId } from '#actors/nexus/api/contract/operations.ts'
 import { routes } from '#actors/nexus/routes.ts'
+import { Idp } from '#test/kit/idp.ts'
 import { diskBody, instanceBody, TestNexus } from './kit.ts'
 
 const kinds = ['fleet', 'silo', 'organization', 'project'] as const
@@ -238,6 +239,21 @@ const known = new Map<string, string>()
 const tokens = new Map<string, string>()
 const scope = '/organizations/myorg/projects/myproj'
 const text = { description: 'x' }
+const idp = await new Idp().open()
+const provider = {
+  idp_entity_id: idp.entity_id,
+  sp_client_id: 'x',
+  acs_url: 'https://x',
+  slo_url: 'https://x',
+  technical_contact_email: 'x',
+}
+
+const nic = (name: string, subnet_name: string) => ({
+  name,
+  ...text,
+  vpc_name: 'default',
+  subnet_name,
+})
 
 async function remember(key: string, url: string): Promise<void> {
   known.set(key, (await nexus.ok('GET', url)).id)
@@ -272,7 +288,16 @@ before(async () => {
   const { image_id } = await nexus.guide()
   known.set('image', image_id)
   await nexus.ok('POST', `${scope}/disks`, diskBody(image_id))
-  await nexus.ok('POST', `${scope}/instances`, instanceBody())
+  await nexus.ok('POST', `${scope}/vpcs/default/subnets`, {
+    name: 'second',
+    ...text,
+    ipv4_block: '172.31.0.0/24',
+  })
+  // With a second interface the first cannot be deleted by those who may.
+  await nexus.ok('POST', `${scope}/instances`, {
+    ...instanceBody(),
+    network_interfaces: { type: 'create', params: [nic('net0', 'default'), nic('net1', 'second')] },
+  })
   await nexus.ok('POST', '/system/silos', {
     name: 'elsewhere',
     ...text,
@@ -284,6 +309,16 @@ before(async () => {
     password: { user_password_value: 'invalid_password' },
   })
   known.set('user_id', made.id)
+  await nexus.services.store
+    .insertInto('saml_identity_provider')
+    .values({
+      ...{ id: nexus.services.random.uuid(), name: 'idp', ...text, silo_id: made.silo_id },
+      ...{ time_created_ms: 0, time_modified_ms: 0, time_deleted_ms: null },
+      ...provider,
+      idp_metadata: idp.metadata(),
+      ...{ public_cert: null, private_key: null, group_attribute_name: null },
+    })
+    .execute()
   await nexus.services.store
     .insertInto('organization')
     .values({
@@ -304,6 +339,8 @@ before(async () => {
     ['instance_network_interface', `${scope}/instances/myinst/network-interfaces/net0`],
     ['vpc', `${scope}/vpcs/default`],
     ['vpc_router', `${scope}/vpcs/default/routers/system`],
+    ['vpc_router_route', `${scope}/vpcs/default/routers/system/routes/default`],
+    ['vpc_subnet', `${scope}/vpcs/default/subnets/default`],
     ['ip_pool', '/system/ip-pools/mypool'],
     ['silo', '/system/silos/elsewhere'],
   ] as const) {
@@ -335,6 +372,7 @@ before(async () => {
 })
 after(async () => {
   await nexus.stop()
+  idp.close()
 })
 
 const names: Readonly<Record<string, string>> = {
@@ -368,6 +406,10 @@ function urlOf(id: OperationId): string {
 }
 
 const named = { name: 'alpine', ...text }
+const routing = {
+  target: { type: 'internet_gateway', value: 'outbound' },
+  destination: { type: 'vpc', value: 'default' },
+}
 /** Bodies that are well-formed and change nothing when they are allowed: mostly names that are taken. */
 const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unknown>>> = {
   device_auth_confirm: () => ({ user_code: 'BBBB-BBBB' }),
@@ -375,6 +417,8 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
   instance_create: () => ({ ...instanceBody(), memory: 1 }),
   instance_disk_attach: () => ({ name: 'alpine' }),
   instance_disk_detach: () => ({ name: 'alpine' }),
+  instance_network_interface_create: () => nic('net0', 'default'),
+  instance_network_interface_update: () => ({}),
   ip_pool_create: () => ({ ...named, name: 'mypool' }),
   ip_pool_range_add: () => ({ first: '172.20.15.227', last: '172.20.15.230' }),
   ip_pool_range_remove: () => ({ first: '172.20.15.227', last: '172.20.15.228' }),
@@ -393,6 +437,11 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
   project_create: () => ({ ...named, name: 'myproj' }),
   project_policy_update: async () => await nexus.ok('GET', `${scope}/policy`),
   project_update: () => ({}),
+  // The silo has its own users, so that even an administrator is refused in the end.
+  saml_identity_provider_create: () => ({
+    ...{ name: 'other', ...text, ...provider, signing_keypair: null },
+    idp_metadata_source: { type: 'base64_encoded_xml', data: 'AAAA' },
+  }),
   session_sshkey_create: () => ({ ...named, name: 'own', public_key: 'k' }),
   silo_create: () => ({
     ...named,
@@ -408,7 +457,15 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
     source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
   }),
   system_policy_update: async () => await nexus.ok('GET', '/system/policy'),
+  vpc_create: () => ({ ...named, name: 'default', dns_name: 'taken' }),
   vpc_firewall_rules_update: () => ({ rules: [] }),
+  vpc_router_create: () => ({ ...named, name: 'system' }),
+  vpc_router_route_create: () => ({ ...named, name: 'default', ...routing }),
+  vpc_router_route_update: () => routing,
+  vpc_router_update: () => ({}),
+  vpc_subnet_create: () => ({ ...named, ipv4_block: '172.30.0.0/22' }),
+  vpc_subnet_update: () => ({}),
+  vpc_update: () => ({}),
 }
 const forms: Readonly<Partial<Record<OperationId, string>>> = {
   device_auth_request: 'client_id=11111111-1111-4111-8111-111111111111',

@@ -88,6 +88,11 @@ const scenarios: Readonly<Record<string, Scenario>> = {
         description: 'x',
       }),
   },
+  'vpc-create': {
+    prepare: makeProject,
+    request: async ({ nexus, url }) =>
+      await nexus.call('POST', `${url}/vpcs`, { name: 'made', description: 'x', dns_name: 'made' }),
+  },
 }
 
 /** What happens at a point of a saga's way. */

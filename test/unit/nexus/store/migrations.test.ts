@@ -27,7 +27,9 @@ import {
 const released: Readonly<Record<string, string>> = {
   '0001-guide': '5178805f84ae40ff8d843385ceac9ba2bc90b5abf4d2492501b7924bd2ee1d91',
   '0002-identities': 'aaa95af557e87b31cbbdef6233237b23f300b5ab97cc857123fa56a1244b41e6',
-  '0003-cluster': 'c9fd30dfe8e21d3248357a31056f226fbdd980c0416e513bed0164a8d1dfa0dc',
+  '0003-networks': '801c0b1f90e37b907da4b11151d342b7c194b5a4d6a12aa06dc4035419931006',
+  '0004-identity-providers': '305dc559faaabc98945f3934c84b9e9c7ade3d2cc8f6ff671236fb4d42a30704',
+  '0005-cluster': 'a3441517f613bf7308f8d6c03db3a14d7abf52178da3dfcbeb3381a4286f68d4',
 }
 
 const versions = join(import.meta.dirname, 'versions')

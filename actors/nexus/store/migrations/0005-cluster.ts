@@ -8,7 +8,7 @@ import type { Migration } from '../migrate.ts'
 import { addColumn, boolean, createIndex, createTable, integer, text, time_ms } from '../table.ts'
 
 export const cluster: Migration = {
-  name: '0003-cluster',
+  name: '0005-cluster',
   up: async (db) => {
     for (const statement of clusterSchema) await sql.raw(statement).execute(db)
     await addColumn(db, 'saga', 'owner', text)
@@ -18,8 +18,5 @@ export const cluster: Migration = {
     await createIndex(db, 'propagation', ['is_owed'])
     const task = { name: text, generation: integer, member: text, time_last_run_ms: time_ms }
     await createTable(db, 'background_task', task, ['name'])
-    await createIndex(db, 'console_session', ['time_last_used_ms'])
-    await createIndex(db, 'console_session', ['time_created_ms'])
-    await createIndex(db, 'device_auth_request', ['time_expires_ms'])
   },
 }

@@ -1,0 +1,134 @@
+/** Where free addresses are looked for, and that all are found, none twice. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { allocateIp, type ExternalIp } from '#actors/nexus/external-ips.ts'
+import { placesToTry } from '#actors/nexus/places.ts'
+import { transact } from '#actors/nexus/store/transact.ts'
+import { seededRandom } from '#runtime/random.ts'
+import { project, TestNexus } from './kit.ts'
+
+let nexus: TestNexus
+let project_id: string
+before(async () => {
+  nexus = await TestNexus.start()
+  await nexus.guide()
+  project_id = (await nexus.ok('GET', project)).id
+})
+after(async () => {
+  await nexus.stop()
+})
+
+const random = seededRandom(20_221_111)
+const groups = (count: number, tries: number) => [
+  // Only chance is asked of the services.
+  ...placesToTry(count, { services: { ...nexus.services, random }, store: null as never, tries }),
+]
+
+test('the groups hold every place once, and a few of the lowest before', () => {
+  for (const count of [0, 1, 5, 15, 16, 17, 250, 10_000]) {
+    for (const tries of [1, 2]) {
+      const places = groups(count, tries).flatMap(({ others }) => others)
+      assert.equal(places.length, count)
+      assert.equal(new Set(places).size, count)
+      assert.ok(places.every((place) => place >= 0 && place < count))
+    }
+  }
+  const [first, ...later] = groups(10_000, 1)
+  assert.deepEqual(
+    first?.lowest,
+    Array.from({ length: 16 }, (_, place) => place),
+  )
+  assert.ok(later.every(({ lowest }) => lowest.length === 0))
+})
+
+test('who was in the way is not met again at the lowest place', () => {
+  const begins = new Set<number | undefined>()
+  for (let turn = 0; turn < 50; turn += 1) {
+    const [group] = groups(10_000, 2)
+    assert.deepEqual(group?.lowest, [])
+    begins.add(group?.others[0])
+  }
+  assert.ok(begins.size > 40, `${begins.size} different places of 50`)
+})
+
+test('no group has more places than a statement can look up one by one', () => {
+  const sizes = groups(100_000, 1).map(({ lowest, others }) => lowest.length + others.length)
+  assert.equal(Math.max(...sizes), 64)
+})
+
+async function pool(name: string, first: string, last: string): Promise<void> {
+  await nexus.ok('POST', '/system/ip-pools', { name, description: 'x' })
+  await nexus.ok('POST', `/system/ip-pools/${name}/ranges/add`, { first, last })
+}
+async function take(
+  kind: ExternalIp['kind'],
+  pool_name: string,
+  tries = 1,
+): Promise<{ readonly ip: string; readonly first_port: number }> {
+  const { services } = nexus
+  const wanted = {
+    id: services.random.uuid(),
+    instance_id: services.random.uuid(),
+    project_id,
+    kind,
+    pool_name,
+  }
+  return await transact(
+    services,
+    async (store) => await allocateIp({ services, store, tries }, wanted),
+  )
+}
+const exhausted = { message: 'No external IP addresses available' }
+
+test('four share an address, and an external IP has one to itself: the lowest there is', async () => {
+  await pool('few', '10.9.0.1', '10.9.0.4')
+  const taken: Array<readonly [string, number]> = []
+  for (const kind of ['snat', 'ephemeral', 'snat', 'snat', 'snat', 'snat'] as const) {
+    const { ip, first_port } = await take(kind, 'few')
+    taken.push([ip, first_port])
+  }
+  assert.deepEqual(taken, [
+    ['10.9.0.1', 0],
+    ['10.9.0.2', 0],
+    ['10.9.0.1', 16_384],
+    ['10.9.0.1', 32_768],
+    ['10.9.0.1', 49_152],
+    ['10.9.0.3', 0],
+  ])
+})
+
+for (const tries of [1, 2]) {
+  test(`a pool is used up to its last chunk, ${tries === 1 ? 'undisturbed' : 'disturbed'}`, async () => {
+    const name = `whole-${tries}`
+    await pool(name, `10.${tries}.0.0`, `10.${tries}.0.69`)
+    const seen = new Set<string>()
+    for (let count = 0; count < 280; count += 1) {
+      const { ip, first_port } = await take('snat', name, tries)
+      seen.add(`${ip} ${first_port}`)
+    }
+    assert.equal(seen.size, 280)
+    await assert.rejects(take('snat', name, tries), exhausted)
+    await assert.rejects(take('ephemeral', name, tries), exhausted)
+    const gone = [...seen].find((chunk) => chunk.endsWith(' 32768'))
+    const [ip = ''] = gone?.split(' ') ?? []
+    await nexus.store
+      .updateTable('external_ip')
+      .set({ time_deleted_ms: 1 })
+      .where('ip', '=', ip)
+      .where('first_port', '=', 32_768)
+      .execute()
+    await assert.rejects(take('ephemeral', name, tries), exhausted)
+    const again = await take('snat', name, tries)
+    assert.deepEqual([again.ip, again.first_port], [ip, 32_768])
+  })
+}
+
+test('beyond the lowest few, chunks still share addresses and leave whole ones to others', async () => {
+  await pool('large', '10.7.0.0', '10.7.3.255')
+  // The lowest are all somebody's.
+  for (let count = 0; count < 16; count += 1) await take('ephemeral', 'large')
+  const ips = new Set<string>()
+  for (let count = 0; count < 200; count += 1) ips.add((await take('snat', 'large')).ip)
+  assert.ok(ips.size < 150, `200 chunks take ${ips.size} addresses`)
+  assert.ok([...ips].every((ip) => !/^10\.7\.0\.([0-9]|1[0-5])$/.test(ip)))
+})
