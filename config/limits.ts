@@ -163,6 +163,13 @@ export const limits = {
   /** Between two attempts to reach a database that is not there when Nexus starts. */
   store_wait_ms: 1_000,
 
+  // Background tasks of Nexus: from the end of a run to the next.
+  background_sagas_ms: 5_000,
+  background_instances_ms: 30_000,
+  background_propagation_ms: 5_000,
+  /** How often one that does only what is left to do does all of it. */
+  background_whole_ms: 60_000,
+
   // The `oxide` command.
   cli_connect_ms_max: 10_000,
   cli_answer_bytes_max: 64 * 1024 * 1024,

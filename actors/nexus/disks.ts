@@ -2,16 +2,16 @@
 import assert from 'node:assert/strict'
 import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
-import { limits } from '#config/limits.ts'
 import type { diskState } from './api/contract/disks.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import type { Services } from './context.ts'
 import { planDisk } from './disk-plan.ts'
-import { invalidRequest, notFound, notFoundById, unavailable } from './errors.ts'
+import { notFound, notFoundById, unavailable } from './errors.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { identityView } from './names.ts'
 import { diskCreateSaga } from './sagas/disk-create.ts'
+import { diskDeleteSaga } from './sagas/disk-delete.ts'
 import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
@@ -121,42 +121,10 @@ export const diskRoutes = [
   }),
 
   implement('disk_delete', async (call) => {
-    await deleteDisk(call.services, await diskOf(call, powers.collaborator))
+    const { services } = call
+    const { id, name, sled_id, state } = await diskOf(call, powers.collaborator)
+    const params = { id, name, sled_id, state }
+    await services.sagas.run(diskDeleteSaga, params, services.work?.span)
     return null
   }),
 ]
-
-/**
- * Deletes a disk that no instance has. It is marked first, so that none can take it while its volume
- * goes; a crash in between leaves a disk that can only be deleted again.
- */
-async function deleteDisk(services: Services, disk: Disk): Promise<void> {
-  const { numUpdatedRows } = await services.store
-    .updateTable('disk')
-    .set({ state: 'destroyed' })
-    .where('id', '=', disk.id)
-    .where('time_deleted_ms', 'is', null)
-    .where('attach_instance_id', 'is', null)
-    .where('state', 'in', ['detached', 'faulted', 'creating', 'destroyed'])
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) {
-    const { state } = await diskNamed(services.store, disk.project_id, disk.name)
-    throw invalidRequest(`disk cannot be deleted in state "${state}"`)
-  }
-  const destroyed = await services.sleds
-    .disk(disk.sled_id, disk.id)
-    .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
-  if (!destroyed.ok) {
-    services.log.error('a volume could not be destroyed', {
-      disk: disk.id,
-      detail: destroyed.detail,
-    })
-    throw unavailable()
-  }
-  await services.store
-    .updateTable('disk')
-    .set({ time_deleted_ms: services.clock.now() })
-    .where('id', '=', disk.id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-}

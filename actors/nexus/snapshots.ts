@@ -71,9 +71,9 @@ export const snapshotRoutes = [
   implement('snapshot_view_by_id', async (call) => view(await snapshotById(call, call.path('id')))),
 
   implement('snapshot_delete', async (call) => {
-    const { id, sled_id } = await snapshotOf(call, powers.collaborator)
+    const { id, sled_id, state } = await snapshotOf(call, powers.collaborator)
     const { sagas, work } = call.services
-    await sagas.run(snapshotDeleteSaga, { id, sled_id }, work?.span)
+    await sagas.run(snapshotDeleteSaga, { id, sled_id, state }, work?.span)
     return null
   }),
 ]

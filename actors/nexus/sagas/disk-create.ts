@@ -45,7 +45,9 @@ export function diskCreateNodes<P>(
       action: async ({ services, params }) => await insertRecord(services, paramsOf(params)),
       undo: async ({ services, params }) => {
         const { disk_id } = paramsOf(params)
-        await services.store.deleteFrom('disk').where('id', '=', disk_id).execute()
+        await transact(services, async (store) => {
+          await store.deleteFrom('disk').where('id', '=', disk_id).execute()
+        })
       },
     },
     {
@@ -65,17 +67,19 @@ export function diskCreateNodes<P>(
       name: `${prefix}disk_runtime`,
       action: async ({ services, params }) => {
         const { disk_id, plan } = paramsOf(params)
-        await services.store
-          .updateTable('disk')
-          .set({ state: 'detached' })
-          .where('id', '=', disk_id)
-          .where('state', '=', 'creating')
-          .execute()
-        const row = await services.store
-          .selectFrom('disk')
-          .select('state')
-          .where('id', '=', disk_id)
-          .executeTakeFirst()
+        const row = await transact(services, async (store) => {
+          await store
+            .updateTable('disk')
+            .set({ state: 'detached' })
+            .where('id', '=', disk_id)
+            .where('state', '=', 'creating')
+            .execute()
+          return await store
+            .selectFrom('disk')
+            .select('state')
+            .where('id', '=', disk_id)
+            .executeTakeFirst()
+        })
         // Deleted while it was being made: what came into being since goes too.
         if (row === undefined || row.state === 'destroyed') throw notFound('disk', plan.name)
       },

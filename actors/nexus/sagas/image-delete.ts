@@ -1,6 +1,6 @@
 /**
- * image-delete: the volume, where the image has one, then the record: what has a record can be deleted
- * again, so no volume is forgotten while its sled is away.
+ * image-delete: the volume, where the image has one, then the record: no volume is forgotten while its sled
+ * is away.
  */
 import type { Saga } from '../saga.ts'
 import type { Image } from '../sources.ts'
@@ -17,7 +17,7 @@ export const imageDeleteSaga: Saga<Params> = {
       action: async ({ services, params: { id, sled_id } }) => {
         if (sled_id !== null) await destroyVolume(services, { id, sled_id })
       },
-      undo: null,
+      undo: 'onward',
     },
     {
       name: 'image_record',
@@ -31,7 +31,7 @@ export const imageDeleteSaga: Saga<Params> = {
             .execute()
         })
       },
-      undo: null,
+      undo: 'onward',
     },
   ],
 }

@@ -1,13 +1,13 @@
 /**
- * snapshot-delete: the mark, the volume on its sled, the record. What was made from the snapshot has
- * volumes of its own and stays. When the sled is away the mark remains, and it can be deleted again.
+ * snapshot-delete: the mark, the volume on its sled, the record. Once marked there is no way back. What was
+ * made from the snapshot has volumes of its own and stays.
  */
 import type { Saga } from '../saga.ts'
 import type { Snapshot } from '../sources.ts'
 import { transact } from '../store/transact.ts'
 import { destroyVolume } from '../volumes.ts'
 
-type Params = Pick<Snapshot, 'id' | 'sled_id'>
+type Params = Pick<Snapshot, 'id' | 'sled_id' | 'state'>
 
 export const snapshotDeleteSaga: Saga<Params> = {
   name: 'snapshot-delete',
@@ -24,14 +24,23 @@ export const snapshotDeleteSaga: Saga<Params> = {
             .execute()
         })
       },
-      undo: null,
+      undo: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store
+            .updateTable('snapshot')
+            .set({ state: params.state })
+            .where('id', '=', params.id)
+            .where('time_deleted_ms', 'is', null)
+            .execute()
+        })
+      },
     },
     {
       name: 'snapshot_volume',
       action: async ({ services, params }) => {
         await destroyVolume(services, params)
       },
-      undo: null,
+      undo: 'onward',
     },
     {
       name: 'snapshot_record',
@@ -45,7 +54,7 @@ export const snapshotDeleteSaga: Saga<Params> = {
             .execute()
         })
       },
-      undo: null,
+      undo: 'onward',
     },
   ],
 }

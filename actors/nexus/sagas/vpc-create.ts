@@ -210,6 +210,8 @@ const projectNode: SagaNode<ProjectCreateParams> = {
     return null
   },
   undo: async ({ services, params: { project } }) => {
-    await services.store.deleteFrom('project').where('id', '=', project.id).execute()
+    await transact(services, async (store) => {
+      await store.deleteFrom('project').where('id', '=', project.id).execute()
+    })
   },
 }

@@ -5,6 +5,7 @@ import { identities } from './migrations/0002-identities.ts'
 import { networks } from './migrations/0003-networks.ts'
 import { identityProviders } from './migrations/0004-identity-providers.ts'
 import { storage } from './migrations/0005-storage.ts'
+import { cluster } from './migrations/0006-cluster.ts'
 
 export const migrations: readonly Migration[] = [
   guide,
@@ -12,4 +13,5 @@ export const migrations: readonly Migration[] = [
   networks,
   identityProviders,
   storage,
+  cluster,
 ]

@@ -242,6 +242,8 @@ export interface Tables {
     error_node_name: string | null
     error: string | null
     time_created_ms: number
+    /** The session that runs it (`nexus-1#3`); null: one of before there were owners. */
+    owner: string | null
   }
   saga_node: {
     saga_id: string
@@ -249,6 +251,21 @@ export interface Tables {
     name: string
     state: 'started' | 'done' | 'undone'
     output: string | null
+  }
+  /** What sleds are to be sent, and whether they have it. */
+  propagation: {
+    kind: 'firewall' | 'dns'
+    /** Of the VPC; empty for DNS. */
+    id: string
+    generation: number
+    is_owed: boolean
+  }
+  /** Who ran a background task last, under which generation of its lease. */
+  background_task: {
+    name: string
+    generation: number
+    member: string
+    time_last_run_ms: number
   }
   /** Generations of what Nexus sends out, by what it is. */
   published: { what: string; generation: number }

@@ -31,12 +31,15 @@ export interface ControlLink {
 /** The rack's processes on this machine, sleds first. */
 export function targetsOf(state: string, plan: RackPlan): readonly Target[] {
   const sleds = plan.sleds.map((sled) => sledTarget(state, sled))
-  const directory = nexusState(state)
-  const { control } = nexusFiles(directory)
-  return [
-    ...sleds,
-    ...plan.nexus.map(({ id }) => ({ service: 'nexus' as const, host: id, directory, control })),
-  ]
+  return [...sleds, ...nexusTargets(state, plan)]
+}
+
+/** The members of Nexus on this machine. */
+export function nexusTargets(state: string, plan: RackPlan): readonly Target[] {
+  return plan.nexus.map(({ id }, index) => {
+    const directory = nexusState(state, index + 1)
+    return { service: 'nexus', host: id, directory, control: nexusFiles(directory).control }
+  })
 }
 
 function sledTarget(state: string, sled: { readonly id: string; readonly number: number }): Target {

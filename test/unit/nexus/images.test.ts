@@ -203,7 +203,7 @@ for (const node of ['image_volume', 'created_image']) {
       const { id, disk_id } = await snapshot()
       cut = { node, when, error: new SagaCrash('as asked') }
       assert.equal((await nexus.call('POST', images, body({ type: 'snapshot', id }))).status, 500)
-      await nexus.makeServices().sagas.recover()
+      await nexus.restart()
       const image = await nexus.ok('GET', `${images}/image`)
       assert.equal(nexus.block.contentOf(image.id), 'then')
       assert.deepEqual(await volumeIds(), [disk_id, id, image.id].toSorted())
@@ -228,7 +228,7 @@ for (const node of ['image_volume', 'image_record']) {
       await nexus.ok('POST', images, body({ type: 'snapshot', id }))
       cut = { node, when, error: new SagaCrash('as asked') }
       assert.equal((await nexus.call('DELETE', `${images}/image`)).status, 500)
-      await nexus.makeServices().sagas.recover()
+      await nexus.restart()
       assert.deepEqual((await nexus.ok('GET', images)).items, [])
       assert.deepEqual(await volumeIds(), [disk_id, id].toSorted())
     })

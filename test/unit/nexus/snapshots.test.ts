@@ -200,7 +200,7 @@ for (const node of nodes) {
       cut = { node, when, error: new SagaCrash('as asked') }
       nexus.block.write(disk_id, 'then')
       assert.equal((await nexus.call('POST', snapshots, body())).status, 500)
-      await nexus.makeServices().sagas.recover()
+      await nexus.restart()
       const { id, state } = await nexus.ok('GET', `${snapshots}/snap`)
       assert.equal(state, 'ready')
       assert.equal(nexus.block.contentOf(id), 'then')
@@ -215,7 +215,7 @@ for (const node of ['snapshot_mark', 'snapshot_volume', 'snapshot_record']) {
       await nexus.ok('POST', snapshots, body())
       cut = { node, when, error: new SagaCrash('as asked') }
       assert.equal((await nexus.call('DELETE', `${snapshots}/snap`)).status, 500)
-      await nexus.makeServices().sagas.recover()
+      await nexus.restart()
       assert.deepEqual((await nexus.ok('GET', snapshots)).items, [])
       assert.deepEqual(await volumeIds(), [disk_id])
     })
@@ -246,7 +246,7 @@ testAnew('a snapshot that is deleted while it is being made leaves nothing', asy
   cut = { node: 'finalized_snapshot', when: 'before', error: new SagaCrash('as asked') }
   assert.equal((await nexus.call('POST', snapshots, body())).status, 500)
   await nexus.ok('DELETE', `${snapshots}/snap`)
-  await nexus.makeServices().sagas.recover()
+  await nexus.restart()
   assert.deepEqual(await volumeIds(), [disk_id])
   assert.equal((await nexus.call('GET', `${snapshots}/snap`)).status, 404)
 })
