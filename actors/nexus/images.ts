@@ -5,14 +5,7 @@ import type { globalImageCreate } from './api/contract/images.ts'
 import { implement } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
-import {
-  type ApiError,
-  alreadyExists,
-  internal,
-  invalidValue,
-  notFound,
-  unavailable,
-} from './errors.ts'
+import { type ApiError, alreadyExists, invalidValue, notFound, unavailable } from './errors.ts'
 import { identityView } from './names.ts'
 import { globalImageById, type GlobalImage } from './sources.ts'
 import { isConflict } from './store/failure.ts'
@@ -57,28 +50,38 @@ export const imageRoutes = [
     return view(row)
   }),
 
-  implement('system_image_view', async ({ services, path }) => {
-    const name = path('image_name')
-    const row = await services.store
-      .selectFrom('global_image')
-      .selectAll()
-      .where('name', '=', name)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (row === undefined) throw notFound('global-image', name)
-    return view(row)
-  }),
+  implement('system_image_view', async ({ services, path }) =>
+    view(await imageNamed(services, path('image_name'))),
+  ),
 
   implement('system_image_view_by_id', async ({ services, path }) =>
     view(await globalImageById(services, path('id'))),
   ),
 
-  // Not built there, and answered as there: the guide's table of refusals has it.
-  implement('system_image_delete', async ({ services, actor }) => {
+  // Disks that were made from it have its bytes, and go on saying where they are from.
+  implement('system_image_delete', async ({ services, actor, path }) => {
+    const { id } = await imageNamed(services, path('image_name'))
     await demandFleet(services, actor, powers.admin)
-    throw internal()
+    await services.store
+      .updateTable('global_image')
+      .set({ time_deleted_ms: services.clock.now() })
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    return null
   }),
 ]
+
+async function imageNamed({ store }: Services, name: string): Promise<GlobalImage> {
+  const row = await store
+    .selectFrom('global_image')
+    .selectAll()
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (row === undefined) throw notFound('global-image', name)
+  return row
+}
 
 async function contentOf(services: Services, body: Create): Promise<Content> {
   switch (body.source.type) {

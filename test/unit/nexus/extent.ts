@@ -41,11 +41,22 @@ export async function extentOf(nexus: TestNexus, project: string): Promise<reado
     const volume = volumes.has(disk_id) ? 'volume' : 'no volume'
     lines.push(`disk ${name} ${state} of ${owner} in slot ${slot ?? '-'}: ${volume}`)
   }
+  lines.push(...(await copyLines(nexus, id, volumes)))
+  return lines.toSorted()
+}
+
+/** Snapshots and images, which are copies of volumes. */
+async function copyLines(
+  { store }: TestNexus,
+  project_id: string,
+  volumes: ReadonlySet<string>,
+): Promise<readonly string[]> {
+  const lines: string[] = []
   for (const table of ['snapshot', 'image'] as const) {
     const rows = await store
       .selectFrom(table)
       .selectAll()
-      .where('project_id', '=', id)
+      .where('project_id', '=', project_id)
       .where('time_deleted_ms', 'is', null)
       .execute()
     for (const row of rows) {
@@ -54,7 +65,7 @@ export async function extentOf(nexus: TestNexus, project: string): Promise<reado
       lines.push(`${table} ${row.name} ${state}: ${volume}`)
     }
   }
-  return lines.toSorted()
+  return lines
 }
 
 async function vpcLines({ store }: TestNexus, project_id: string): Promise<readonly string[]> {

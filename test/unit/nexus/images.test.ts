@@ -82,6 +82,12 @@ const body = (source: unknown, name = 'image') => ({
   block_size: 2048,
   source,
 })
+const fromGlobalImage = (image_id: string, name = 'booting') => ({
+  name,
+  description: 'x',
+  size: gib,
+  disk_source: { type: 'global_image', image_id },
+})
 const fromImage = (image_id: string, name = 'made', size = gib) => ({
   name,
   description: 'x',
@@ -129,6 +135,27 @@ testAnew('an image of a URL has the size that the server says, and blocks as ask
   assert.equal(disk.image_id, id)
   assert.equal(disk.block_size, 2048)
   assert.equal(nexus.block.contentOf(disk.id), url)
+})
+
+testAnew('a global image that is deleted frees its name, and disks made from it stay', async () => {
+  const url = '/system/images/alpine'
+  const { id } = await nexus.ok('GET', url)
+  await nexus.ok('POST', `${project}/disks`, fromGlobalImage(id))
+  assert.equal((await nexus.call('DELETE', url, undefined, unprivileged)).status, 403)
+  assert.equal((await nexus.call('DELETE', url)).status, 204)
+  assert.equal((await nexus.call('DELETE', url)).status, 404)
+  assert.equal((await nexus.call('GET', `/system/by-id/images/${id}`)).status, 404)
+  const disk = await nexus.ok('GET', `${project}/disks/booting`)
+  assert.equal(disk.image_id, id)
+  const again = await nexus.call('POST', `${project}/disks`, fromGlobalImage(id, 'again'))
+  assert.equal(again.json.message, `not found: global-image with id "${id}"`)
+  await nexus.ok('POST', '/system/images', {
+    name: 'alpine',
+    description: 'x',
+    block_size: 512,
+    distribution: { name: 'alpine', version: 'propolis-blob' },
+    source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+  })
 })
 
 testAnew('a URL that is no image is refused in the words of global images', async () => {

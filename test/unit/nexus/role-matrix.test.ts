@@ -270,6 +270,15 @@ async function makeImage(): Promise<void> {
   await nexus.call('POST', `${scope}/images`, imageBody())
 }
 
+async function makeGlobalImage(): Promise<void> {
+  await nexus.call('POST', '/system/images', {
+    ...named,
+    block_size: 512,
+    distribution: { name: 'alpine', version: 'propolis-blob' },
+    source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+  })
+}
+
 async function remember(key: string, url: string): Promise<void> {
   known.set(key, (await nexus.ok('GET', url)).id)
 }
@@ -514,6 +523,7 @@ const lasting: ReadonlySet<OperationId> = new Set([
   'local_idp_user_delete',
   'snapshot_delete',
   'image_delete',
+  'system_image_delete',
 ])
 /** Deletions of what is each one's own, or gone once done, are last and have something to delete. */
 const isLast = (id: OperationId) => lasting.has(id)
@@ -541,6 +551,7 @@ for (const id of inOrder) {
       }
       if (id === 'snapshot_delete') await makeSnapshot()
       if (id === 'image_delete') await makeImage()
+      if (id === 'system_image_delete') await makeGlobalImage()
       seen[name] = await outcomeOf(id, token)
       wanted[name] = rules[id](role)
     }
