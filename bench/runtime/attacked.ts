@@ -29,9 +29,9 @@ export const attacked = (attack: keyof typeof attacks): Entrant => ({
     await assemble(async (started) => {
       const where = await started(nodeProgram(file, 'server', attack)).ready()
       await started(nodeProgram(file, 'attacker', attack, where)).ready()
-      const client = started(nodeProgram(file, 'client', where))
-      await client.ready()
-      return client
+      const asking = started(nodeProgram(file, 'client', where))
+      await asking.ready()
+      return asking
     }),
 })
 
