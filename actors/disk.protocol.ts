@@ -1,6 +1,6 @@
 /** Messages of a disk: one raw volume of the sled and the way a guest reaches it. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { bytes, nullable, path, uuid } from './schema.ts'
 
 /** Where a new volume's first bytes come from (Nexus' `VolumeConstructionRequest`, reduced). */

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Block } from '#native/platform/block.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { limits } from '#config/limits.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'

@@ -1,7 +1,7 @@
 /** Messages of an instance: a guest, its ports, its disks and its serial console on one sled. */
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { binary, bytes, generation, moment_ms, nullable, uuid } from './schema.ts'
 import { guestVnic } from './vnic.protocol.ts'
 

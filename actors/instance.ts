@@ -9,7 +9,7 @@
 import assert from 'node:assert/strict'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { behaviour } from '#runtime/actor.ts'
+import { behaviour } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { sampleDisks } from './instance.samples.ts'

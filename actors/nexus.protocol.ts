@@ -1,6 +1,6 @@
 /** What sleds tell Nexus. Every report carries a generation; an older one changes nothing. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { instanceRuntime } from './instance.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { ip, moment_ms, port, uuid } from './schema.ts'

@@ -200,5 +200,5 @@ assert(
 assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')
 assert(
   limits.journal_append_max + limits.journal_commit_lines_max <= 1024,
-  'lines of a commit fit the numbers of places (runtime/journal.index.ts)',
+  'lines of a commit fit the numbers of places (runtime/journal/index.ts)',
 )

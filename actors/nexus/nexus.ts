@@ -1,5 +1,5 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'

@@ -1,13 +1,13 @@
 /** The actors that are measured: they answer with what they are asked, or pass a message around. */
 import { Type } from 'typebox'
-import { behaviour, type Context, type Ref } from '#runtime/actor.ts'
+import { behaviour, type Context, type Ref } from '#runtime/actor/actor.ts'
 import type { Channel } from '#runtime/channel/channel.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok, type Result } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import type { Message, Shape } from '../messages.ts'
 
 const small = Type.Object({

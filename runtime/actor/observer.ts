@@ -3,7 +3,7 @@
  * traces, what caused what. Nobody looking costs a test of one flag a message.
  */
 import type { Answer, Message } from './message.ts'
-import type { Span, Tracer } from './trace.ts'
+import type { Span, Tracer } from '../trace.ts'
 
 /** How one row of a protocol does. Times in milliseconds. */
 export interface RowStats {

@@ -3,7 +3,7 @@
  * same limit expire in the order in which they were made: a list for each limit, and one alarm for
  * each list, set for its first entry. Adding and removing touch two neighbours and no timer.
  */
-import type { Alarm, Clock } from './clock.ts'
+import type { Alarm, Clock } from '../clock.ts'
 
 /** Something that may expire. It is in one list at most. */
 export interface Expiring {

@@ -7,8 +7,8 @@
  * peers of different versions agree on every row that both of them have.
  */
 import { Type, type Static, type TSchema } from 'typebox'
-import { codecOf } from './codec/codec.ts'
-import type { Codec } from './codec/compile.ts'
+import { codecOf } from '../codec/codec.ts'
+import type { Codec } from '../codec/compile.ts'
 import { fingerprint } from './contract.ts'
 
 /** Stop-like messages overtake the others and may abort the handler that runs. */

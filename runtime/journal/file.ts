@@ -13,7 +13,7 @@ import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import Database from 'better-sqlite3'
 import { limits } from '#config/limits.ts'
-import { Index, keyOf, writeLine } from './journal.index.ts'
+import { Index, keyOf, writeLine } from './index.ts'
 
 export type JournalTrouble =
   | 'in_use'

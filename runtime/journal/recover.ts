@@ -19,9 +19,9 @@ import {
   salvaged,
   sumOf,
   sync,
-} from './journal.file.ts'
-import { Index, writeLine } from './journal.index.ts'
-import { explain } from './result.ts'
+} from './file.ts'
+import { Index, writeLine } from './index.ts'
+import { explain } from '../result.ts'
 
 export interface Recovered {
   /** Why it was needed. */

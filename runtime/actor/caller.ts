@@ -3,15 +3,15 @@
  * deadline, its signal. It is answered once, whatever comes.
  */
 import type { CallOptions } from './actor.ts'
-import { readPair, type Pending } from './channel/calls.ts'
-import type { Channel } from './channel/channel.ts'
-import { Misfit, type Cursor } from './codec/cursor.ts'
+import { readPair, type Pending } from '../channel/calls.ts'
+import type { Channel } from '../channel/channel.ts'
+import { Misfit, type Cursor } from '../codec/cursor.ts'
 import { forget, type Deadlines, type Expiring } from './deadlines.ts'
 import type { Answer, Asker, Message } from './message.ts'
 import { isDeliveryFailure, type Row } from './protocol.ts'
 import type { ActorRef } from './ref.ts'
-import { err, ok } from './result.ts'
-import { kinds } from './wire/frame.ts'
+import { err, ok } from '../result.ts'
+import { kinds } from '../wire/frame.ts'
 
 type Resolve = (answer: Answer) => void
 // A function for each promise would cost more than the promise.

@@ -9,9 +9,9 @@
 import assert from 'node:assert/strict'
 import type Database from 'better-sqlite3'
 import { limits } from '#config/limits.ts'
-import { type BatchRow, type Mark, openJournal, sumOf } from './journal.file.ts'
-import { type Index, keyOf, lastOf, lineOf, readLine, rowOf, writeLine } from './journal.index.ts'
-import { err, ok, type Result } from './result.ts'
+import { type BatchRow, type Mark, openJournal, sumOf } from './file.ts'
+import { type Index, keyOf, lastOf, lineOf, readLine, rowOf, writeLine } from './index.ts'
+import { err, ok, type Result } from '../result.ts'
 
 export interface Entry {
   readonly kind: string

@@ -4,10 +4,10 @@
  */
 import type { Down, Ref } from './actor.ts'
 import type { Cell } from './cell.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../log.ts'
 import { Message, type Asker } from './message.ts'
 import type { Protocol } from './protocol.ts'
-import type { Span } from './trace.ts'
+import type { Span } from '../trace.ts'
 
 export class Attention {
   log: Log | null = null

@@ -5,7 +5,7 @@
  * it the next group outside decides, and at last whoever started the process.
  */
 import type { Cell } from './cell.ts'
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 
 /**
  * `one_for_one`: a crash restarts that member. `rest_for_one`: and those after it. `one_for_all`: and

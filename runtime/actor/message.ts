@@ -4,14 +4,14 @@
  */
 import type { Context, Down, Ref } from './actor.ts'
 import type { Cell } from './cell.ts'
-import type { Clock } from './clock.ts'
-import type { Log } from './log.ts'
+import type { Clock } from '../clock.ts'
+import type { Log } from '../log.ts'
 import type { Linked } from './mailbox.ts'
 import { call, nothing, Row, type Protocol } from './protocol.ts'
-import type { Random } from './random.ts'
-import type { Result } from './result.ts'
+import type { Random } from '../random.ts'
+import type { Result } from '../result.ts'
 import { NativeDeps } from './native_calls.ts'
-import type { OpenSpan, Work } from './trace.ts'
+import type { OpenSpan, Work } from '../trace.ts'
 
 export type Answer = Result<unknown, string>
 

@@ -2,7 +2,7 @@
  * Whose turn it is: actors with messages wait in one queue and handle a few at a time. The queue is
  * worked off in a microtask; after enough messages it lets timers and sockets have a turn first.
  */
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 
 export interface Runnable {
   /** Who is next in the queue: it is linked through those who wait, and so costs no memory. */

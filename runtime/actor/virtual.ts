@@ -5,8 +5,8 @@
  * the store refuses what a stopped or slow host writes too late (runtime/cluster).
  */
 import type { Cell } from './cell.ts'
-import type { Log } from './log.ts'
-import type { Result } from './result.ts'
+import type { Log } from '../log.ts'
+import type { Result } from '../result.ts'
 
 /** The right to run one actor. */
 export interface Tenure {

@@ -8,18 +8,18 @@
  *       └── down ◄─┴──── a throw ◄─────┘            down: until its supervisor starts it again
  */
 import type { Down, Ref, Step } from './actor.ts'
-import { atMost } from './clock.ts'
+import { atMost } from '../clock.ts'
 import { Attention } from './attention.ts'
-import { Misfit } from './codec/cursor.ts'
-import type { Log } from './log.ts'
+import { Misfit } from '../codec/cursor.ts'
+import type { Log } from '../log.ts'
 import { Mailbox } from './mailbox.ts'
 import { Message, type Answer } from './message.ts'
 import { isDeliveryFailure, type DeliveryFailure, type Protocol } from './protocol.ts'
-import { err, explain } from './result.ts'
-import { explainMisfit } from './schema.ts'
+import { err, explain } from '../result.ts'
+import { explainMisfit } from '../schema.ts'
 import type { Runnable } from './scheduler.ts'
 import type { CellInfo, Kind, Phase, Services } from './services.ts'
-import type { Work } from './trace.ts'
+import type { Work } from '../trace.ts'
 
 /** It is its own mailbox: an object less to make, to keep, and to fetch from memory. */
 export class Cell extends Mailbox<Message> implements Runnable {

@@ -2,11 +2,11 @@
  * What an actor is made of. A behaviour is plain data: a protocol, a child spec, an `init` that
  * reads the world, and one handler per message, each a function of (context, state, request).
  */
-import type { Clock } from './clock.ts'
-import type { Log } from './log.ts'
+import type { Clock } from '../clock.ts'
+import type { Log } from '../log.ts'
 import type { DeliveryFailure, Failure, Name, Protocol, Reply, Request } from './protocol.ts'
-import type { Random } from './random.ts'
-import { ok, type Result } from './result.ts'
+import type { Random } from '../random.ts'
+import { ok, type Result } from '../result.ts'
 
 export interface CallOptions {
   /** How long the caller waits, in ms from now; every call can end. */

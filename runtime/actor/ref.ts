@@ -3,8 +3,8 @@ import type { CallOptions } from './actor.ts'
 import type { Cell } from './cell.ts'
 import type { Answer } from './message.ts'
 import type { Protocol, Row } from './protocol.ts'
-import { err } from './result.ts'
-import type { Span, Work } from './trace.ts'
+import { err } from '../result.ts'
+import type { Span, Work } from '../trace.ts'
 
 /** What a ref asks of its system. */
 export interface Router {

@@ -4,7 +4,7 @@
  * else is changed. What blocks the whole thread is also written on a board in shared memory, where
  * others read it while this thread cannot answer.
  */
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 import type { Message } from './message.ts'
 import type { Observer } from './observer.ts'
 
