@@ -3,16 +3,17 @@ import assert from 'node:assert/strict'
 import { globSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { postgresFaults, sqliteFaults } from './plans.ts'
-import { migrate, newStore, statements, usePostgres } from './stores.ts'
+import { migrate, newStore, statements, stopPostgres, usePostgres } from './stores.ts'
 
 usePostgres()
 const files = globSync('*.test.ts', { cwd: fileURLToPath(new URL('.', import.meta.url)) })
 for (const file of files.toSorted()) {
   if (file !== 'postgres.test.ts') await import(`./${file}`)
 }
+after(stopPostgres)
 
 test('nothing that these tests asked of PostgreSQL scans a table that grows', async () => {
   assert.ok(statements.count > 80, `only ${statements.count} statements were seen`)

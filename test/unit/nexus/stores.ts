@@ -1,5 +1,4 @@
 /** Where the tests' stores are: in memory, or in a PostgreSQL of the test file's own. */
-import { after } from 'node:test'
 import { openStore } from '#actors/nexus/store/open.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
@@ -13,11 +12,12 @@ let postgres: Promise<Postgres> | null = null
 
 /** From now on every test of this process has its stores in PostgreSQL. To be called once, before tests. */
 export function usePostgres(): void {
-  const started = startPostgres()
-  postgres = started
-  after(async () => {
-    await (await started).stop()
-  })
+  postgres = startPostgres()
+}
+
+/** Takes the PostgreSQL away. Hooks run in their order: to be said after all that use it. */
+export async function stopPostgres(): Promise<void> {
+  await (await postgres)?.stop()
 }
 
 let migrated: Promise<string> | null = null
