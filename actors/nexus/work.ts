@@ -11,10 +11,10 @@ export interface Piece {
 }
 
 /** Does a piece of work, with services that know of it. */
-export async function doPiece<T>(
-  services: Services,
+export async function doPiece<T, S extends Services>(
+  services: S,
   piece: Piece,
-  work: (own: Services) => Promise<T>,
+  work: (own: S) => Promise<T>,
 ): Promise<T> {
   try {
     const done = await work({ ...services, work: piece, sleds: services.sleds.for(piece) })

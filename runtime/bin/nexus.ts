@@ -30,6 +30,7 @@ import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
 import { External } from './external.ts'
 import { Face } from './face.ts'
+import { nexusInternal } from './nexus_internal.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
@@ -82,9 +83,11 @@ async function start(config: NexusConfig): Promise<void> {
   system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
   const stopSweeping = keepSweeping(services)
   const face = faceOf(services, { system, links, exporter })
+  const internal = nexusInternal(services, { system, identity: identity.value })
   stopOnSignal(async () => {
     face.close()
     await external.close()
+    await internal?.close()
     stopSweeping()
     links.close()
     await exporter?.close()
@@ -98,6 +101,7 @@ async function start(config: NexusConfig): Promise<void> {
   await plantRack(store, config)
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
+  await internal?.open()
   log.info('nexus serves', { external: config.external })
 }
 

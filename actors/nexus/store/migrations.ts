@@ -3,6 +3,13 @@ import type { Migration } from './migrate.ts'
 import { guide } from './migrations/0001-guide.ts'
 import { identities } from './migrations/0002-identities.ts'
 import { networks } from './migrations/0003-networks.ts'
+import { hardware } from './migrations/0005-hardware.ts'
 import { identityProviders } from './migrations/0004-identity-providers.ts'
 
-export const migrations: readonly Migration[] = [guide, identities, networks, identityProviders]
+export const migrations: readonly Migration[] = [
+  guide,
+  identities,
+  networks,
+  identityProviders,
+  hardware,
+]

@@ -10,12 +10,24 @@ export type StoreTransaction = Transaction<Tables>
 import type { Static } from 'typebox'
 import type { diskState } from '../api/contract/disks.ts'
 import type { instanceState } from '../api/contract/instances.ts'
+import type { datasetKind, serviceKind, sledRole } from '../internal/contract.ts'
 import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
 
 type DiskState = Static<typeof diskState>['state']
 type InstanceState = Static<typeof instanceState>
 type RouteKind = Static<typeof routerRouteKind>
 type Rule = Static<typeof vpcFirewallRule>
+
+type SledRole = Static<typeof sledRole>
+type ServiceKind = Static<typeof serviceKind>
+type DatasetKind = Static<typeof datasetKind>
+
+/** What is reported again and again: the last word counts. */
+interface Reported {
+  id: string
+  time_created_ms: number
+  time_modified_ms: number
+}
 
 /** Soft-deleted rows keep their name out of the way of new ones. */
 interface Named {
@@ -165,6 +177,8 @@ export interface Tables {
     state: DiskState
     attach_instance_id: string | null
     slot: number | null
+    /** Of the last report of its state that counted; null: there was none. */
+    reported_gen: number | null
   }
   instance: Named & {
     project_id: string
@@ -190,15 +204,38 @@ export interface Tables {
     slot: number
     is_primary: boolean
   }
-  rack: { id: string; time_created_ms: number; time_modified_ms: number }
+  rack: {
+    id: string
+    /** Null: nobody has said that its set-up is complete. */
+    initialized: boolean | null
+    time_created_ms: number
+    time_modified_ms: number
+  }
   sled: {
     id: string
     rack_id: string
     ip: string
     port: number
     platform: string
+    /** Null: it has not said. */
+    role: SledRole | null
     time_created_ms: number
     time_modified_ms: number
+  }
+  /** What programs have reported of the hardware and of what serves on it. */
+  zpool: Reported & { sled_id: string; size_bytes: number }
+  dataset: Reported & { zpool_id: string; ip: string; port: number; kind: DatasetKind }
+  service: Reported & { sled_id: string; ip: string; kind: ServiceKind }
+  /** Metric collectors. */
+  oximeter: Reported & { ip: string; port: number }
+  metric_producer: Reported & {
+    /** The collector that looks after it. */
+    oximeter_id: string
+    ip: string
+    port: number
+    base_route: string
+    interval_s: number
+    interval_ns: number
   }
   saga: {
     id: string

@@ -5,7 +5,8 @@ import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#con
 import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
-import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
+import type { ServiceZone, SledConfig } from '#config/sled.ts'
+import type { InternalListen, WireAddress } from '#config/wire.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { certificateFiles } from './https.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
@@ -42,6 +43,9 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan) })),
     tls: hostFiles(sledFiles(directory).tls),
     zones: plan.nexus.map(() => nexusZone(state, plan)),
+    internal: internalOf(
+      isSim ? { path: sledFiles(directory).internal } : { address, port: ports.sled_agent },
+    ),
     log: sledFiles(directory).log,
     ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
   }
@@ -63,6 +67,11 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     external: listenersOf(plan, directory),
     ...consoleOf(plan),
     wire: wireOf(state, plan),
+    internal: internalOf(
+      isSim
+        ? { path: nexusFiles(directory).internal }
+        : { address: internal_address, port: ports.nexus_internal },
+    ),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
     internal_address,
@@ -80,6 +89,9 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     },
   })
 }
+
+/** Whoever comes there has a certificate of the rack. */
+const internalOf = (at: WireAddress): InternalListen => ({ at, plain: false })
 
 /** The console, which a zone sees in a place of its own. */
 function consoleOf({ profile, platform }: RackPlan) {
