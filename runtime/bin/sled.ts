@@ -16,6 +16,7 @@ import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
+import { internalProblem } from '#config/wire.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
 import { makePipes } from '#native/pipes.sys.ts'
@@ -40,6 +41,7 @@ import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
 import { makeExporter, makeTracing, type Tracing } from './telemetry.ts'
 import { routes, sledNetns, threadNames } from './routes.ts'
+import { sledInternal, type SledInternal } from './sled_internal.ts'
 
 const log = stderrLog('sled')
 
@@ -60,6 +62,7 @@ class Supervisor {
   readonly #threads: Threads
   readonly #nexus: Links
   readonly #face: Face
+  readonly #internal: SledInternal
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
   #exporter: Exporter | null = null
@@ -121,6 +124,7 @@ class Supervisor {
       },
     })
     this.#face = this.#makeFace(threadLinks)
+    this.#internal = sledInternal(config, { system: this.#system, identity, log })
   }
 
   #makeFace(threadLinks: ThreadLinks): Face {
@@ -137,7 +141,7 @@ class Supervisor {
       threads: async (measure_ms) => await this.#threads.look(measure_ms),
       channels: () => threadLinks.inspect(),
       links: () => this.#nexus.inspect(),
-      http: () => [],
+      http: () => this.#internal.requests.all,
       counters: () => this.#exporter?.counters ?? {},
       addSpan: this.#exporter === null ? null : (tracing?.buffer.add ?? null),
     })
@@ -185,6 +189,7 @@ class Supervisor {
       config.sled_id,
     )
     await this.#face.open()
+    await this.#internal.listener?.open()
     for (const { host, wire } of config.nexus) {
       this.#nexus.dial(
         host,
@@ -198,6 +203,7 @@ class Supervisor {
     this.#stopping = true
     log.info('stopping')
     this.#face.close()
+    await this.#internal.listener?.close()
     this.#nexus.close()
     await this.#system.stop()
     await this.#exporter?.close()
@@ -240,6 +246,9 @@ class Supervisor {
 const [, , path = ''] = process.argv
 const read = readJson(path, sledConfig)
 if (!read.ok) fatal(`configuration: ${read.detail}`)
+const { internal: served, development = false } = read.value
+const problem = served === undefined ? null : internalProblem(served, development)
+if (problem !== null) fatal(`${path}: ${problem}`)
 const telemetry = telemetryOf(read.value.telemetry, process.env)
 const own = identify(process.pid)
 if (findSupervisor(read.value.state) !== null) {
