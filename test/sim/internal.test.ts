@@ -35,14 +35,15 @@ const service = (zone_type: string) => ({
 })
 const services = (...types: string[]) => ({ services: types.map(service) })
 
+const documentFrom = async (who: CurlOptions) =>
+  await until('it serves', 10_000, async () => {
+    const { status, json } = await curl(who, 'GET /openapi.json')
+    return status === 200 ? json : null
+  })
+
 test('Nexus and the sled each serve their document', async () => {
-  const of = async (who: CurlOptions) =>
-    await until('it serves', 10_000, async () => {
-      const { status, json } = await curl(who, 'GET /openapi.json')
-      return status === 200 ? json : null
-    })
-  assert.equal((await of(nexus())).info.title, 'Nexus internal API')
-  assert.equal((await of(sled())).info.title, 'Oxide Sled Agent API')
+  assert.equal((await documentFrom(nexus())).info.title, 'Nexus internal API')
+  assert.equal((await documentFrom(sled())).info.title, 'Oxide Sled Agent API')
 })
 
 test('a report over HTTP is seen in the external API', async () => {

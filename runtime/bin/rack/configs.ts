@@ -44,8 +44,10 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     tls: hostFiles(sledFiles(directory).tls),
     zones: plan.nexus.map(() => nexusZone(state, plan)),
     internal: internalOf(
+      plan,
       isSim ? { path: sledFiles(directory).internal } : { address, port: ports.sled_agent },
     ),
+    development: plan.profile.development,
     log: sledFiles(directory).log,
     ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
   }
@@ -68,6 +70,7 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
     ...consoleOf(plan),
     wire: wireOf(state, plan),
     internal: internalOf(
+      plan,
       isSim
         ? { path: nexusFiles(directory).internal }
         : { address: internal_address, port: ports.nexus_internal },
@@ -90,8 +93,11 @@ export function nexusConfigText(state: string, plan: RackPlan): string {
   })
 }
 
-/** Whoever comes there has a certificate of the rack. */
-const internalOf = (at: WireAddress): InternalListen => ({ at, plain: false })
+/** Whoever comes there has a certificate of the rack, unless the profile says otherwise. */
+const internalOf = ({ profile }: RackPlan, at: WireAddress): InternalListen => ({
+  at,
+  plain: profile.internal?.plain ?? false,
+})
 
 /** The console, which a zone sees in a place of its own. */
 function consoleOf({ profile, platform }: RackPlan) {
