@@ -61,6 +61,11 @@ export async function atMost(clock: Clock, delay_ms: number, end: Promise<void>)
 
 /** A moment in RFC 3339, in UTC with milliseconds. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString()
+/** The moment that a text of RFC 3339 means; null when it means none. */
+export const readIsoTime = (text: string): number | null => {
+  const moment_ms = Date.parse(text)
+  return Number.isNaN(moment_ms) ? null : moment_ms
+}
 
 // Asking the kernel for the time may cost more than a message: once a turn of the loop is enough.
 let turn_ms: number | null = null

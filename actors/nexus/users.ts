@@ -6,7 +6,6 @@ import { implement, Reply, type AnyCall, type UserCall } from './api/route.ts'
 import { sessionCookie, startSession } from './authn.ts'
 import type { Services } from './context.ts'
 import { alreadyExists, notFound, notFoundById, unauthenticated } from './errors.ts'
-import { hashPassword, isPassword } from './passwords.ts'
 import { deleteUser, siloOf, type Silo } from './silos.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
@@ -115,7 +114,8 @@ export const userRoutes = [
     const { services, body, scheme } = call
     const user = await localUser(call, body.username)
     const hash = user === null ? null : await hashIn(services.store, user.id)
-    if (!(await isPassword(hash, body.password)) || user === null) throw unauthenticated()
+    const isRight = await services.passwords.matches(hash, body.password)
+    if (!isRight || user === null) throw unauthenticated()
     const token = await startSession(services, user.id)
     const cookie = sessionCookie(services, token, scheme)
     return new Reply(303, { location: '/', 'set-cookie': cookie })
@@ -141,7 +141,7 @@ async function hashOf(
   given: Static<typeof userPassword>,
 ): Promise<string | null> {
   return given.user_password_value === 'password'
-    ? await hashPassword(services.random, given.details)
+    ? await services.passwords.hash(services.random, given.details)
     : null
 }
 

@@ -10,7 +10,7 @@ export const serviceRoutes = [
     // Internal DNS is the supervisor's own; zones are those that the sled's configuration has.
     const known = new Set([
       'internal_dns',
-      ...services.zones.map((zone) => zone.replace(/^oxz_/, '')),
+      ...services.zones.map((zone) => zone.replace(/^oxz_([a-z_]+).*/, '$1')),
     ])
     const other = [...asked].find((type) => !known.has(type))
     if (other !== undefined) {

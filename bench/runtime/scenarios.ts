@@ -7,6 +7,7 @@ import type { Bar } from '../harness.ts'
 import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
+import { attacked } from './attacked.ts'
 import { tcpAsk } from './hosts.ts'
 import { journal } from './journal.ts'
 import { dispatch, idle, localAsk, threadAsk } from './ours.ts'
@@ -18,6 +19,7 @@ export const metrics = {
   cpu: { unit: 'ns CPU', of: (m: Measurement) => m.cpu_ns / m.operations },
   p50: { unit: 'µs', of: (m: Measurement) => (m.p50_ns ?? Number.NaN) / 1000 },
   p99: { unit: 'µs', of: (m: Measurement) => (m.p99_ns ?? Number.NaN) / 1000 },
+  worst: { unit: 'ms', of: (m: Measurement) => (m.max_ns ?? Number.NaN) / 1e6 },
   memory: { unit: 'bytes', of: (m: Measurement) => m.bytes ?? Number.NaN },
 } as const
 export type MetricName = keyof typeof metrics
@@ -194,4 +196,12 @@ export const scenarios: readonly Scenario[] = [
     ours: tcpAsk({ outstanding: 32, security: 'plain', hosts: 64 }),
     peers: [own('luge, 1 peer', tcpAsk({ outstanding: 32, security: 'plain', hosts: 1 }))],
   },
+  ...(['calls', 'lists', 'frames', 'noise', 'handshakes'] as const).map((attack) => ({
+    ...base,
+    name: `a call while another host sends ${attack}`,
+    metrics: { worst: [most(null, 50)], p99: [] },
+    operations: 200,
+    ours: attacked(attack),
+    peers: [own('luge, no attack', attacked('none'))],
+  })),
 ]

@@ -8,7 +8,7 @@ import { internalRoutes } from '#actors/nexus/internal/routes.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { doPiece } from '#actors/nexus/work.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
-import type { System } from '#runtime/system.ts'
+import type { System } from '#runtime/actor/system.ts'
 import type { Identity } from '#runtime/tls/identity.ts'
 import { Internal, poster } from './internal.ts'
 
@@ -41,7 +41,7 @@ export function nexusInternal(
     listen: internal,
     where: () => ('path' in at ? at : { host: at.address, port: at.port }),
     identity,
-    peers: [...config.sleds, config.id],
+    peers: [...config.sleds, ...config.members.map(({ id }) => id)],
     clock,
     log,
   })

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { sledAddress, sledAddressIndex } from '#config/addressing.ts'
+import { dnsZone, sledAddress, sledAddressIndex } from '#config/addressing.ts'
 import { ports } from '#config/ports.ts'
 import { scratch } from '#test/kit/certificates.ts'
 import { attempt, repository, sh, TestRack, until } from '#test/kit/rack.ts'
@@ -179,10 +179,9 @@ test('the internal APIs are on the underlay, for who has a certificate of the ra
       ...['--cacert', join(tls('sled1'), 'ca.pem'), ...certificate],
       ...['--resolve', `${name}:${port}:[${address}]`, `https://${name}:${port}/openapi.json`],
     ])
-  const zone = 'control-plane.oxide.internal'
   for (const [name, index, port, as, title] of [
-    [`${sled}.sled.${zone}`, 'sled_agent', ports.sled_agent, 'nexus', 'Oxide Sled Agent API'],
-    [`${nexus}.host.${zone}`, 'nexus', ports.nexus_internal, 'sled1', 'Nexus internal API'],
+    [`${sled}.sled.${dnsZone}`, 'sled_agent', ports.sled_agent, 'nexus', 'Oxide Sled Agent API'],
+    [`${nexus}.host.${dnsZone}`, 'nexus', ports.nexus_internal, 'sled1', 'Nexus internal API'],
   ] as const) {
     const address = sledAddress(1, sledAddressIndex[index])
     const shown = ['--cert', join(tls(as), 'cert.pem'), '--key', join(tls(as), 'key.pem')]

@@ -1,6 +1,6 @@
 /** What the internal API's handlers are given, and how an operation of it gets its handler. */
 import type { nexusProtocol } from '#actors/nexus.protocol.ts'
-import type { Ref } from '#runtime/actor.ts'
+import type { Ref } from '#runtime/actor/actor.ts'
 import type { Result } from '#runtime/result.ts'
 import { implementer } from '../api/route.ts'
 import type { Services } from '../context.ts'

@@ -3,13 +3,17 @@ import type { Migration } from './migrate.ts'
 import { guide } from './migrations/0001-guide.ts'
 import { identities } from './migrations/0002-identities.ts'
 import { networks } from './migrations/0003-networks.ts'
-import { hardware } from './migrations/0005-hardware.ts'
 import { identityProviders } from './migrations/0004-identity-providers.ts'
+import { storage } from './migrations/0005-storage.ts'
+import { cluster } from './migrations/0006-cluster.ts'
+import { hardware } from './migrations/0007-hardware.ts'
 
 export const migrations: readonly Migration[] = [
   guide,
   identities,
   networks,
   identityProviders,
+  storage,
+  cluster,
   hardware,
 ]

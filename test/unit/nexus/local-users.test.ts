@@ -1,7 +1,8 @@
 /** Users that a silo keeps itself: their passwords, sessions, and what goes when they go. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { isPassword } from '#actors/nexus/passwords.ts'
+import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
+import { systemRandom } from '#runtime/random.ts'
 import { TestNexus } from './kit.ts'
 
 let nexus: TestNexus
@@ -54,14 +55,19 @@ test('a user logs in with the password, is somebody, and nothing else opens', as
   assert.equal(wrong.json.message, unknown.json.message)
 })
 
-test('what the store keeps is an Argon2id hash that others read too', async () => {
+test('a hash is Argon2id of the strength that is specified, whoever reads it', async () => {
+  const strong = new Passwords(standardCost)
+  const hash = await strong.hash(systemRandom, 'Löve lace')
+  assert.match(hash, /^\$argon2id\$v=19\$m=98304,t=13,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/)
+  const { passwords } = nexus.services
+  assert.ok(await passwords.matches(hash, 'Löve lace'))
+  assert.ok(!(await passwords.matches(hash, 'Löve lace ')))
+})
+
+test('what the store keeps of a password or a session opens nothing', async () => {
   const rows = await nexus.store.selectFrom('silo_user_password').selectAll().execute()
-  for (const { hash } of rows) {
-    assert.match(hash, /^\$argon2id\$v=19\$m=98304,t=13,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/)
-    assert.ok(await isPassword(hash, 'Löve lace'))
-    assert.ok(!(await isPassword(hash, 'Löve lace ')))
-  }
   assert.equal(rows.length, 1)
+  for (const { hash } of rows) assert.equal((await login('ada', hash)).status, 401)
   const sessions = await nexus.store.selectFrom('console_session').selectAll().execute()
   const cookie = cookieOf(await login('ada', 'Löve lace')).slice('session='.length)
   assert.ok(!sessions.some(({ token_hash }) => token_hash === cookie))

@@ -21,14 +21,31 @@ export function usePostgres(): void {
 }
 
 let migrated: Promise<string> | null = null
+const unused: string[] = []
 
 /** The URL of a store that nobody has used. */
 export async function newStore(): Promise<string> {
   if (postgres === null) return 'sqlite::memory:'
   const server = await postgres
+  const again = unused.pop()
+  if (again !== undefined) return again
   // The migrations are run once, and what they made is copied.
   migrated ??= migrate(await server.newDatabase())
   return await server.newDatabase(await migrated)
+}
+
+const deleteAll = `
+do $$ declare one text; begin
+  for one in select tablename from pg_tables where schemaname = 'public' and tablename <> 'schema_migration' loop
+    execute 'delete from ' || quote_ident(one);
+  end loop;
+end $$`
+
+/** A store that its test has closed may be another's: empty, but with all its tables. */
+export async function giveBack(url: string): Promise<void> {
+  if (postgres === null) return
+  await (await postgres).psql(url, deleteAll)
+  unused.push(url)
 }
 
 /** Brings a new database up to the present version; gives its URL back. */
