@@ -41,7 +41,7 @@ import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
 import { makeExporter, makeTracing, type Tracing } from './telemetry.ts'
 import { routes, sledNetns, threadNames } from './routes.ts'
-import { sledInternal, type SledInternal } from './sled_internal.ts'
+import type { SledInternal } from './sled_internal.ts'
 
 const log = stderrLog('sled')
 
@@ -62,9 +62,10 @@ class Supervisor {
   readonly #threads: Threads
   readonly #nexus: Links
   readonly #face: Face
-  readonly #internal: SledInternal
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
+  readonly #identity: Identity
+  #internal: SledInternal | null = null
   #exporter: Exporter | null = null
   #stopping = false
 
@@ -124,7 +125,7 @@ class Supervisor {
       },
     })
     this.#face = this.#makeFace(threadLinks)
-    this.#internal = sledInternal(config, { system: this.#system, identity, log })
+    this.#identity = identity
   }
 
   #makeFace(threadLinks: ThreadLinks): Face {
@@ -141,7 +142,7 @@ class Supervisor {
       threads: async (measure_ms) => await this.#threads.look(measure_ms),
       channels: () => threadLinks.inspect(),
       links: () => this.#nexus.inspect(),
-      http: () => this.#internal.requests.all,
+      http: () => this.#internal?.requests.all ?? [],
       counters: () => this.#exporter?.counters ?? {},
       addSpan: this.#exporter === null ? null : (tracing?.buffer.add ?? null),
     })
@@ -189,7 +190,6 @@ class Supervisor {
       config.sled_id,
     )
     await this.#face.open()
-    await this.#internal.listener?.open()
     for (const { host, wire } of config.nexus) {
       this.#nexus.dial(
         host,
@@ -203,7 +203,7 @@ class Supervisor {
     this.#stopping = true
     log.info('stopping')
     this.#face.close()
-    await this.#internal.listener?.close()
+    await this.#internal?.listener?.close()
     this.#nexus.close()
     await this.#system.stop()
     await this.#exporter?.close()
@@ -235,7 +235,17 @@ class Supervisor {
     tell({ kind: 'trouble', text: troubles.map(({ text }) => text).join('; ') })
   }
 
+  /** Loaded and opened when the sled's own work is done: nobody at the start waits for it. */
+  async #openInternal(): Promise<void> {
+    const { sledInternal } = await import('./sled_internal.ts')
+    if (this.#stopping) return
+    const given = { system: this.#system, identity: this.#identity, log }
+    this.#internal = sledInternal(this.#config, given)
+    await this.#internal.listener?.open()
+  }
+
   #arrived(what: string): void {
+    if (what === 'reconcile' && this.#waiting.has(what)) void this.#openInternal()
     if (this.#waiting.delete(what) && this.#waiting.size === 0) {
       log.info('the sled serves')
       tell({ kind: 'ready' })

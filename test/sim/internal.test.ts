@@ -103,7 +103,7 @@ test('plain HTTP beyond loopback is refused with a sentence that names the key',
   const config = JSON.parse(readFileSync(join(rack.state, 'sled1/sled.json'), 'utf8'))
   const other = join(rack.state, 'open.json')
   const internal = { at: { address: 'fd00::1', port: 12345 }, plain: true }
-  writeFileSync(other, JSON.stringify({ ...config, internal }))
+  writeFileSync(other, JSON.stringify({ ...config, internal, development: false }))
   const sledAlone = attempt(process.execPath, [join(repository, 'runtime/bin/sled.ts'), other])
   assert.equal(sledAlone.status, 1)
   assert.match(sledAlone.stderr, /internal: plain HTTP on fd00::1 needs development = true/)
