@@ -78,7 +78,7 @@ test('a sled and what it has is recorded, again and again to the same effect', a
     const put = await call(`PUT /zpools/${id(1)}/dataset/${id(3)}`, { ...dataset, kind })
     assert.deepEqual(put.json, { reservation: null, quota: null })
   }
-  const { store } = nexus.services
+  const { store } = nexus
   const row = await store.selectFrom('sled').selectAll().executeTakeFirstOrThrow()
   assert.deepEqual([row.ip, row.port, row.role], ['fd00:1122:3344:101::1', 12345, 'scrimlet'])
   const pools = await store.selectFrom('zpool').selectAll().execute()
@@ -101,7 +101,7 @@ test('a rack is initialized with its services, all of them or none', async () =>
   const where = `PUT /racks/${rack_id}/initialization-complete` as const
   const stranger = { ...service, service_id: id(5), sled_id: id(9) }
   assert.equal((await call(where, [service, stranger])).status, 404)
-  const { store } = nexus.services
+  const { store } = nexus
   assert.deepEqual(await store.selectFrom('service').selectAll().execute(), [])
   assert.equal((await call(where, [service])).status, 204)
   const [row, ...more] = await store.selectFrom('service').selectAll().execute()
