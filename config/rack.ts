@@ -39,6 +39,8 @@ export const rackProfile = Type.Object(
       }),
     ),
     telemetry: Type.Optional(telemetry),
+    /** `plain`: the internal APIs are without TLS, which needs `development`; absent: with TLS. */
+    internal: Type.Optional(Type.Object({ plain: Type.Boolean() })),
   },
   { additionalProperties: false },
 )

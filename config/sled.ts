@@ -2,16 +2,10 @@
 import { Type, type Static } from 'typebox'
 import { metricsListen, telemetry } from './seeing.ts'
 import { tlsFiles } from './tls.ts'
+import { internalListen, wireAddress } from './wire.ts'
 
 const text = Type.String({ minLength: 1, maxLength: 4096 })
 const port = Type.Integer({ minimum: 0, maximum: 65_535 })
-
-/** Where a host listens for frames or is dialled: an address and port, or a unix socket (sim). */
-export const wireAddress = Type.Union([
-  Type.Object({ address: text, port }),
-  Type.Object({ path: text }),
-])
-export type WireAddress = Static<typeof wireAddress>
 
 /** A service zone of this sled and the link it gets on the underlay (null: none, in sim). */
 export const serviceZone = Type.Object({
@@ -49,6 +43,10 @@ export const sledConfig = Type.Object({
   /** What the supervisor proves itself to Nexus with. */
   tls: tlsFiles,
   zones: Type.Array(serviceZone),
+  /** Where the sled agent's API is served; absent: nowhere. */
+  internal: Type.Optional(internalListen),
+  /** Allows plain HTTP for that beyond loopback. */
+  development: Type.Optional(Type.Boolean()),
   log: text,
   /** Absent: metrics are had over the control socket only. */
   metrics: Type.Optional(metricsListen),

@@ -1,6 +1,6 @@
 /** What a Nexus is started with: a TOML file, checked as a whole before anything is opened. */
 import { Type, type Static } from 'typebox'
-import { wireAddress } from '#config/sled.ts'
+import { internalListen, internalProblem, isLoopback, wireAddress } from '#config/wire.ts'
 import { metricsListen, telemetry } from '#config/seeing.ts'
 import { explain } from '#runtime/result.ts'
 import { readStoreUrl } from './store/url.ts'
@@ -33,6 +33,8 @@ export const nexusConfig = Type.Object({
   ),
   /** Where sleds dial in. */
   wire: wireAddress,
+  /** Where the internal API is served; absent: nowhere. */
+  internal: Type.Optional(internalListen),
   /** Path of the socket where its operator looks at it. */
   control: Type.String({ minLength: 1 }),
   /** Absent: metrics are had over the control socket only. */
@@ -58,8 +60,6 @@ export const nexusConfig = Type.Object({
 })
 export type NexusConfig = Static<typeof nexusConfig>
 
-const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')
-
 /** Why a configuration may not be used although every field is well-formed; null when it may. */
 export function configProblem(config: NexusConfig): string | null {
   try {
@@ -78,6 +78,9 @@ export function configProblem(config: NexusConfig): string | null {
   if (!config.development && config.authn.schemes.includes('spoof')) {
     return 'authn.schemes: the spoof scheme needs development = true'
   }
+  const inside =
+    config.internal === undefined ? null : internalProblem(config.internal, config.development)
+  if (inside !== null) return inside
   const open = external.find(({ address, tls }) => tls === undefined && !isLoopback(address))
   if (open === undefined || config.development) return null
   return `external: plain HTTP on ${open.address} needs development = true: give it tls with certificate and key, or use loopback`

@@ -31,6 +31,7 @@ export const notAllowed = (text: string): ApiError => new ApiError(405, 'MethodN
 export const unavailable = (): ApiError =>
   new ApiError(503, 'ServiceNotAvailable', 'Service Unavailable')
 export const internal = (): ApiError => new ApiError(500, 'Internal', 'Internal Server Error')
+export const notImplemented = (text: string): ApiError => new ApiError(501, 'NotImplemented', text)
 export const badRequest = (text: string): ApiError => new ApiError(400, null, text)
 
 /** What a caller is told of any error: of the store only that it is unavailable, of bugs nothing. */

@@ -11,13 +11,20 @@ export interface Piece {
 }
 
 /** Does a piece of work, with services that know of it. */
-export async function doPiece<T>(
-  services: Services,
+export async function doPiece<T, S extends Services>(
+  services: S,
   piece: Piece,
-  work: (own: Services) => Promise<T>,
+  work: (own: S) => Promise<T>,
 ): Promise<T> {
+  return await asPiece(piece, async () => {
+    return await work({ ...services, work: piece, sleds: services.sleds.for(piece) })
+  })
+}
+
+/** Does a piece of work and ends its span with how it went. */
+export async function asPiece<T>(piece: Piece, work: () => Promise<T>): Promise<T> {
   try {
-    const done = await work({ ...services, work: piece, sleds: services.sleds.for(piece) })
+    const done = await work()
     piece.span?.end(null)
     return done
   } catch (error) {

@@ -36,6 +36,7 @@ import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
 import { External } from './external.ts'
 import { Face } from './face.ts'
+import { nexusInternal } from './nexus_internal.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
@@ -92,9 +93,11 @@ async function start(config: NexusConfig): Promise<void> {
   }
   system.add(nexus, { services, wake, warnings: () => links.troubles }, 'nexus')
   const face = faceOf(services, { system, links, exporter, background })
+  const internal = nexusInternal(services, { system, identity: identity.value })
   stopOnSignal(async () => {
     face.close()
     await external.close()
+    await internal?.close()
     links.close()
     await exporter?.close()
     await system.stop()
@@ -112,6 +115,7 @@ async function start(config: NexusConfig): Promise<void> {
   background.start()
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
+  await internal?.open()
   log.info('nexus serves', { external: config.external })
 }
 

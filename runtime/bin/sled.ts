@@ -16,6 +16,7 @@ import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { sledConfig, type SledConfig } from '#config/sled.ts'
+import { internalProblem } from '#config/wire.ts'
 import { connectTcp } from '#native/linux/libc.sys.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
 import { makePipes } from '#native/pipes.sys.ts'
@@ -40,6 +41,7 @@ import { readJson } from './rack/plan.ts'
 import { findSupervisor, type SupervisorNews } from './rack/supervisor.ts'
 import { makeExporter, makeTracing, type Tracing } from './telemetry.ts'
 import { routes, sledNetns, threadNames } from './routes.ts'
+import type { SledInternal } from './sled_internal.ts'
 
 const log = stderrLog('sled')
 
@@ -62,6 +64,8 @@ class Supervisor {
   readonly #face: Face
   readonly #waiting = new Set(['reconcile', 'nexus'])
   readonly #vmm: Vmm
+  readonly #identity: Identity
+  #internal: SledInternal | null = null
   #exporter: Exporter | null = null
   #stopping = false
 
@@ -121,6 +125,7 @@ class Supervisor {
       },
     })
     this.#face = this.#makeFace(threadLinks)
+    this.#identity = identity
   }
 
   #makeFace(threadLinks: ThreadLinks): Face {
@@ -137,7 +142,7 @@ class Supervisor {
       threads: async (measure_ms) => await this.#threads.look(measure_ms),
       channels: () => threadLinks.inspect(),
       links: () => this.#nexus.inspect(),
-      http: () => [],
+      http: () => this.#internal?.requests.all ?? [],
       counters: () => this.#exporter?.counters ?? {},
       addSpan: this.#exporter === null ? null : (tracing?.buffer.add ?? null),
     })
@@ -198,6 +203,7 @@ class Supervisor {
     this.#stopping = true
     log.info('stopping')
     this.#face.close()
+    await this.#internal?.listener?.close()
     this.#nexus.close()
     await this.#system.stop()
     await this.#exporter?.close()
@@ -229,7 +235,17 @@ class Supervisor {
     tell({ kind: 'trouble', text: troubles.map(({ text }) => text).join('; ') })
   }
 
+  /** Loaded and opened when the sled's own work is done: nobody at the start waits for it. */
+  async #openInternal(): Promise<void> {
+    const { sledInternal } = await import('./sled_internal.ts')
+    if (this.#stopping) return
+    const given = { system: this.#system, identity: this.#identity, log }
+    this.#internal = sledInternal(this.#config, given)
+    await this.#internal.listener?.open()
+  }
+
   #arrived(what: string): void {
+    if (what === 'reconcile' && this.#waiting.has(what)) void this.#openInternal()
     if (this.#waiting.delete(what) && this.#waiting.size === 0) {
       log.info('the sled serves')
       tell({ kind: 'ready' })
@@ -240,6 +256,9 @@ class Supervisor {
 const [, , path = ''] = process.argv
 const read = readJson(path, sledConfig)
 if (!read.ok) fatal(`configuration: ${read.detail}`)
+const { internal: served, development = false } = read.value
+const problem = served === undefined ? null : internalProblem(served, development)
+if (problem !== null) fatal(`${path}: ${problem}`)
 const telemetry = telemetryOf(read.value.telemetry, process.env)
 const own = identify(process.pid)
 if (findSupervisor(read.value.state) !== null) {

@@ -21,7 +21,7 @@ import {
 import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import type { Random } from '../random.ts'
-import { hostPattern, hostUri } from './name.ts'
+import { hostNames, hostPattern, hostUri } from './name.ts'
 
 /** When something signed now begins and ends to hold. */
 export interface Validity {
@@ -109,7 +109,10 @@ export async function signHost(
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
-      new SubjectAlternativeNameExtension([{ type: 'url', value: hostUri(subject.host) }]),
+      new SubjectAlternativeNameExtension([
+        { type: 'url', value: hostUri(subject.host) },
+        ...hostNames(subject.host).map((value) => ({ type: 'dns' as const, value })),
+      ]),
       await SubjectKeyIdentifierExtension.create(own),
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],

@@ -13,7 +13,7 @@ import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
 import { listenAt, type ListenAt } from '../wire/listening.ts'
 import type { Identity } from './identity.ts'
-import { handshakeFault, mutual, peerIdentity } from './secure.ts'
+import { frames, handshakeFault, mutual, peerIdentity, type Language } from './secure.ts'
 
 export interface SecureListenerOptions {
   readonly identity: Identity
@@ -21,6 +21,8 @@ export interface SecureListenerOptions {
   readonly log: Log
   /** The hosts that may come in. */
   readonly peers: readonly string[]
+  /** What is spoken inside; absent: frames. */
+  readonly language?: Language
   /** A host connected and has proved that it is `host`. */
   readonly onHost: (socket: TLSSocket, host: string) => void
 }
@@ -33,6 +35,7 @@ export interface Refusal {
 
 export class SecureListener {
   readonly #options: SecureListenerOptions
+  readonly #language: Language
   readonly #net: Server
   readonly #tls: TlsServer
   /** Connections that have not proved themselves, oldest first, with what stops their timers. */
@@ -46,19 +49,20 @@ export class SecureListener {
 
   constructor(options: SecureListenerOptions) {
     this.#options = options
+    this.#language = options.language ?? frames
     this.#net = createNetServer({ noDelay: true }, (raw) => {
       this.#admit(raw)
     })
-    this.#tls = createTlsServer(mutual(options.identity.credentials), (socket) => {
+    this.#tls = createTlsServer(mutual(options.identity.credentials, this.#language), (socket) => {
       this.#accept(socket)
     })
     this.#tls.on('tlsClientError', (error, socket) => {
       // What was wrong with a certificate is on the socket; the error says only that it was closed.
-      this.#refuse(handshakeFault(socket.authorizationError ?? error))
+      this.#refuse(handshakeFault(socket.authorizationError ?? error, this.#language))
       socket.destroy()
     })
     this.#stopListening = options.identity.onChange((credentials) => {
-      this.#tls.setSecureContext(mutual(credentials))
+      this.#tls.setSecureContext(mutual(credentials, this.#language))
     })
   }
 
@@ -113,7 +117,7 @@ export class SecureListener {
     assert(raw !== undefined, 'a handshake belongs to a connection that was admitted')
     this.#forget(raw)
     const { identity, peers, clock, onHost } = this.#options
-    const peer = peerIdentity(socket, identity.credentials, clock.now())
+    const peer = peerIdentity(socket, identity.credentials, clock.now(), this.#language)
     if (peer.ok && peers.includes(peer.value)) {
       onHost(socket, peer.value)
       return

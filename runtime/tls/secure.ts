@@ -18,12 +18,20 @@ import { err, explain, type Result } from '../result.ts'
 import { checkCertificate, type CertificateFault, type Credentials } from './credentials.ts'
 import { hostOf } from './name.ts'
 
-/** What both ends must name as the language that they speak inside (RFC 7301). */
-export const alpn = 'luge/1'
+/** What is spoken inside (RFC 7301), and whether a peer that names nothing is taken to speak it. */
+export interface Language {
+  readonly alpn: string
+  readonly isAssumed: boolean
+}
+/** Frames between hosts. */
+export const frames: Language = { alpn: 'luge/1', isAssumed: false }
+/** Internal APIs; many clients of HTTP/1.1 name nothing. */
+export const http: Language = { alpn: 'http/1.1', isAssumed: true }
 
 /** What `tls.createServer` and `tls.connect` share. */
 export const mutual = (
   credentials: Credentials,
+  language: Language = frames,
 ): SecureContextOptions & CommonConnectionOptions => ({
   key: credentials.key,
   cert: credentials.certificate,
@@ -32,7 +40,7 @@ export const mutual = (
   minVersion: 'TLSv1.3',
   requestCert: true,
   rejectUnauthorized: true,
-  ALPNProtocols: [alpn],
+  ALPNProtocols: [language.alpn],
   // Without tickets a session is resumed from a cache, and there is none.
   secureOptions: constants.SSL_OP_NO_TICKET,
 })
@@ -47,9 +55,11 @@ export function peerIdentity(
   socket: TLSSocket,
   credentials: Credentials,
   now_ms: number,
+  { alpn, isAssumed }: Language = frames,
 ): Result<string, PeerFault> {
   if (!socket.authorized) return err('unauthenticated', 'the peer has not proved who it is')
-  if (socket.getProtocol() !== 'TLSv1.3' || socket.alpnProtocol !== alpn) {
+  const spoken = socket.alpnProtocol === false && isAssumed ? alpn : socket.alpnProtocol
+  if (socket.getProtocol() !== 'TLSv1.3' || spoken !== alpn) {
     return err('unauthenticated', `the peer does not speak ${alpn} over TLS 1.3`)
   }
   const certificate = socket.getPeerX509Certificate()
@@ -116,12 +126,12 @@ const reasons: Readonly<Record<string, string>> = {
   ERR_SSL_UNSUPPORTED_PROTOCOL: 'the peer does not speak TLS 1.3',
   ERR_SSL_WRONG_VERSION_NUMBER: 'the peer does not speak TLS',
   ERR_SSL_HTTP_REQUEST: 'the peer speaks HTTP without TLS',
-  ERR_SSL_NO_APPLICATION_PROTOCOL: `the peer does not speak ${alpn}`,
   ECONNRESET: 'the peer ended the connection during the handshake: its log says why',
 }
 
 /** Why a handshake failed, in one sentence. `fault` is an error, or OpenSSL's code of one. */
-export function handshakeFault(fault: unknown): string {
+export function handshakeFault(fault: unknown, { alpn }: Language = frames): string {
   const code = fault instanceof Error && 'code' in fault ? fault.code : fault
+  if (code === 'ERR_SSL_NO_APPLICATION_PROTOCOL') return `the peer does not speak ${alpn}`
   return (typeof code === 'string' ? reasons[code] : undefined) ?? explain(fault)
 }

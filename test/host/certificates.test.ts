@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { dnsZone, sledAddress, sledAddressIndex } from '#config/addressing.ts'
 import { ports } from '#config/ports.ts'
 import { scratch } from '#test/kit/certificates.ts'
 import { attempt, repository, sh, TestRack, until } from '#test/kit/rack.ts'
@@ -41,7 +42,7 @@ test('Nexus has its own key in its zone, with the certificate that is for it', (
   const id = /^id = "(.+)"$/m.exec(config.stdout)?.[1]
   const certificate = within('openssl', 'x509', '-noout', '-text', '-in', '/var/nexus/tls/cert.pem')
   assert.equal(certificate.status, 0, certificate.stderr)
-  assert.ok(certificate.stdout.includes(`URI:luge:host:${id}\n`), certificate.stdout)
+  assert.ok(certificate.stdout.includes(`URI:luge:host:${id}, DNS:${id}.host.`), certificate.stdout)
   const list = within(
     'openssl',
     'crl',
@@ -165,5 +166,30 @@ test('Nexus lets in nobody without a certificate, and who asks for its own sees 
   assert.match(sled.stdout, /Verify return code: 0 \(ok\)/)
   const [pem = ''] = /-----BEGIN CERT[^]*?END CERTIFICATE-----/.exec(sled.stdout) ?? []
   const { subjectAltName } = new X509Certificate(pem)
-  assert.equal(subjectAltName, `URI:luge:host:${plan.nexus[0]?.id}`)
+  assert.match(subjectAltName ?? '', new RegExp(`^URI:luge:host:${plan.nexus[0]?.id}, DNS:`))
+})
+
+test('the internal APIs are on the underlay, for who has a certificate of the rack', async () => {
+  const plan = JSON.parse(readFileSync(join(rack.state, 'rack.json'), 'utf8')) as Plan
+  const [sled = '', nexus = ''] = [plan.sleds[0]?.id, plan.nexus[0]?.id]
+  const tls = (host: string) => join(rack.state, host, 'tls')
+  const curl = (name: string, address: string, port: number, ...certificate: string[]) =>
+    attempt('ip', [
+      ...['netns', 'exec', `ox${rack.tag}_gz`, 'curl', '-sS', '-g', '--max-time', '10'],
+      ...['--cacert', join(tls('sled1'), 'ca.pem'), ...certificate],
+      ...['--resolve', `${name}:${port}:[${address}]`, `https://${name}:${port}/openapi.json`],
+    ])
+  for (const [name, index, port, as, title] of [
+    [`${sled}.sled.${dnsZone}`, 'sled_agent', ports.sled_agent, 'nexus', 'Oxide Sled Agent API'],
+    [`${nexus}.host.${dnsZone}`, 'nexus', ports.nexus_internal, 'sled1', 'Nexus internal API'],
+  ] as const) {
+    const address = sledAddress(1, sledAddressIndex[index])
+    const shown = ['--cert', join(tls(as), 'cert.pem'), '--key', join(tls(as), 'key.pem')]
+    const document = await until('it is served', 15_000, () => {
+      const { status, stdout } = curl(name, address, port, ...shown)
+      return status === 0 ? (JSON.parse(stdout) as { info: { title: string } }) : null
+    })
+    assert.equal(document.info.title, title)
+    assert.notEqual(curl(name, address, port).status, 0)
+  }
 })

@@ -7,8 +7,22 @@ import type { Route } from './route.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
+/** What a document says of its API as a whole. */
+export interface About {
+  readonly title: string
+  readonly description: string
+  /** Null: its operations have none. */
+  readonly tags: Readonly<Record<string, string>> | null
+}
+const regionApi: About = {
+  title: 'Oxide Region API',
+  description: 'API for interacting with the Oxide control plane',
+  tags,
+}
+type Documented = Pick<Route<never, string>, 'id' | 'operation'>
+
 /** The whole document; `routes` in any order. */
-export function documentOf(routes: readonly Pick<Route, 'id' | 'operation'>[]): Json {
+export function documentOf(routes: readonly Documented[], about: About = regionApi): Json {
   const components = new Map<string, Json>()
   const show = shower(components)
   const paths: Record<string, Record<string, Json>> = {}
@@ -19,17 +33,15 @@ export function documentOf(routes: readonly Pick<Route, 'id' | 'operation'>[]): 
   const error = { description: 'Error', content: json(show(errorBody)) }
   return {
     openapi: '3.0.3',
-    info: {
-      title: 'Oxide Region API',
-      description: 'API for interacting with the Oxide control plane',
-      version: '0.0.1',
-    },
+    info: { title: about.title, description: about.description, version: '0.0.1' },
     paths,
     components: {
       responses: { Error: error },
       schemas: Object.fromEntries([...components].toSorted(([a], [b]) => (a < b ? -1 : 1))),
     },
-    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
+    ...(about.tags === null
+      ? {}
+      : { tags: Object.entries(about.tags).map(([name, description]) => ({ name, description })) }),
   }
 }
 
@@ -47,7 +59,7 @@ function entryOf(id: string, operation: Operation, show: Show): Json {
       ? null
       : show(body)
   return {
-    tags: [tag],
+    ...(tag === null ? {} : { tags: [tag] }),
     summary,
     operationId: id,
     ...parametersOf(operation, show),
@@ -79,11 +91,12 @@ function parametersOf({ path_parts, query }: Operation, show: Show): Json {
   return parameters.length === 0 ? {} : { parameters }
 }
 
+const anything: Json = { '*/*': { schema: {} } }
 const json = (schema: Json): Json => ({ 'application/json': { schema } })
 
 function responsesOf({ reply, status }: Operation, show: Show): Json {
   if (reply === 'free' || reply === 'websocket') {
-    return { default: { description: '', content: { '*/*': { schema: {} } } } }
+    return { default: { description: '', content: anything } }
   }
   const error = { $ref: '#/components/responses/Error' }
   return { [status]: success(reply, status, show), '4XX': error, '5XX': error }
@@ -98,7 +111,12 @@ const descriptions: Readonly<Record<number, string>> = {
   303: 'redirect (see other)',
 }
 
-function success(reply: TSchema | 'nothing' | 'redirect', status: number, show: Show): Json {
+function success(
+  reply: TSchema | 'nothing' | 'redirect' | 'bytes',
+  status: number,
+  show: Show,
+): Json {
+  if (reply === 'bytes') return { description: '', content: anything }
   const description = descriptions[status] ?? ''
   if (reply === 'nothing') return { description }
   if (reply !== 'redirect') return { description, content: json(show(reply)) }
@@ -148,6 +166,7 @@ function showUnion(anyOf: readonly TSchema[], words: Json, show: Show): Json {
 
 function showFields(schema: Type.TObject, show: Show): Json {
   const fields = Object.entries(schema.properties)
+  if (fields.length === 0) return {}
   const required = fields.filter(([, field]) => !Type.IsOptional(field)).map(([name]) => name)
   const properties = Object.fromEntries(fields.map(([name, field]) => [name, show(field)]))
   return required.length === 0 ? { properties } : { properties, required: required.toSorted() }

@@ -11,10 +11,12 @@ export function readPath(operation: Operation, params: unknown): ReadonlyMap<str
   const given = new Map(Object.entries(typeof params === 'object' ? (params ?? {}) : {}))
   return new Map(
     Object.entries(operation.path_parts).map(([part, schema]) => {
+      const place = 'bad parameter in URL path: '
       const text = String(given.get(part) ?? '')
-      const problem = problemOf(schema, text)
-      if (problem !== null) throw badRequest(`bad parameter in URL path: ${problem.words}`)
-      return [part, String(canonical(schema, text))]
+      const value = isInteger(schema) ? numberOf(text, place) : text
+      const problem = problemOf(schema, value)
+      if (problem !== null) throw badRequest(`${place}${problem.words}`)
+      return [part, String(canonical(schema, value))]
     }),
   )
 }

@@ -2,9 +2,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
-import type { Services } from '../context.ts'
 import { ApiError, asApiError, badRequest, internal } from '../errors.ts'
 import type { Operation } from './contract/operation.ts'
+import type { HttpServices } from './http.ts'
 import { Reply } from './route.ts'
 
 /** A success: JSON is compact. */
@@ -24,7 +24,7 @@ export async function send(
 
 /** An error: JSON is pretty-printed. What is our fault is logged and not told. */
 export function sendError(
-  services: Services,
+  services: HttpServices,
   request: FastifyRequest,
   reply: FastifyReply,
   error: unknown,
@@ -79,7 +79,7 @@ interface Wire {
 }
 
 /** Answers what never became a request: nothing but the socket is there to say it on. */
-export function refuseConnection(services: Services, error: Error, socket: Wire): void {
+export function refuseConnection(services: HttpServices, error: Error, socket: Wire): void {
   const code = 'code' in error ? String(error.code) : ''
   // Where no TLS came about nothing can be said.
   if (!socket.writable || code === 'ECONNRESET' || /^ERR_(SSL|TLS)_/.test(code)) {

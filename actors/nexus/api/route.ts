@@ -16,9 +16,9 @@ import type {
 import { operations, type OperationId, type Operations } from './contract/operations.ts'
 import type { PageRequest } from './pagination.ts'
 
-/** What every handler is given of its request, whatever the operation. */
-export interface AnyCall {
-  readonly services: Services
+/** What every handler is given of its request, whatever the operation and whoever serves it. */
+export interface Asked<S> {
+  readonly services: S
   /** A part of the path, as it was given and found well-formed. */
   readonly path: (name: string) => string
   /** A header of the request, by its lower-case name; null when it is not there. */
@@ -28,18 +28,20 @@ export interface AnyCall {
   /** Aborted when the client hangs up. */
   readonly signal: AbortSignal
 }
+export interface AnyCall extends Asked<Services> {}
 /** A request of somebody who has said who they are. */
 export interface UserCall extends AnyCall {
   readonly actor: Actor
 }
 
 /** A request of one operation, with the types of its row. */
-export interface Call<Id extends OperationId> extends AnyCall {
-  readonly actor: AccessOf<Operations[Id]> extends 'anyone' ? null : Actor
-  readonly query: QueryOf<Operations[Id]>
-  readonly body: BodyOf<Operations[Id]>
-  readonly page: PageOf<Operations[Id]> extends string ? PageRequest : null
+export interface CallOf<R extends Operation, S> extends Asked<S> {
+  readonly actor: AccessOf<R> extends 'anyone' ? null : Actor
+  readonly query: QueryOf<R>
+  readonly body: BodyOf<R>
+  readonly page: PageOf<R> extends string ? PageRequest : null
 }
+export type Call<Id extends OperationId> = CallOf<Operations[Id], Services>
 
 /** A response in full, where JSON of the operation's schema is not enough. */
 export class Reply {
@@ -60,17 +62,27 @@ export class Reply {
 /** Goes on with a connection that has become a websocket, until it ends. */
 export type Stream = (socket: WebSocket) => Promise<void>
 
-type Result<Id extends OperationId> =
-  'websocket' extends ReplyFormOf<Operations[Id]> ? Stream : ReplyOf<Operations[Id]> | Reply
+type Result<R extends Operation> = 'websocket' extends ReplyFormOf<R> ? Stream : ReplyOf<R> | Reply
 
-export interface Route {
-  readonly id: OperationId
+/** An operation of a table with what it does; `S` is what its face serves with. */
+export interface Route<S = Services, Id extends string = OperationId> {
+  readonly id: Id
   readonly operation: Operation
-  readonly handle: (call: Call<never>) => Promise<unknown>
+  readonly handle: (call: Asked<S>) => Promise<unknown>
 }
 
-/** Gives an operation what it does. The contract's row is the type of its call and its result. */
-export const implement = <Id extends OperationId>(
-  id: Id,
-  handle: (call: Call<Id>) => Promise<Result<Id>>,
-): Route => ({ id, operation: operations[id], handle })
+/** Gives the operations of a table what they do: the row is the type of the call and of its result. */
+export const implementer =
+  <T extends { readonly [K in keyof T]: Operation }, S>(table: T) =>
+  <Id extends keyof T & string>(
+    id: Id,
+    handle: (call: CallOf<T[Id], S>) => Promise<Result<T[Id]>>,
+  ): Route<S, Id> => ({
+    id,
+    operation: table[id],
+    // The server checks a request against this very row before it calls.
+    handle: handle as Route<S, Id>['handle'],
+  })
+
+/** Gives an operation of the external API what it does. */
+export const implement = implementer<Operations, Services>(operations)

@@ -115,6 +115,7 @@ async function insertRecord(
     state: 'creating',
     attach_instance_id: null,
     slot: null,
+    reported_gen: null,
   }
   return await transact(services, async (store) => {
     const known = await store

@@ -6,6 +6,7 @@ import { networks } from './migrations/0003-networks.ts'
 import { identityProviders } from './migrations/0004-identity-providers.ts'
 import { storage } from './migrations/0005-storage.ts'
 import { cluster } from './migrations/0006-cluster.ts'
+import { hardware } from './migrations/0007-hardware.ts'
 
 export const migrations: readonly Migration[] = [
   guide,
@@ -14,4 +15,5 @@ export const migrations: readonly Migration[] = [
   identityProviders,
   storage,
   cluster,
+  hardware,
 ]

@@ -10,6 +10,7 @@ export type StoreTransaction = Transaction<Tables>
 import type { Static } from 'typebox'
 import type { diskState, snapshotState } from '../api/contract/disks.ts'
 import type { instanceState } from '../api/contract/instances.ts'
+import type { datasetKind, serviceKind, sledRole } from '../internal/contract.ts'
 import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
 
 type DiskState = Static<typeof diskState>['state']
@@ -17,6 +18,17 @@ type SnapshotState = Static<typeof snapshotState>
 type InstanceState = Static<typeof instanceState>
 type RouteKind = Static<typeof routerRouteKind>
 type Rule = Static<typeof vpcFirewallRule>
+
+type SledRole = Static<typeof sledRole>
+type ServiceKind = Static<typeof serviceKind>
+type DatasetKind = Static<typeof datasetKind>
+
+/** What is reported again and again: the last word counts. */
+interface Reported {
+  id: string
+  time_created_ms: number
+  time_modified_ms: number
+}
 
 /** Soft-deleted rows keep their name out of the way of new ones. */
 interface Named {
@@ -166,6 +178,8 @@ export interface Tables {
     state: DiskState
     attach_instance_id: string | null
     slot: number | null
+    /** Of the last report of its state that counted; null: there was none. */
+    reported_gen: number | null
     snapshot_id: string | null
   }
   /** A volume of its own on the disk's sled, whose id is the snapshot's. */
@@ -224,15 +238,38 @@ export interface Tables {
     slot: number
     is_primary: boolean
   }
-  rack: { id: string; time_created_ms: number; time_modified_ms: number }
+  rack: {
+    id: string
+    /** Null: nobody has said that its set-up is complete. */
+    initialized: boolean | null
+    time_created_ms: number
+    time_modified_ms: number
+  }
   sled: {
     id: string
     rack_id: string
     ip: string
     port: number
     platform: string
+    /** Null: it has not said. */
+    role: SledRole | null
     time_created_ms: number
     time_modified_ms: number
+  }
+  /** What programs have reported of the hardware and of what serves on it. */
+  zpool: Reported & { sled_id: string; size_bytes: number }
+  dataset: Reported & { zpool_id: string; ip: string; port: number; kind: DatasetKind }
+  service: Reported & { sled_id: string; ip: string; kind: ServiceKind }
+  /** Metric collectors. */
+  oximeter: Reported & { ip: string; port: number }
+  metric_producer: Reported & {
+    /** The collector that looks after it. */
+    oximeter_id: string
+    ip: string
+    port: number
+    base_route: string
+    interval_s: number
+    interval_ns: number
   }
   saga: {
     id: string

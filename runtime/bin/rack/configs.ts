@@ -11,7 +11,8 @@ import {
 import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
-import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
+import type { ServiceZone, SledConfig } from '#config/sled.ts'
+import type { InternalListen, WireAddress } from '#config/wire.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { certificateFiles, hostPort } from './https.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
@@ -51,6 +52,11 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     })),
     tls: hostFiles(sledFiles(directory).tls),
     zones: membersOf(plan).map((member) => nexusZone(state, plan, member.number)),
+    internal: internalOf(
+      plan,
+      isSim ? { path: sledFiles(directory).internal } : { address, port: ports.sled_agent },
+    ),
+    development: plan.profile.development,
     log: sledFiles(directory).log,
     ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
   }
@@ -101,6 +107,12 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     external: listenersOf(plan, directory, number),
     ...consoleOf(plan),
     wire: wireOf(state, plan, number),
+    internal: internalOf(
+      plan,
+      isSim
+        ? { path: nexusFiles(directory).internal }
+        : { address: internal_address, port: ports.nexus_internal },
+    ),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
     internal_address,
@@ -125,6 +137,12 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     },
   })
 }
+
+/** Whoever comes there has a certificate of the rack, unless the profile says otherwise. */
+const internalOf = ({ profile }: RackPlan, at: WireAddress): InternalListen => ({
+  at,
+  plain: profile.internal?.plain ?? false,
+})
 
 /** The console, which a zone sees in a place of its own. */
 function consoleOf({ profile, platform }: RackPlan) {

@@ -19,6 +19,8 @@ export const sledFiles = (sled: string) =>
     config: join(sled, 'sled.json'),
     identity: join(sled, 'supervisor.json'),
     control: join(sled, 'control.sock'),
+    /** Where the sled agent's API is, in sim. */
+    internal: join(sled, 'internal.sock'),
     journal: join(sled, 'journal.sqlite'),
     log: join(sled, 'supervisor.log'),
     zones: join(sled, 'zones'),
@@ -31,6 +33,8 @@ export const nexusFiles = (nexus: string) =>
     config: join(nexus, 'config.toml'),
     wire: join(nexus, 'wire.sock'),
     control: join(nexus, 'control.sock'),
+    /** Where the internal API is, in sim. */
+    internal: join(nexus, 'internal.sock'),
     log: join(nexus, 'nexus.log'),
     tls: join(nexus, 'tls'),
     /** What the API shows to its clients: a copy of the operator's. */

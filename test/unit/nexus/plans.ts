@@ -10,7 +10,7 @@ import {
 import { Client } from 'pg'
 
 /** Tables that do not grow with what users make. */
-const small: ReadonlySet<string> = new Set(['rack', 'sled', 'published'])
+const small: ReadonlySet<string> = new Set(['rack', 'sled', 'oximeter', 'published'])
 
 /** Statements by their text: what Nexus ran in this process. */
 export class Statements {

@@ -82,7 +82,10 @@ test('certificates say what they are for, and no more', async () => {
   assert.match(host, /CA:FALSE/)
   assert.match(host, /Key Usage: critical\s+Digital Signature\n/)
   assert.match(host, /TLS Web Server Authentication, TLS Web Client Authentication/)
-  assert.match(host, /URI:luge:host:sled-1\n/)
+  const zone = 'control-plane.oxide.internal'
+  assert.ok(
+    host.includes(`URI:luge:host:sled-1, DNS:sled-1.host.${zone}, DNS:sled-1.sled.${zone}\n`),
+  )
   assert.match(host, /prime256v1/)
 })
 

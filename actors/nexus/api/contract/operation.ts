@@ -18,10 +18,10 @@ export const sortOrders = {
 export type PageKind = keyof typeof sortOrders
 
 /**
- * What a success carries beside JSON of a schema: `nothing`, a `redirect` with a location, a `free`
- * response that the document leaves open, or the upgrade to a `websocket`.
+ * What a success carries beside JSON of a schema: `nothing`, a `redirect` with a location, `bytes`, a
+ * `free` response that the document leaves open, or the upgrade to a `websocket`.
  */
-export type ReplyForm = 'nothing' | 'redirect' | 'free' | 'websocket'
+export type ReplyForm = 'nothing' | 'redirect' | 'bytes' | 'free' | 'websocket'
 export type BodyType =
   | 'application/json'
   | 'application/x-www-form-urlencoded'
@@ -31,7 +31,8 @@ export interface Operation {
   readonly method: Method
   /** With `{name}` for its parts. */
   readonly path: string
-  readonly tag: Tag
+  /** Null in a document without tags. */
+  readonly tag: Tag | null
   readonly summary: string
   /** Whether a caller must have credentials. */
   readonly access: 'user' | 'anyone'
@@ -46,7 +47,7 @@ export interface Operation {
 }
 
 interface Given {
-  readonly tag: Tag
+  readonly tag?: Tag
   readonly summary: string
   readonly access?: 'anyone'
   /** Parts of the path that are neither names nor, called `…id`, UUIDs. */
@@ -72,7 +73,7 @@ export function operation<const G extends Given>(where: `${Method} /${string}`, 
   return {
     method,
     path,
-    tag: given.tag,
+    tag: given.tag ?? null,
     summary: given.summary,
     access: given.access ?? 'user',
     path_parts: { ...partsOf(path), ...given.path_parts },

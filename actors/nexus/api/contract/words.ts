@@ -28,7 +28,10 @@ export function documentWordsOf(schema: TSchema): Readonly<Record<string, unknow
 }
 
 /** A string with a problem finder: null when there is none, else what is wrong. */
-const text = (options: Type.TStringOptions & Words, problem: (text: string) => string | null) =>
+export const text = (
+  options: Type.TStringOptions & Words,
+  problem: (text: string) => string | null,
+) =>
   Type.Refine(
     Type.String(options),
     (value) => problem(value) === null,
@@ -41,7 +44,8 @@ const shortText = (what: string, characters_max: number) =>
       ? `${what} may contain at most ${characters_max} characters`
       : null,
   )
-const whole = (options: Type.TNumberOptions & Words, largest: number) =>
+/** A whole number of at most `largest`. */
+export const whole = (options: Type.TNumberOptions & Words, largest: number) =>
   Type.Refine(
     Type.Integer(options),
     (value) => value <= largest,
@@ -91,6 +95,7 @@ export const time = Type.String({ format: 'date-time' })
 
 export const uint8 = whole({ format: 'uint8', minimum: 0 }, 0xff)
 export const uint16 = whole({ format: 'uint16', minimum: 0 }, 0xffff)
+export const uint32 = whole({ format: 'uint32', minimum: 0 }, 0xffff_ffff)
 /** 64 bits in the document; beyond 2^53 JavaScript's numbers are not exact. */
 export const uint64 = whole({ format: 'uint64', minimum: 0 }, Number.MAX_SAFE_INTEGER)
 export const int64 = whole({ format: 'int64' }, Number.MAX_SAFE_INTEGER)
@@ -119,6 +124,23 @@ export const ipv4 = text({ document: { format: 'ipv4' } }, (value) =>
 )
 export const ipv6 = text({ document: { format: 'ipv6' } }, (value) =>
   isIpv6(value) ? null : 'invalid IPv6 address syntax',
+)
+
+/** `192.0.2.1:80` or `[2001:db8::1]:80`, in parts; null when a text is neither. */
+export function readSocketAddress(
+  value: string,
+): { readonly ip: string; readonly port: number } | null {
+  const [, v6, v4, digits = ''] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(value) ?? []
+  const ip = v6 ?? v4 ?? ''
+  const port = Number(digits)
+  const isAddress = v6 === undefined ? isIpv4(ip) : isIpv6(ip)
+  return isAddress && port <= 0xffff ? { ip, port } : null
+}
+/** The other way round. */
+export const writeSocketAddress = (ip: string, port: number): string =>
+  ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`
+export const socketAddress = text({}, (value) =>
+  readSocketAddress(value) === null ? 'invalid socket address syntax' : null,
 )
 
 const netProblem = (isAddress: (value: string) => boolean, bits: number) => (value: string) => {

@@ -31,6 +31,7 @@ const released: Readonly<Record<string, string>> = {
   '0004-identity-providers': '305dc559faaabc98945f3934c84b9e9c7ade3d2cc8f6ff671236fb4d42a30704',
   '0005-storage': '2566354c667badd263d8e819e21cc96e22fb0b33f55e12ab7a4ece4f2c379af3',
   '0006-cluster': 'a3441517f613bf7308f8d6c03db3a14d7abf52178da3dfcbeb3381a4286f68d4',
+  '0007-hardware': '101dc9c70efb998bee846041639f99e3df09836eca99a10f2ef7dbfbac71f927',
 }
 
 const versions = join(import.meta.dirname, 'versions')

@@ -1,0 +1,14 @@
+/** Every operation of the sled agent's API. */
+import type { Route } from '#actors/nexus/api/route.ts'
+import { diskRoutes } from './disks.ts'
+import { firewallRoutes } from './firewall.ts'
+import { instanceRoutes } from './instances.ts'
+import type { SledAgentServices } from './route.ts'
+import { serviceRoutes } from './services.ts'
+
+export const sledAgentRoutes: readonly Route<SledAgentServices, string>[] = [
+  ...diskRoutes,
+  ...firewallRoutes,
+  ...instanceRoutes,
+  ...serviceRoutes,
+]
