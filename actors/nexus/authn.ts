@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Actor, Services } from './context.ts'
 import { unauthenticated } from './errors.ts'
+import { prepare } from './store/prepare.ts'
+import type { Store } from './store/schema.ts'
 
 const spoofPrefix = 'oxide-spoof-'
 const tokenPrefix = 'oxide-token-'
@@ -42,31 +44,42 @@ const schemes = {
   access_token: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = bearer(given, tokenPrefix)
     if (token === null) return 'not_requested'
-    const row = await services.store
-      .selectFrom('device_access_token')
-      .select('silo_user_id')
-      .where('token_hash', '=', hashToken(token))
-      .executeTakeFirst()
-    if (row === undefined) throw unauthenticated()
-    return await userById(services, row.silo_user_id)
+    return actorOf(await userWithToken(services.store, { token_hash: hashToken(token) }))
   },
 } as const
 
-async function userById(services: Services, id: string): Promise<Actor> {
-  const row = await services.store
+/** A live user once for each group, or once without one. */
+const users = (store: Store) =>
+  store
     .selectFrom('silo_user')
-    .select(['id', 'silo_id'])
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+    .leftJoin('silo_group_membership', 'silo_group_membership.silo_user_id', 'silo_user.id')
+    .select(['silo_user.id', 'silo_user.silo_id', 'silo_group_membership.silo_group_id'])
+    .where('silo_user.time_deleted_ms', 'is', null)
+
+const userWithId = prepare((store: Store, { id }: { readonly id: string }) =>
+  users(store).where('silo_user.id', '=', id),
+)
+const userWithToken = prepare((store: Store, { token_hash }: { readonly token_hash: string }) =>
+  users(store)
+    .innerJoin('device_access_token', 'device_access_token.silo_user_id', 'silo_user.id')
+    .where('device_access_token.token_hash', '=', token_hash),
+)
+
+const userById = async ({ store }: Services, id: string): Promise<Actor> =>
+  actorOf(await userWithId(store, { id }))
+
+/** Throws 401 when there are no rows: no such user. */
+function actorOf(
+  rows: ReadonlyArray<{
+    readonly id: string
+    readonly silo_id: string
+    readonly silo_group_id: string | null
+  }>,
+): Actor {
+  const [row] = rows
   if (row === undefined) throw unauthenticated()
-  const groups = await services.store
-    .selectFrom('silo_group_membership')
-    .select('silo_group_id')
-    .where('silo_user_id', '=', row.id)
-    .execute()
-  const identities = [row.id, ...groups.map(({ silo_group_id }) => silo_group_id)]
-  return { user_id: row.id, silo_id: row.silo_id, identities }
+  const groups = rows.flatMap(({ silo_group_id }) => silo_group_id ?? [])
+  return { user_id: row.id, silo_id: row.silo_id, identities: [row.id, ...groups] }
 }
 
 /** A session lives while it is used, and at most for its absolute time. */

@@ -1,8 +1,8 @@
-/** Runs the table of scenarios: opens who takes part, warms them up, and lets them take turns. */
-import type { Contestant, Entrant } from '../contestant.ts'
-import type { Harness } from '../harness.ts'
-import { nodeProgram } from '../peers/program.ts'
-import { type MetricName, metrics, type Scenario, scenarios } from './scenarios.ts'
+/** Runs a table of scenarios: opens who takes part, warms them up, and lets them take turns. */
+import type { Contestant, Entrant } from './contestant.ts'
+import type { Harness } from './harness.ts'
+import { nodeProgram } from './peers/program.ts'
+import { type MetricName, metrics, type Scenario } from './scenario.ts'
 
 const rounds = 5
 const round_ms = 250
@@ -11,16 +11,24 @@ const warm_ms = 1_000
 const operations_min = 1_000
 const spinners = 2
 
+export interface Table {
+  readonly name: string
+  readonly scenarios: readonly Scenario[]
+}
 /** A contestant and how many operations fill a round of its. */
 interface Warm {
   readonly contestant: Contestant
   readonly operations: number
 }
 
-/** Runs the scenarios whose name has `part` in it. */
-export async function run(harness: Harness, part: string): Promise<void> {
+/** Runs the scenarios of a table whose name has `part` in it. */
+export async function runTable(
+  harness: Harness,
+  { name: table, scenarios }: Table,
+  part: string,
+): Promise<void> {
   if (process.platform !== 'linux') {
-    harness.skip('runtime', "the CPU time of other processes is read in Linux's way")
+    harness.skip(table, "the CPU time of other processes is read in Linux's way")
     return
   }
   const obstacles = new Map<string, string>()

@@ -1,0 +1,62 @@
+/**
+ * Statements that every request runs: built and compiled once, then run with other values. Building one
+ * with kysely takes longer than SQLite takes to answer it.
+ */
+import type { Compilable, CompiledQuery } from 'kysely'
+import type { Store } from './schema.ts'
+
+type Values = Readonly<Record<string, string | readonly string[]>>
+
+/** Stands in a compiled statement for a value of each run: `index` of a list, else null. */
+class Parameter {
+  readonly name: string
+  readonly index: number | null
+
+  constructor(name: string, index: number | null) {
+    this.name = name
+    this.index = index
+  }
+}
+
+/**
+ * A statement as a function of its values. `build` is run once for each store and each length of lists
+ * among the values; it is given stand-ins, so that it may pass them on to kysely and nothing else.
+ */
+export function prepare<V extends Values, O>(
+  build: (store: Store, values: V) => Compilable<O>,
+): (store: Store, values: V) => Promise<readonly O[]> {
+  const compiled = new WeakMap<Store, Map<string, CompiledQuery<O>>>()
+  return async (store, values) => {
+    const known = compiled.get(store) ?? new Map<string, CompiledQuery<O>>()
+    compiled.set(store, known)
+    const form = formOf(values)
+    const query = known.get(form) ?? build(store, standIns(values)).compile()
+    known.set(form, query)
+    const parameters = query.parameters.map((given) =>
+      given instanceof Parameter ? valueOf(values, given) : given,
+    )
+    return (await store.executeQuery({ ...query, parameters })).rows
+  }
+}
+
+function formOf(values: Values): string {
+  let form = ''
+  for (const value of Object.values(values)) if (typeof value !== 'string') form += `${value.length} `
+  return form
+}
+
+function standIns<V extends Values>(values: V): V {
+  const entries = Object.entries(values).map(([name, value]) => [
+    name,
+    typeof value === 'string'
+      ? new Parameter(name, null)
+      : value.map((_, index) => new Parameter(name, index)),
+  ])
+  // Kysely takes for a value whatever it is given.
+  return Object.fromEntries(entries) as V
+}
+
+function valueOf(values: Values, { name, index }: Parameter): unknown {
+  const value = values[name]
+  return index === null ? value : value?.[index]
+}
