@@ -18,23 +18,24 @@ export const powers = { none: 0, viewer: 1, collaborator: 2, admin: 3 } as const
 const powerOf: Readonly<Record<RoleName, Power>> = { viewer: 1, collaborator: 2, admin: 3 }
 
 /** Roles on several resources at once: what decides about a request is read by one statement. */
-const rolesOn = prepare((store: Store, { identities, ids }: Record<'identities' | 'ids', readonly string[]>) =>
-  store
-    .selectFrom('role_assignment')
-    .select(['resource_type', 'resource_id', 'role_name'])
-    .where('identity_id', 'in', identities)
-    .where('resource_type', 'in', ['fleet', 'silo', 'organization', 'project'])
-    .where('resource_id', 'in', ids),
+const rolesOn = prepare(
+  (store: Store, { identities, ids }: Record<'identities' | 'ids', readonly string[]>) =>
+    store
+      .selectFrom('role_assignment')
+      .select(['resource_type', 'resource_id', 'role_name'])
+      .where('identity_id', 'in', identities)
+      .where('resource_type', 'in', ['fleet', 'silo', 'organization', 'project'])
+      .where('resource_id', 'in', ids),
 )
 
 type Ids = Readonly<Partial<Record<ResourceType, string>>>
 
 /** The strongest role of a caller on each of these resources. */
-async function assignedOn<I extends Ids>(
+async function assignedOn(
   { store }: Services,
   { identities }: Actor,
-  wanted: I,
-): Promise<(type: keyof I & ResourceType) => Power> {
+  wanted: Ids,
+): Promise<(type: ResourceType) => Power> {
   const rows = await rolesOn(store, { identities, ids: Object.values(wanted) })
   return (type) =>
     strongest(
@@ -44,10 +45,10 @@ async function assignedOn<I extends Ids>(
     )
 }
 
-const assigned = async <T extends ResourceType>(
+const assigned = async (
   services: Services,
   actor: Actor,
-  type: T,
+  type: ResourceType,
   id: string,
 ): Promise<Power> => (await assignedOn(services, actor, { [type]: id }))(type)
 

@@ -43,11 +43,7 @@ export async function organizationOf(call: Located, needed: Power): Promise<Orga
 const projectNamed = prepare(
   (
     store: Store,
-    {
-      silo_id,
-      organization_name,
-      name,
-    }: Record<'silo_id' | 'organization_name' | 'name', string>,
+    { silo_id, organization_name, name }: Record<'silo_id' | 'organization_name' | 'name', string>,
   ) =>
     store
       .selectFrom('project')

@@ -24,7 +24,7 @@ class Parameter {
  */
 export function prepare<V extends Values, O>(
   build: (store: Store, values: V) => Compilable<O>,
-): (store: Store, values: V) => Promise<readonly O[]> {
+): (store: Store, values: V) => Promise<O[]> {
   const compiled = new WeakMap<Store, Map<string, CompiledQuery<O>>>()
   return async (store, values) => {
     const known = compiled.get(store) ?? new Map<string, CompiledQuery<O>>()
@@ -35,25 +35,27 @@ export function prepare<V extends Values, O>(
     const parameters = query.parameters.map((given) =>
       given instanceof Parameter ? valueOf(values, given) : given,
     )
-    return (await store.executeQuery({ ...query, parameters })).rows
+    return (await store.executeQuery<O>({ ...query, parameters })).rows
   }
 }
 
 function formOf(values: Values): string {
   let form = ''
-  for (const value of Object.values(values)) if (typeof value !== 'string') form += `${value.length} `
+  for (const value of Object.values(values))
+    if (typeof value !== 'string') form += `${value.length} `
   return form
 }
 
+/** Kysely takes for a value whatever it is given, so that its types may be told the values' own. */
 function standIns<V extends Values>(values: V): V {
-  const entries = Object.entries(values).map(([name, value]) => [
-    name,
-    typeof value === 'string'
-      ? new Parameter(name, null)
-      : value.map((_, index) => new Parameter(name, index)),
-  ])
-  // Kysely takes for a value whatever it is given.
-  return Object.fromEntries(entries) as V
+  const given: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(values)) {
+    given[name] =
+      typeof value === 'string'
+        ? new Parameter(name, null)
+        : value.map((_, index) => new Parameter(name, index))
+  }
+  return given as unknown as V
 }
 
 function valueOf(values: Values, { name, index }: Parameter): unknown {
