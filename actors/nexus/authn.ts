@@ -44,42 +44,44 @@ const schemes = {
   access_token: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = bearer(given, tokenPrefix)
     if (token === null) return 'not_requested'
-    return actorOf(await userWithToken(services.store, { token_hash: hashToken(token) }))
+    const [row] = await userWithToken(services.store, { token_hash: hashToken(token) })
+    return await actorOf(services, row ?? null)
   },
 } as const
 
-/** A live user once for each group, or once without one. */
-const users = (store: Store) =>
-  store
-    .selectFrom('silo_user')
-    .leftJoin('silo_group_membership', 'silo_group_membership.silo_user_id', 'silo_user.id')
-    .select(['silo_user.id', 'silo_user.silo_id', 'silo_group_membership.silo_group_id'])
-    .where('silo_user.time_deleted_ms', 'is', null)
+const liveUsers = (store: Store) =>
+  store.selectFrom('silo_user').select(['id', 'silo_id']).where('time_deleted_ms', 'is', null)
 
+// Not joined: SQLite plans a join anew for every value.
 const userWithId = prepare((store: Store, { id }: { readonly id: string }) =>
-  users(store).where('silo_user.id', '=', id),
+  liveUsers(store).where('id', '=', id),
 )
 const userWithToken = prepare((store: Store, { token_hash }: { readonly token_hash: string }) =>
-  users(store)
-    .innerJoin('device_access_token', 'device_access_token.silo_user_id', 'silo_user.id')
-    .where('device_access_token.token_hash', '=', token_hash),
+  liveUsers(store).where('id', '=', (from) =>
+    from
+      .selectFrom('device_access_token')
+      .select('silo_user_id')
+      .where('token_hash', '=', token_hash),
+  ),
+)
+const groupsOfUser = prepare((store: Store, { id }: { readonly id: string }) =>
+  store.selectFrom('silo_group_membership').select('silo_group_id').where('silo_user_id', '=', id),
 )
 
-const userById = async ({ store }: Services, id: string): Promise<Actor> =>
-  actorOf(await userWithId(store, { id }))
+async function userById(services: Services, id: string): Promise<Actor> {
+  const [row] = await userWithId(services.store, { id })
+  return await actorOf(services, row ?? null)
+}
 
-/** Throws 401 when there are no rows: no such user. */
-function actorOf(
-  rows: ReadonlyArray<{
-    readonly id: string
-    readonly silo_id: string
-    readonly silo_group_id: string | null
-  }>,
-): Actor {
-  const [row] = rows
-  if (row === undefined) throw unauthenticated()
-  const groups = rows.flatMap(({ silo_group_id }) => silo_group_id ?? [])
-  return { user_id: row.id, silo_id: row.silo_id, identities: [row.id, ...groups] }
+/** Throws 401 when there is no such user. */
+async function actorOf(
+  { store }: Services,
+  row: { readonly id: string; readonly silo_id: string } | null,
+): Promise<Actor> {
+  if (row === null) throw unauthenticated()
+  const groups = await groupsOfUser(store, { id: row.id })
+  const identities = [row.id, ...groups.map(({ silo_group_id }) => silo_group_id)]
+  return { user_id: row.id, silo_id: row.silo_id, identities }
 }
 
 /** A session lives while it is used, and at most for its absolute time. */

@@ -47,13 +47,18 @@ const projectNamed = prepare(
   ) =>
     store
       .selectFrom('project')
-      .innerJoin('organization', 'organization.id', 'project.organization_id')
-      .selectAll('project')
-      .where('organization.silo_id', '=', silo_id)
-      .where('organization.name', '=', organization_name)
-      .where('organization.time_deleted_ms', 'is', null)
-      .where('project.name', '=', name)
-      .where('project.time_deleted_ms', 'is', null),
+      .selectAll()
+      // Not a join: SQLite would plan one anew for every value.
+      .where('organization_id', '=', (from) =>
+        from
+          .selectFrom('organization')
+          .select('organization.id')
+          .where('silo_id', '=', silo_id)
+          .where('organization.name', '=', organization_name)
+          .where('organization.time_deleted_ms', 'is', null),
+      )
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null),
 )
 
 /** The project of the path's `{organization_name}` and `{project_name}`. */

@@ -22,19 +22,19 @@ const disks = (count: number) => ({ paths: diskPages(count), connections: few })
 export const scenarios: readonly Scenario[] = [
   {
     ...base,
-    name: 'list of instances, 100 a page',
+    name: 'list: instances, 100 a page',
     metrics: { rate: [least(bare, 0.5)], cpu: [most(bare, 2)], p99: [] },
     ...against({ paths: instancePage, connections: few }),
   },
   {
     ...base,
-    name: 'view of an instance by name',
+    name: 'view: an instance by name',
     metrics: { rate: [least(bare, 0.5)], cpu: [most(bare, 2)], p99: [] },
     ...against({ paths: instanceViews, connections: few }),
   },
   {
     ...base,
-    name: 'page of 100 disks among a million',
+    name: 'page: 100 disks among a million',
     metrics: { rate: [least('luge, 100 disks', 0.8)], cpu: [most('luge, 100 disks', 1.25)] },
     ours: onSqlite('luge', 'luge', disks(1_000_000), 1_000_000),
     peers: [
@@ -45,14 +45,14 @@ export const scenarios: readonly Scenario[] = [
   {
     ...base,
     // The client fails when one request is lost.
-    name: '1000 clients that view instances',
+    name: 'clients: 1000 that view instances',
     metrics: { rate: [least(bare, 0.5)], p50: [], p99: [] },
     operations: 4_000,
     ...against({ paths: instanceViews, connections: 1_000 }),
   },
   {
     ...base,
-    name: 'instance create → running on sim, 64 clients',
+    name: 'create: instance → running on sim, 64 clients',
     metrics: { rate: [least(null, 300)], p50: [], p99: [] },
     operations: 512,
     ours: creation(64),
@@ -60,7 +60,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...base,
-    name: 'three members on PostgreSQL that view instances',
+    name: 'members: three on PostgreSQL that view instances',
     metrics: { cpu: [most('luge, one member', 1.15)], rate: [], p99: [] },
     ours: onPostgres('luge', 3, { paths: instanceViews, connections: 24 }),
     peers: [onPostgres('luge, one member', 1, { paths: instanceViews, connections: 24 })],
