@@ -54,7 +54,7 @@ export const scenarios: readonly Scenario[] = [
     ...base,
     name: 'create: instance → running on sim, 64 clients',
     metrics: { rate: [least(null, 300)], p50: [], p99: [] },
-    operations: 512,
+    operations: 256,
     ours: creation(64),
     peers: [],
   },
