@@ -1,7 +1,7 @@
 /** Messages of a console watcher: one per open serial stream, so that waiting blocks nobody else. */
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { binary, bytes } from './schema.ts'
 
 /** An actor's id is `<instance id>.<stream id>`, both UUIDs; made by its first message. */

@@ -1,5 +1,5 @@
 /** Watches one guest's console for one viewer. Nobody else waits while it waits. */
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
 import { ok } from '#runtime/result.ts'
 import { consoleProtocol } from './console.protocol.ts'

@@ -1,6 +1,6 @@
 /** Messages of a disk: one raw volume of the sled and the way a guest reaches it. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { bytes, nullable, path, uuid } from './schema.ts'
 
 /** Where a new volume's first bytes come from (Nexus' `VolumeConstructionRequest`, reduced). */
@@ -15,13 +15,23 @@ export const imageSource = Type.Union([
 ])
 export type ImageSource = Static<typeof imageSource>
 
-export const diskSpec = Type.Object({
+/** All of what a volume may begin with: an image's bytes, or those of another volume of its sled. */
+export const volumeSource = Type.Union([
+  ...imageSource.anyOf,
+  Type.Object({ type: Type.Literal('volume'), id: uuid }),
+])
+export type VolumeSource = Static<typeof volumeSource>
+
+const size = {
   id: uuid,
   size_bytes: bytes,
   block_size: Type.Union([Type.Literal(512), Type.Literal(2048), Type.Literal(4096)]),
-  source: nullable(imageSource),
-})
+}
+export const diskSpec = Type.Object({ ...size, source: nullable(imageSource) })
 export type DiskSpec = Static<typeof diskSpec>
+/** What is journaled of a disk, however it was asked for. */
+export const volumeSpec = Type.Object({ ...size, source: nullable(volumeSource) })
+export type VolumeSpec = Static<typeof volumeSpec>
 
 /** How QEMU reaches the volume: an NBD export on a unix socket. */
 export const diskEndpoint = Type.Object({ socket: path, export: Type.String() })
@@ -36,8 +46,8 @@ export const diskView = Type.Object({
 })
 export type DiskView = Static<typeof diskView>
 
-/** An actor's id is the disk's UUID. */
-export const diskProtocol = protocol('disk', 1, {
+/** An actor's id is the UUID of the disk, or of the snapshot or image whose volume it keeps. */
+export const diskProtocol = protocol('disk', 2, {
   get: call(1, { request: nothing, reply: diskView, errors: [], idempotent: true }),
   /** Makes the volume, filled from its source; nothing stays behind when it fails. */
   ensure: call(2, {
@@ -68,4 +78,23 @@ export const diskProtocol = protocol('disk', 1, {
   }),
   /** Internal: sees to it that an attached volume is still offered. */
   check: call(6, { request: nothing, reply: nothing, errors: [], idempotent: true }),
+  /**
+   * Makes the volume, beginning with what another one of this sled holds at one moment, whether a guest
+   * uses that one or not; nothing stays behind when it fails.
+   */
+  copy: call(7, {
+    request: Type.Object({ ...size, from: uuid }),
+    reply: diskView,
+    errors: ['conflict', 'not_found', 'no_space', 'os_failed'],
+    idempotent: true,
+    since: 2,
+  }),
+  /** Internal: has a new volume begin with what this one holds; to be asked by the new one's actor. */
+  copy_into: call(8, {
+    request: Type.Object({ id: uuid, size_bytes: bytes }),
+    reply: nothing,
+    errors: ['not_found', 'no_space', 'os_failed'],
+    idempotent: true,
+    since: 2,
+  }),
 })

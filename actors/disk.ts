@@ -5,21 +5,21 @@
  */
 import assert from 'node:assert/strict'
 import type { Block } from '#native/platform/block.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { limits } from '#config/limits.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { Type } from 'typebox'
-import { diskProtocol, diskSpec, type DiskSpec, type DiskView } from './disk.protocol.ts'
+import { diskProtocol, volumeSpec, type DiskView, type VolumeSpec } from './disk.protocol.ts'
 import * as plan from './disk.state.ts'
 import { journalProtocol } from './journal.protocol.ts'
 import { nullable, uuid } from './schema.ts'
 
-type State = plan.DiskState<DiskSpec>
+type State = plan.DiskState<VolumeSpec>
 type DiskContext = Context<{ readonly block: Block }, typeof diskProtocol>
 
 const wanted = Type.Object({
-  spec: diskSpec,
+  spec: volumeSpec,
   attachment: nullable(Type.Object({ instance_id: uuid, read_only: Type.Boolean() })),
 })
 
@@ -62,20 +62,28 @@ export const disk = behaviour({
   handlers: {
     get: (_context, state) => ({ state, result: ok(view(state)) }),
 
-    ensure: async (context, state, spec) => {
-      const planned = plan.planEnsure(state, spec)
-      if (!planned.ok) return { state, result: planned }
-      const next: State = { ...state, wanted: state.wanted ?? { spec, attachment: null } }
-      if (planned.value === 'none') return { state: next, result: ok(view(next)) }
-      const written = await remember(context, next.wanted)
-      if (!written.ok) return { state, result: written }
-      const made = await context.deps.block.create(spec, context.signal)
-      if (!made.ok) {
-        await remember(context, null)
-        return { state: { ...state, wanted: null }, result: made }
+    ensure: async (context, state, spec) =>
+      await make(
+        context,
+        state,
+        spec,
+        async () => await context.deps.block.create(spec, context.signal),
+      ),
+
+    copy: async (context, state, { from, ...size }) =>
+      await make(
+        context,
+        state,
+        { ...size, source: { type: 'volume', id: from } },
+        async () => await takeCopy(context, from, size),
+      ),
+
+    copy_into: async (context, state, to) => {
+      if (state.phase === 'absent') {
+        return { state, result: err('not_found', `disk ${state.id} has no volume on this sled`) }
       }
-      const ready: State = { ...next, phase: 'ready' }
-      return { state: ready, result: ok(view(ready)) }
+      const copied = await context.deps.block.copy(state.id, to, context.signal)
+      return { state, result: copied.ok ? ok(null) : copied }
     },
 
     attach: async (context, state, request) => {
@@ -141,6 +149,48 @@ const view = (state: State): DiskView => ({
   phase: state.phase,
   instance_id: state.wanted?.attachment?.instance_id ?? null,
 })
+
+/** Makes a volume that is not there yet, written down first; what fails is forgotten again. */
+async function make<E extends string>(
+  context: DiskContext,
+  state: State,
+  spec: VolumeSpec,
+  fill: () => Promise<Result<unknown, E>>,
+) {
+  const planned = plan.planEnsure(state, spec)
+  if (!planned.ok) return { state, result: planned }
+  const next: State = { ...state, wanted: state.wanted ?? { spec, attachment: null } }
+  if (planned.value === 'none') return { state: next, result: ok(view(next)) }
+  const written = await remember(context, next.wanted)
+  if (!written.ok) return { state, result: written }
+  const made = await fill()
+  if (!made.ok) {
+    await remember(context, null)
+    return { state: { ...state, wanted: null }, result: made }
+  }
+  const ready: State = { ...next, phase: 'ready' }
+  return { state: ready, result: ok(view(ready)) }
+}
+
+/** Asks the other volume's actor, so that its volume is neither attached nor let go of meanwhile. */
+async function takeCopy(
+  context: DiskContext,
+  from: string,
+  { id, size_bytes }: { readonly id: string; readonly size_bytes: number },
+): Promise<Result<null, 'not_found' | 'no_space' | 'os_failed'>> {
+  // It would wait for itself.
+  if (from === context.id) return err('not_found', `disk ${from} cannot be a copy of itself`)
+  const copied = await context
+    .ref(diskProtocol, from)
+    .call(
+      'copy_into',
+      { id, size_bytes },
+      { timeout_ms: limits.disk_ensure_ms_max, signal: context.signal },
+    )
+  if (copied.ok) return copied
+  const known = (['not_found', 'no_space'] as const).find((code) => code === copied.error)
+  return err(known ?? 'os_failed', copied.detail)
+}
 
 /** Writes down what should be; null forgets the disk. */
 async function remember(

@@ -1,6 +1,6 @@
 /** Messages of the internal DNS server: the whole zone at once, with a generation. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { generation, ip, nullable, port } from './schema.ts'
 
 export const dnsRecord = Type.Union([

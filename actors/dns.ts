@@ -3,7 +3,7 @@
  * the moment the actor starts.
  */
 import { limits } from '#config/limits.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import type { DnsServer, Zone } from '#runtime/dns.ts'
 import { ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'

@@ -1,7 +1,7 @@
 /** Messages of an instance: a guest, its ports, its disks and its serial console on one sled. */
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { binary, bytes, generation, moment_ms, nullable, uuid } from './schema.ts'
 import { guestVnic } from './vnic.protocol.ts'
 
@@ -59,7 +59,7 @@ export const instanceTargets = ['running', 'stopped', 'reboot', 'destroyed'] as 
 export type InstanceTarget = (typeof instanceTargets)[number]
 
 /** An actor's id is the instance's UUID. Transitions follow spec/01 §10.2. */
-export const instanceProtocol = protocol('instance', 1, {
+export const instanceProtocol = protocol('instance', 2, {
   get: call(1, {
     request: nothing,
     reply: nullable(instanceRuntime),
@@ -123,4 +123,12 @@ export const instanceProtocol = protocol('instance', 1, {
   report: call(8, { request: nothing, reply: nothing, errors: [] }),
   /** Internal: Nexus has taken a report. */
   reported: call(9, { request: Type.Object({ gen: generation }), reply: nothing, errors: [] }),
+  /** Internal: tells Nexus what this guest has asked of its disks, again and again while it runs. */
+  sample: call(10, {
+    request: Type.Object({ propolis_id: uuid }),
+    reply: nothing,
+    errors: [],
+    idempotent: true,
+    since: 2,
+  }),
 })

@@ -95,6 +95,10 @@ function planDestroy(from: RunState): Planned {
   return from === 'destroyed' ? stay(from) : ok({ next: 'destroyed', action: 'destroy' })
 }
 
+/** Whether a machine should be there and go on. */
+export const isLive = (from: RunState): boolean =>
+  from === 'starting' || from === 'running' || from === 'rebooting'
+
 export type Seen = 'running' | 'reset' | 'shutdown' | 'exited' | 'overdue'
 
 /** What an observation of the machine makes of a run state; `release`: the machine is over. */
@@ -102,14 +106,13 @@ export function planSeen(
   from: RunState,
   seen: Seen,
 ): { readonly next: RunState; readonly action: 'none' | 'kill' | 'release' } {
-  const isLive = from === 'starting' || from === 'running' || from === 'rebooting'
   const isEnding = from === 'stopping'
   if (seen === 'running' || seen === 'reset') {
-    return { next: isLive ? 'running' : from, action: 'none' }
+    return { next: isLive(from) ? 'running' : from, action: 'none' }
   }
-  if (seen === 'shutdown') return { next: isLive ? 'stopping' : from, action: 'none' }
+  if (seen === 'shutdown') return { next: isLive(from) ? 'stopping' : from, action: 'none' }
   if (seen === 'overdue') return { next: from, action: isEnding ? 'kill' : 'none' }
-  return isLive || isEnding
+  return isLive(from) || isEnding
     ? { next: 'stopped', action: 'release' }
     : { next: from, action: 'none' }
 }

@@ -9,9 +9,10 @@
 import assert from 'node:assert/strict'
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { behaviour } from '#runtime/actor.ts'
+import { behaviour } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { sampleDisks } from './instance.samples.ts'
 import { releaseGuest, startGuest, type InstanceContext } from './instance.work.ts'
 import {
   instanceProtocol,
@@ -20,7 +21,7 @@ import {
   type InstanceRuntime,
   type InstanceSpec,
 } from './instance.protocol.ts'
-import { planRequest, planSeen, type Action, type RunState } from './instance.state.ts'
+import { isLive, planRequest, planSeen, type Action, type RunState } from './instance.state.ts'
 import { journalProtocol } from './journal.protocol.ts'
 import { nexusProtocol } from './nexus.protocol.ts'
 import { generation } from './schema.ts'
@@ -123,6 +124,15 @@ export const instance = behaviour({
       const failed = await move(context, state, 'failed')
       return { state: failed.ok ? failed.value : state, result: ok(null) }
     },
+
+    // It is over at once: counting holds nothing up.
+    sample: (context, state, { propolis_id }) => ({
+      state,
+      result:
+        state.spec?.propolis_id === propolis_id && isLive(state.runtime.run_state)
+          ? sampleDisks(context, state.spec)
+          : ok(null),
+    }),
 
     serial_read: async (context, state, request) => {
       const from =
@@ -263,7 +273,9 @@ function overdueLater(context: InstanceContext, spec: InstanceSpec): void {
   })
 }
 
+/** Follows a machine that runs: what it does, and what it asks of its disks. */
 function watch(context: InstanceContext, spec: InstanceSpec): () => void {
+  context.after(0, 'sample', { propolis_id: spec.propolis_id })
   return context.deps.vmm.watch(context.id, (event) => {
     context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
   })

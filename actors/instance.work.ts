@@ -1,7 +1,7 @@
 /** What a guest needs from the sled's other actors: ports and disks around its machine. */
 import { limits } from '#config/limits.ts'
 import type { MachineSpec, Vmm } from '#native/platform/vmm.ts'
-import type { Context } from '#runtime/actor.ts'
+import type { Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { diskProtocol } from './disk.protocol.ts'
 import type { instanceProtocol, InstanceSpec } from './instance.protocol.ts'

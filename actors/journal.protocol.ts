@@ -1,6 +1,6 @@
 /** Messages of the journal: what this sled was asked to have, durable before it is acknowledged. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { limits } from '#config/limits.ts'
 import { nullable } from './schema.ts'
 

@@ -1,6 +1,6 @@
 /** The journal as an actor: everybody's durable memory of what this sled was asked to have. */
-import { behaviour, type Context } from '#runtime/actor.ts'
-import { NotWritten, type Journal } from '#runtime/journal.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
+import { NotWritten, type Journal } from '#runtime/journal/journal.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { journalProtocol } from './journal.protocol.ts'
 

@@ -1,6 +1,6 @@
 /** Messages to a sled as a whole: what it has, and errands that belong to no object. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { bytes, uuid } from './schema.ts'
 import { zoneView } from './zone.protocol.ts'
 

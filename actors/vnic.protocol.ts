@@ -1,6 +1,6 @@
 /** Messages of a vnic: a guest's port into its VPC (OPTE's part), or a zone's control link. */
 import { Type, type Static } from 'typebox'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { cidr, ip, ipv4, mac, nullable, path, port, uuid } from './schema.ts'
 
 /** A firewall rule whose names are already resolved (sled-agent.json, `VpcFirewallRule`). */

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { limits } from '#config/limits.ts'
 import type { LinkView, NetFailure, Ports } from '#native/platform/ports.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { journalProtocol } from './journal.protocol.ts'

@@ -5,7 +5,7 @@
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
 import type { ZoneFound, Zones } from '#native/platform/zone.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { journalProtocol } from './journal.protocol.ts'

@@ -11,6 +11,8 @@ export interface Measurement {
   readonly p99_ns: number | null
   /** Memory that one operation's result holds; null where that is not the question. */
   readonly bytes: number | null
+  /** Of the slowest operation, where that is the question. */
+  readonly max_ns?: number
 }
 
 export interface Contestant {

@@ -9,6 +9,7 @@ export const metrics = {
   cpu: { unit: 'ns CPU', of: (m: Measurement) => m.cpu_ns / m.operations },
   p50: { unit: 'µs', of: (m: Measurement) => (m.p50_ns ?? Number.NaN) / 1000 },
   p99: { unit: 'µs', of: (m: Measurement) => (m.p99_ns ?? Number.NaN) / 1000 },
+  worst: { unit: 'ms', of: (m: Measurement) => (m.max_ns ?? Number.NaN) / 1e6 },
   memory: { unit: 'bytes', of: (m: Measurement) => m.bytes ?? Number.NaN },
 } as const
 export type MetricName = keyof typeof metrics

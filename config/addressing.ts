@@ -14,6 +14,17 @@ export const sledAddressIndex = {
   reserved_max: 16,
 } as const
 
+/** Of the members of Nexus on a sled: the first has the RFD's, others what is left of the rack's own. */
+export const nexusMembersMax = 11
+
+/** The address index of the k-th Nexus of a sled, k from 1. */
+export function nexusAddressIndex(member: number): number {
+  if (!Number.isInteger(member) || member < 1 || member > nexusMembersMax) {
+    throw new Error(`Nexus number ${member} is outside 1…${nexusMembersMax}`)
+  }
+  return member === 1 ? sledAddressIndex.nexus : sledAddressIndex.clickhouse + member - 1
+}
+
 /** Address indices inside a DNS /64. */
 export const dnsAddressIndex = { server: 1, global_zone: 2 } as const
 

@@ -125,6 +125,9 @@ export const limits = {
   // Work on the sled.
   /** What must be free on the disk of a rack's state for its supervisor to be started. */
   state_free_bytes_min: 32 * 1024 ** 2,
+  /** Between two looks at what guests have asked of their disks, and how long that is kept. */
+  disk_sample_ms: 10_000,
+  disk_samples_kept_ms: 24 * 60 * 60 * 1_000,
   image_fetch_ms_max: 120_000,
   image_probe_ms_max: 5_000,
   disk_ensure_ms_max: 180_000,
@@ -160,6 +163,13 @@ export const limits = {
   /** Between two attempts to reach a database that is not there when Nexus starts. */
   store_wait_ms: 1_000,
 
+  // Background tasks of Nexus: from the end of a run to the next.
+  background_sagas_ms: 5_000,
+  background_instances_ms: 30_000,
+  background_propagation_ms: 5_000,
+  /** How often one that does only what is left to do does all of it. */
+  background_whole_ms: 60_000,
+
   // The `oxide` command.
   cli_connect_ms_max: 10_000,
   cli_answer_bytes_max: 64 * 1024 * 1024,
@@ -190,5 +200,5 @@ assert(
 assert(limits.store_statement_ms_max < limits.store_answer_ms_max, 'the database gives up first')
 assert(
   limits.journal_append_max + limits.journal_commit_lines_max <= 1024,
-  'lines of a commit fit the numbers of places (runtime/journal.index.ts)',
+  'lines of a commit fit the numbers of places (runtime/journal/index.ts)',
 )

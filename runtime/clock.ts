@@ -65,15 +65,21 @@ let day = { number: Number.NaN, text: '' }
 const digits = Array.from({ length: 1_000 }, (_, number) => String(number).padStart(3, '0'))
 const twoDigits = digits.map((text) => text.slice(1))
 
-/** A moment in RFC 3339, in UTC with milliseconds; `ms` is a whole number of them. */
+/** A moment in RFC 3339, in UTC with milliseconds. Throws a RangeError beyond the calendar's ends. */
 export function isoTime(ms: number): string {
   const number = Math.floor(ms / day_ms)
   if (number !== day.number) day = { number, text: new Date(ms).toISOString().slice(0, -13) }
-  const of_day = ms - number * day_ms
+  const of_day = Math.floor(ms) - number * day_ms
   const seconds = Math.floor(of_day / 1_000)
   const minutes = Math.floor(seconds / 60)
   const hour = twoDigits[Math.floor(minutes / 60)]
   return `${day.text}${hour}:${twoDigits[minutes % 60]}:${twoDigits[seconds % 60]}.${digits[of_day % 1_000]}Z`
+}
+
+/** The moment that a text of RFC 3339 means; null when it means none. */
+export const readIsoTime = (text: string): number | null => {
+  const moment_ms = Date.parse(text)
+  return Number.isNaN(moment_ms) ? null : moment_ms
 }
 
 // Asking the kernel for the time may cost more than a message: once a turn of the loop is enough.

@@ -31,14 +31,18 @@ function sections(): string {
           operation.access === 'anyone' ? 'anyone' : '',
           `\`${id}\``,
         ])
-        .toSorted(([a = ''], [b = '']) => pathOf(a).localeCompare(pathOf(b)) || a.localeCompare(b))
+        .toSorted(([a = ''], [b = '']) => orderOf(a).localeCompare(orderOf(b)))
       const table = [['operation', 'does', 'success', 'for', 'operationId'], ...rows]
       return rows.length === 0 ? [] : [`### ${tag}\n\n${meaning}\n\n${aligned(table)}\n`]
     })
     .join('\n')
 }
 
-const pathOf = (cell: string) => cell.slice(cell.indexOf(' ') + 1, -1)
+/** By path, then by method. */
+function orderOf(cell: string): string {
+  const [method = '', path = ''] = cell.replaceAll('`', '').split(' ')
+  return `${path} ${method}`
+}
 
 function aligned(rows: ReadonlyArray<readonly string[]>): string {
   const widths = (rows[0] ?? []).map((_, column) =>

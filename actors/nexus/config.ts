@@ -43,6 +43,10 @@ export const nexusConfig = Type.Object({
   tls: tlsFiles,
   /** The underlay address that DNS names this Nexus by. */
   internal_address: Type.String(),
+  /** Every Nexus of the rack, this one among them, as DNS names them. */
+  members: Type.Array(Type.Object({ id: Type.String(), internal_address: Type.String() }), {
+    minItems: 1,
+  }),
   /** Sleds of the rack, and where their DNS is. */
   sleds: Type.Array(Type.String(), { minItems: 1 }),
   dns_address: Type.String(),

@@ -1,10 +1,12 @@
 /** What every operation is given: the store, time, chance, the way to sleds, and who asks. */
 import type { Clock } from '#runtime/clock.ts'
+import type { Lease } from '#runtime/cluster/store.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Random } from '#runtime/random.ts'
 import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './firewall.ts'
+import type { Member } from './member.ts'
 import type { Passwords } from './passwords.ts'
 import type { RequestCounts } from './requests.ts'
 import type { Sagas } from './saga.ts'
@@ -18,7 +20,10 @@ export interface Services {
   readonly random: Random
   readonly log: Log
   readonly sleds: Sleds
+  readonly member: Member
   readonly sagas: Sagas
+  /** What `transact` depends on: the lease of the saga's owner in its nodes; null outside of sagas. */
+  readonly fence: Lease | null
   readonly firewall: FirewallPublisher
   readonly requests: RequestCounts
   readonly passwords: Passwords

@@ -2,27 +2,25 @@
 import assert from 'node:assert/strict'
 import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
-import { limits } from '#config/limits.ts'
-import type { diskCreate, diskState } from './api/contract/disks.ts'
+import type { diskState } from './api/contract/disks.ts'
 import { implement, type UserCall } from './api/route.ts'
 import { powers, type Power } from './authz.ts'
 import type { Services } from './context.ts'
-import { invalidRequest, invalidValue, notFound, notFoundById, unavailable } from './errors.ts'
-import { imageById } from './images.ts'
+import { planDisk } from './disk-plan.ts'
+import { notFound, notFoundById, unavailable } from './errors.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { identityView } from './names.ts'
-import { diskCreateSaga, type DiskPlan } from './sagas/disk-create.ts'
+import { diskCreateSaga } from './sagas/disk-create.ts'
+import { diskDeleteSaga } from './sagas/disk-delete.ts'
 import { listPage } from './store/page.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type Disk = Selectable<Tables['disk']>
 
-const gib_bytes = limits.size_step_bytes
-
 export const diskView = (row: Disk) => ({
   ...identityView(row),
   project_id: row.project_id,
-  snapshot_id: null,
+  snapshot_id: row.snapshot_id,
   image_id: row.image_id,
   size: row.size_bytes,
   block_size: row.block_size,
@@ -45,54 +43,6 @@ function stateView({ state, attach_instance_id }: Disk): Static<typeof diskState
   }
 }
 
-export type DiskCreate = Static<typeof diskCreate>
-
-/** Checks a request in Omicron's order and with its words. */
-export async function planDisk(services: Services, body: DiskCreate): Promise<DiskPlan> {
-  const { name, description, size } = body
-  switch (body.disk_source.type) {
-    case 'blank': {
-      const { block_size } = body.disk_source
-      if (size % block_size !== 0) {
-        throw invalidValue('size and block_size', 'total size must be a multiple of block size')
-      }
-      checkGib(size)
-      return { name, description, size_bytes: size, block_size, image_id: null, source: null }
-    }
-    case 'image':
-      throw invalidValue('image', 'project image are not yet supported')
-    case 'snapshot':
-      throw notFoundById('snapshot', body.disk_source.snapshot_id)
-    case 'global_image': {
-      const image = await imageById(services, body.disk_source.image_id)
-      if (size % image.block_size !== 0) {
-        throw invalidValue('size', "total size must be a multiple of global image's block size")
-      }
-      if (size < image.size_bytes) {
-        throw invalidRequest(
-          `disk size ${size} must be greater than or equal to image size ${image.size_bytes}`,
-        )
-      }
-      checkGib(size)
-      return {
-        name,
-        description,
-        size_bytes: size,
-        block_size: image.block_size,
-        image_id: image.id,
-        source: image.source,
-      }
-    }
-  }
-}
-
-function checkGib(size: number): void {
-  if (size < gib_bytes) throw invalidValue('size', 'total size must be at least 1 GiB')
-  if (size % gib_bytes !== 0) {
-    throw invalidValue('size', 'total size must be a multiple of 1 GiB')
-  }
-}
-
 /** A live disk of a project, by name; throws 404. */
 export async function diskNamed(
   store: Store | StoreTransaction,
@@ -110,7 +60,8 @@ export async function diskNamed(
   return row
 }
 
-async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
+/** The disk of the path's `{disk_name}`. */
+export async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
   const project = await projectOf(call, needed)
   return await diskNamed(call.services.store, project.id, call.path('disk_name'))
 }
@@ -139,12 +90,12 @@ export const diskRoutes = [
   implement('disk_create', async (call) => {
     const { services, body } = call
     const project = await projectOf(call, powers.collaborator)
-    const plan = await planDisk(services, body)
+    const plan = await planDisk(call, body)
     const disk_id = services.random.uuid()
     const params = {
       disk_id,
       project_id: project.id,
-      sled_id: placeOnSled(services),
+      sled_id: plan.sled_id ?? placeOnSled(services),
       plan,
       now_ms: services.clock.now(),
     }
@@ -170,42 +121,10 @@ export const diskRoutes = [
   }),
 
   implement('disk_delete', async (call) => {
-    await deleteDisk(call.services, await diskOf(call, powers.collaborator))
+    const { services } = call
+    const { id, name, sled_id, state } = await diskOf(call, powers.collaborator)
+    const params = { id, name, sled_id, state }
+    await services.sagas.run(diskDeleteSaga, params, services.work?.span)
     return null
   }),
 ]
-
-/**
- * Deletes a disk that no instance has. It is marked first, so that none can take it while its volume
- * goes; a crash in between leaves a disk that can only be deleted again.
- */
-async function deleteDisk(services: Services, disk: Disk): Promise<void> {
-  const { numUpdatedRows } = await services.store
-    .updateTable('disk')
-    .set({ state: 'destroyed' })
-    .where('id', '=', disk.id)
-    .where('time_deleted_ms', 'is', null)
-    .where('attach_instance_id', 'is', null)
-    .where('state', 'in', ['detached', 'faulted', 'creating', 'destroyed'])
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) {
-    const { state } = await diskNamed(services.store, disk.project_id, disk.name)
-    throw invalidRequest(`disk cannot be deleted in state "${state}"`)
-  }
-  const destroyed = await services.sleds
-    .disk(disk.sled_id, disk.id)
-    .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
-  if (!destroyed.ok) {
-    services.log.error('a volume could not be destroyed', {
-      disk: disk.id,
-      detail: destroyed.detail,
-    })
-    throw unavailable()
-  }
-  await services.store
-    .updateTable('disk')
-    .set({ time_deleted_ms: services.clock.now() })
-    .where('id', '=', disk.id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-}

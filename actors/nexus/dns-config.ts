@@ -18,15 +18,17 @@ const srv = (target: string, port: number): DnsRecord => ({
 })
 
 /** The records for these services and sleds. */
-export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host[]) {
+export function controlPlaneRecords(members: readonly Host[], dns: Host, sleds: readonly Host[]) {
   const zoneHost = (host: Host) => `${host.id}.host.${dnsZone}`
   const sledHost = (host: Host) => `${host.id}.sled.${dnsZone}`
   const records = new Map<string, DnsRecord[]>([
-    [`_nexus._tcp.${dnsZone}`, [srv(zoneHost(nexus), nexus.port)]],
-    [zoneHost(nexus), [{ type: 'AAAA', data: nexus.address }]],
+    [`_nexus._tcp.${dnsZone}`, members.map((nexus) => srv(zoneHost(nexus), nexus.port))],
     [`_internalDNS._tcp.${dnsZone}`, [srv(zoneHost(dns), dns.port)]],
     [zoneHost(dns), [{ type: 'AAAA', data: dns.address }]],
   ])
+  for (const nexus of members) {
+    records.set(zoneHost(nexus), [{ type: 'AAAA', data: nexus.address }])
+  }
   for (const sled of sleds) {
     records.set(`_sledagent._tcp.${sled.id}.${dnsZone}`, [srv(sledHost(sled), sled.port)])
     records.set(sledHost(sled), [{ type: 'AAAA', data: sled.address }])
@@ -34,17 +36,23 @@ export function controlPlaneRecords(nexus: Host, dns: Host, sleds: readonly Host
   return [...records].map(([name, held]) => ({ name, records: held }))
 }
 
-/** Sends the whole zone, under a new generation, to a sled's DNS server. */
-export async function publishDns(services: Services, sled_id: string): Promise<void> {
+/** Sends the whole zone, under a new generation, to a sled's DNS server; false when it did not take it. */
+export async function publishDns(services: Services, sled_id: string): Promise<boolean> {
   const { config, store } = services
+  // Before reading, so that of two members' zones the newer one holds what the older one does.
+  const generation = await nextGeneration(store, 'dns')
   const sleds = await store.selectFrom('sled').selectAll().orderBy('id').execute()
-  const nexus = { id: config.id, address: config.internal_address, port: ports.nexus_internal }
+  const members = config.members.map(({ id, internal_address }) => ({
+    id,
+    address: internal_address,
+    port: ports.nexus_internal,
+  }))
   const dns = { id: config.rack_id, address: config.dns_address, port: ports.dns_http }
   const zone: DnsConfig = {
-    generation: await nextGeneration(store, 'dns'),
+    generation,
     zone: dnsZone,
     records: controlPlaneRecords(
-      nexus,
+      members,
       dns,
       sleds.map(({ id, ip, port }) => ({ id, address: ip, port })),
     ),
@@ -53,4 +61,5 @@ export async function publishDns(services: Services, sled_id: string): Promise<v
     .dns(sled_id)
     .call('put', zone, { timeout_ms: limits.zone_boot_ms_max })
   if (!sent.ok) services.log.warn('a DNS server did not take the zone', { sled_id, ...sent })
+  return sent.ok
 }

@@ -1,4 +1,5 @@
 /** Everything an API caller can be told went wrong, with Omicron's statuses, codes and wording. */
+import { LeaseLost } from '#runtime/cluster/sql.ts'
 import { StoreError } from './store/failure.ts'
 
 /** Ends a request. Thrown where it is found, turned into a response in one place, the server. */
@@ -35,6 +36,7 @@ export const badRequest = (text: string): ApiError => new ApiError(400, null, te
 /** What a caller is told of any error: of the store only that it is unavailable, of bugs nothing. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
+  if (error instanceof LeaseLost) return unavailable()
   if (!(error instanceof StoreError)) return internal()
   switch (error.failure) {
     case 'away':

@@ -8,6 +8,7 @@ import { newRow } from './context.ts'
 import { invalidRequest } from './errors.ts'
 import { demandLive } from './lookup.ts'
 import { identityView } from './names.ts'
+import { owe } from './propagation.ts'
 import { readColumn } from './store/column.ts'
 import type { Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
@@ -60,6 +61,7 @@ export const firewallRuleRoutes = [
           })
           .execute()
       }
+      await owe(store, { kind: 'firewall', id: vpc.id })
     })
     await services.firewall.publish(services, vpc.id)
     return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }

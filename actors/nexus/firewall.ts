@@ -9,6 +9,7 @@ import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import type { Nic } from './nics.ts'
+import { owe, settle } from './propagation.ts'
 import { readColumn } from './store/column.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
@@ -155,42 +156,41 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
  * a round is on its way share the next one. A port that misses a round gets the rules with the next.
  */
 export class FirewallPublisher {
-  readonly #running = new Map<string, Promise<void>>()
-  readonly #next = new Map<string, Promise<void>>()
+  readonly #running = new Map<string, Promise<boolean>>()
+  readonly #next = new Map<string, Promise<boolean>>()
 
-  /**
-   * Publishes while nobody waits for it: what fails is sent again with the next change or when the
-   * sled comes up.
-   */
-  publishSoon(services: Services, vpc_id: string): void {
+  /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
+  async publishSoon(services: Services, vpc_id: string): Promise<void> {
+    await owe(services.store, { kind: 'firewall', id: vpc_id })
     this.publish(services, vpc_id).catch((error: unknown) => {
       services.log.warn('firewall rules were not sent', { vpc_id, error })
     })
   }
 
-  /** Ends when a round that began after this call has been sent. */
-  async publish(services: Services, vpc_id: string): Promise<void> {
+  /** Ends when a round that began after this call has been sent; false when a port missed it. */
+  async publish(services: Services, vpc_id: string): Promise<boolean> {
     const waiting = this.#next.get(vpc_id)
-    if (waiting !== undefined) {
-      await waiting
-      return
-    }
-    const running = this.#running.get(vpc_id) ?? Promise.resolve()
-    const round = running.then(async () => {
+    if (waiting !== undefined) return await waiting
+    const running = this.#running.get(vpc_id) ?? Promise.resolve(true)
+    const begin = async () => {
       this.#next.delete(vpc_id)
       this.#running.set(vpc_id, round)
-      await sendRules(services, vpc_id)
-    })
+      const owed = { kind: 'firewall', id: vpc_id } as const
+      return await settle(services, owed, async () => await sendRules(services, vpc_id))
+    }
+    // A round that failed has told those who waited for it.
+    const round: Promise<boolean> = running.then(begin, begin)
     this.#next.set(vpc_id, round)
     try {
-      await round
+      return await round
     } finally {
       if (this.#running.get(vpc_id) === round) this.#running.delete(vpc_id)
     }
   }
 }
 
-async function sendRules(services: Services, vpc_id: string): Promise<void> {
+/** Whether every port that is there took them. */
+async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
   const rules = await resolvedRules(services.store, vpc_id)
   const ports = await services.store
     .selectFrom('network_interface')
@@ -200,6 +200,7 @@ async function sendRules(services: Services, vpc_id: string): Promise<void> {
     .where('network_interface.time_deleted_ms', 'is', null)
     .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
     .execute()
+  let all = true
   for (const { id, mac, sled_id } of ports) {
     const told = await services.sleds
       .vnic(sled_id, id)
@@ -211,6 +212,8 @@ async function sendRules(services: Services, vpc_id: string): Promise<void> {
     // A port that is not made yet is made with the rules of its instance's start.
     if (!told.ok && told.error !== 'not_found') {
       services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
+      all = false
     }
   }
+  return all
 }

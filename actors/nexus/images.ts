@@ -1,31 +1,20 @@
 /** Global images: what a disk's first bytes may come from. */
-import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
 import type { ImageSource } from '#actors/disk.protocol.ts'
 import type { globalImageCreate } from './api/contract/images.ts'
 import { implement } from './api/route.ts'
 import { demandFleet, powers } from './authz.ts'
 import { newRow, type Services } from './context.ts'
-import {
-  type ApiError,
-  alreadyExists,
-  internal,
-  invalidValue,
-  notFound,
-  notFoundById,
-  unavailable,
-} from './errors.ts'
+import { type ApiError, alreadyExists, invalidValue, notFound, unavailable } from './errors.ts'
 import { identityView } from './names.ts'
+import { globalImageById, type GlobalImage } from './sources.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
-import type { Tables } from './store/schema.ts'
 
-export type Image = Selectable<Tables['global_image']>
+/** The guest image that stands where the guide has alpine.iso: of a fixed size, as there. */
+export const alpineSource: ImageSource = { type: 'alpine', size_bytes: 104_857_600 }
 
-/** Size of the guest image that stands where the guide has alpine.iso: fixed, as there. */
-const alpine_bytes = 104_857_600
-
-const view = (row: Image) => ({
+const view = (row: GlobalImage) => ({
   ...identityView(row),
   url: row.url,
   distribution: row.distribution,
@@ -37,7 +26,7 @@ const view = (row: Image) => ({
 
 type Create = Static<typeof globalImageCreate>
 type Content = Pick<
-  Image,
+  GlobalImage,
   'url' | 'distribution' | 'version' | 'block_size' | 'size_bytes' | 'source'
 >
 
@@ -61,37 +50,36 @@ export const imageRoutes = [
     return view(row)
   }),
 
-  implement('system_image_view', async ({ services, path }) => {
-    const name = path('image_name')
-    const row = await services.store
-      .selectFrom('global_image')
-      .selectAll()
-      .where('name', '=', name)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (row === undefined) throw notFound('global-image', name)
-    return view(row)
-  }),
-
-  implement('system_image_view_by_id', async ({ services, path }) =>
-    view(await imageById(services, path('id'))),
+  implement('system_image_view', async ({ services, path }) =>
+    view(await imageNamed(services, path('image_name'))),
   ),
 
-  // Not built there, and answered as there: the guide's table of refusals has it.
-  implement('system_image_delete', async ({ services, actor }) => {
+  implement('system_image_view_by_id', async ({ services, path }) =>
+    view(await globalImageById(services, path('id'))),
+  ),
+
+  // Disks that were made from it have its bytes, and go on saying where they are from.
+  implement('system_image_delete', async ({ services, actor, path }) => {
+    const { id } = await imageNamed(services, path('image_name'))
     await demandFleet(services, actor, powers.admin)
-    throw internal()
+    await services.store
+      .updateTable('global_image')
+      .set({ time_deleted_ms: services.clock.now() })
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    return null
   }),
 ]
 
-export async function imageById(services: Services, id: string): Promise<Image> {
-  const row = await services.store
+async function imageNamed({ store }: Services, name: string): Promise<GlobalImage> {
+  const row = await store
     .selectFrom('global_image')
     .selectAll()
-    .where('id', '=', id)
+    .where('name', '=', name)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
-  if (row === undefined) throw notFoundById('global-image', id)
+  if (row === undefined) throw notFound('global-image', name)
   return row
 }
 
@@ -102,41 +90,49 @@ async function contentOf(services: Services, body: Create): Promise<Content> {
     case 'url':
       return await fromUrl(services, body, body.source.url)
     case 'you_can_boot_anything_as_long_as_its_alpine': {
-      const source: ImageSource = { type: 'alpine', size_bytes: alpine_bytes }
       // What the request says of blocks and distribution is not asked for this source.
       return {
         url: null,
         distribution: 'alpine',
         version: 'propolis-blob',
         block_size: 512,
-        size_bytes: alpine_bytes,
-        source: JSON.stringify(source),
+        size_bytes: alpineSource.size_bytes,
+        source: JSON.stringify(alpineSource),
       }
     }
   }
 }
 
 async function fromUrl(services: Services, body: Create, url: string): Promise<Content> {
-  const probed = await services.sleds.probeImage(url)
-  if (!probed.ok) {
-    throw urlError(probed.error, probed.detail)
-  }
-  const { size_bytes } = probed.value
-  if (size_bytes % body.block_size !== 0) {
-    throw invalidValue(
-      'size',
-      `total size ${size_bytes} must be divisible by block size ${body.block_size}`,
-    )
-  }
-  const source: ImageSource = { type: 'url', url, size_bytes }
+  const source = await urlSource(services, url, body.block_size)
   return {
     url,
     distribution: body.distribution.name,
     version: body.distribution.version,
     block_size: body.block_size,
-    size_bytes,
+    size_bytes: source.size_bytes,
     source: JSON.stringify(source),
   }
+}
+
+/** What is behind a URL, as a sled sees it. Throws 400 when it is not an image of whole blocks. */
+export async function urlSource(
+  services: Services,
+  url: string,
+  block_size: number,
+): Promise<ImageSource> {
+  const probed = await services.sleds.probeImage(url)
+  if (!probed.ok) {
+    throw urlError(probed.error, probed.detail)
+  }
+  const { size_bytes } = probed.value
+  if (size_bytes % block_size !== 0) {
+    throw invalidValue(
+      'size',
+      `total size ${size_bytes} must be divisible by block size ${block_size}`,
+    )
+  }
+  return { type: 'url', url, size_bytes }
 }
 
 function urlError(code: string, detail: string): ApiError {

@@ -4,7 +4,8 @@ import { limits } from '#config/limits.ts'
 import type { instanceCreate, networkInterfaceCreate } from './api/contract/instances.ts'
 import type { Actor, Services } from './context.ts'
 import { newRow } from './context.ts'
-import { placeOnSled, planDisk } from './disks.ts'
+import { planDisk } from './disk-plan.ts'
+import { placeOnSled } from './disks.ts'
 import { invalidRequest, invalidValue } from './errors.ts'
 import type { Project } from './lookup.ts'
 import type { NicGiven } from './nics.ts'
@@ -26,7 +27,7 @@ export async function planInstance(
   const nics = nicsFor(services, body)
   const sled_id = placeOnSled(services)
   const row = newRow(services, body)
-  const create_disks = await createdDisks(services, project, sled_id, body)
+  const create_disks = await createdDisks({ services, actor }, project, sled_id, body)
   return {
     instance: {
       ...row,
@@ -107,7 +108,7 @@ function nicsFor(services: Services, body: InstanceCreate): readonly NicGiven[] 
 }
 
 async function createdDisks(
-  services: Services,
+  caller: { readonly services: Services; readonly actor: Actor },
   project: Project,
   sled_id: string,
   body: InstanceCreate,
@@ -116,11 +117,11 @@ async function createdDisks(
   for (const disk of body.disks ?? []) {
     if (disk.type !== 'create') continue
     created.push({
-      disk_id: services.random.uuid(),
+      disk_id: caller.services.random.uuid(),
       project_id: project.id,
       sled_id,
-      plan: await planDisk(services, disk),
-      now_ms: services.clock.now(),
+      plan: await planDisk(caller, disk),
+      now_ms: caller.services.clock.now(),
     })
   }
   return created

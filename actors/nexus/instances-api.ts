@@ -5,16 +5,11 @@ import { powers, type Power } from './authz.ts'
 import { diskView } from './disks.ts'
 import { invalidRequest, notFound, notFoundById } from './errors.ts'
 import { planInstance } from './instance-create.ts'
-import {
-  deleteInstance,
-  instanceById,
-  instanceView,
-  refreshNeighbours,
-  requestState,
-  type Instance,
-} from './instances.ts'
+import { instanceById, instanceView, type Instance } from './instances.ts'
 import { demandProject, projectOf } from './lookup.ts'
 import { instanceCreateSaga } from './sagas/instance-create.ts'
+import { instanceDeleteSaga } from './sagas/instance-delete.ts'
+import { instanceRebootSaga, instanceStartSaga, instanceStopSaga } from './sagas/instance-state.ts'
 import { listPage } from './store/page.ts'
 import { prepare } from './store/prepare.ts'
 import type { Store } from './store/schema.ts'
@@ -38,14 +33,21 @@ export async function instanceOf(call: UserCall, needed: Power): Promise<Instanc
   return row
 }
 
+const stateSagas = {
+  running: instanceStartSaga,
+  stopped: instanceStopSaga,
+  reboot: instanceRebootSaga,
+} as const
+
 async function changeState(call: UserCall, target: 'running' | 'stopped' | 'reboot') {
   const row = await instanceOf(call, powers.collaborator)
   if (['migrating', 'repairing', 'failed', 'destroyed'].includes(row.run_state)) {
     throw invalidRequest(`instance state cannot be changed from state "${row.run_state}"`)
   }
-  const changed = await requestState(call.services, row, target)
-  if (target === 'running') await refreshNeighbours(call.services, row.id)
-  return instanceView(changed)
+  const { services } = call
+  const params = { instance_id: row.id }
+  await services.sagas.run(stateSagas[target], params, services.work?.span)
+  return instanceView(await instanceById(services, row.id))
 }
 
 export const instanceRoutes = [
@@ -87,7 +89,9 @@ export const instanceRoutes = [
   }),
 
   implement('instance_delete', async (call) => {
-    await deleteInstance(call.services, await instanceOf(call, powers.collaborator))
+    const { services } = call
+    const { id, name, sled_id } = await instanceOf(call, powers.collaborator)
+    await services.sagas.run(instanceDeleteSaga, { id, name, sled_id }, services.work?.span)
     return null
   }),
 

@@ -13,7 +13,7 @@ import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
 import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
-import type { Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
 
@@ -66,57 +66,90 @@ export async function instanceById(services: Services, id: string): Promise<Inst
 }
 
 /**
- * Asks an instance's sled for a target state. What was asked is durable until the sled has it.
- * Throws 400 for an instance that is being deleted.
+ * Writes down what an instance is asked to become, so that it holds until the sled has it. Throws 400
+ * for an instance that is being deleted.
  */
-export async function requestState(
+export async function markTarget(
   services: Services,
-  instance: Instance,
+  id: string,
   target: InstanceTarget,
-): Promise<Instance> {
-  const { numUpdatedRows } = await services.store
-    .updateTable('instance')
-    .set({ pending_target: target })
-    .where('id', '=', instance.id)
-    .where('time_deleted_ms', 'is', null)
-    .where((is) => is.or([is('pending_target', 'is', null), is('pending_target', '!=', deleting)]))
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) {
-    throw invalidRequest('instance state cannot be changed from state "destroyed"')
-  }
-  const answered = await sendTarget(services, instance, target)
+): Promise<void> {
+  const marked = await transact(services, async (store) => {
+    const row = await liveInstance(store, id)
+    if (row === undefined || row.pending_target === deleting) return false
+    // A zone's name is never used twice: every start is a propolis of its own.
+    const isStart = target === 'running' && !isLive(row.run_state)
+    const propolis_id = isStart ? services.random.uuid() : row.propolis_id
+    await store
+      .updateTable('instance')
+      .set({ pending_target: target, propolis_id })
+      .where('id', '=', id)
+      .execute()
+    return true
+  })
+  if (!marked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
+}
+
+/** Takes a mark back, unless another one has replaced it. */
+export async function unmarkTarget(
+  services: Services,
+  id: string,
+  target: InstanceTarget,
+): Promise<void> {
+  await transact(services, async (store) => {
+    await store
+      .updateTable('instance')
+      .set({ pending_target: null })
+      .where('id', '=', id)
+      .where('pending_target', '=', target)
+      .execute()
+  })
+}
+
+/**
+ * Asks an instance's sled for the target that is marked, and takes the mark away. A mark that is gone
+ * was reached already, or somebody wanted something else since. Throws 400 for what the sled does not
+ * do in this state, 503 while it may not have heard.
+ */
+export async function askTarget(
+  services: Services,
+  id: string,
+  target: InstanceTarget,
+): Promise<void> {
+  const instance = await instanceById(services, id)
+  if (instance.pending_target !== target) return
+  const spec = await specOf(services, instance)
+  const answered = await services.sleds
+    .instance(instance.sled_id, id)
+    .call(
+      'ensure',
+      { spec, target, gen: instance.gen },
+      { timeout_ms: limits.instance_start_ms_max },
+    )
   if (!answered.ok && answered.error === 'invalid_transition') {
-    await clearPending(services, instance.id)
     throw invalidRequest(answered.detail)
   }
   if (!answered.ok) {
-    services.log.error('a sled did not take an instance', {
-      instance: instance.id,
-      error: answered.error,
-      detail: answered.detail,
-    })
+    const { error, detail } = answered
+    services.log.error('a sled did not take an instance', { instance: id, error, detail })
     // What the sled cannot do stays undone; what it may not have heard is sent again.
-    const isHeard = answered.error === 'no_space' || answered.error === 'os_failed'
-    if (isHeard) await clearPending(services, instance.id)
-    throw isHeard ? internal() : unavailable()
+    throw error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
   }
-  const isThere = await applyRuntime(services, instance.id, answered.value)
+  const isThere = await applyRuntime(services, id, answered.value)
   if (!isThere) throw notFound('instance', instance.name)
-  await clearPending(services, instance.id)
-  return await instanceById(services, instance.id)
+  await unmarkTarget(services, id, target)
 }
 
-async function clearPending(services: Services, id: string): Promise<void> {
-  await services.store
-    .updateTable('instance')
-    .set({ pending_target: null })
+const liveInstance = async (store: StoreTransaction, id: string) =>
+  await store
+    .selectFrom('instance')
+    .selectAll()
     .where('id', '=', id)
-    .where('pending_target', '!=', deleting)
-    .execute()
-}
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
 
 /** The pending target that nothing else may replace: the instance is on its way out. */
-const deleting: InstanceTarget = 'destroyed'
+export const deleting: InstanceTarget = 'destroyed'
 /** As whose state an instance counts that has not reached its pending target yet. */
 const onTheWay: Readonly<Record<string, string>> = {
   running: 'starting',
@@ -125,58 +158,57 @@ const onTheWay: Readonly<Record<string, string>> = {
 }
 
 /**
- * Deletes an instance that is at rest. It is marked first, so that no start can slip in between the
- * sled's part and the records, and so that a crash on the way is made up for by `reconcileSled`.
+ * Marks an instance that is at rest for its deletion, so that no start can slip in between the sled's
+ * part and the records. Throws 400 for one that is not at rest, 404 for one that is gone.
  */
-export async function deleteInstance(services: Services, row: Instance): Promise<void> {
-  const { numUpdatedRows } = await services.store
-    .updateTable('instance')
-    .set({ pending_target: deleting })
-    .where('id', '=', row.id)
-    .where('time_deleted_ms', 'is', null)
-    .where('run_state', 'in', ['stopped', 'failed'])
-    .where((is) => is.or([is('pending_target', 'is', null), is('pending_target', '=', deleting)]))
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) {
-    const now = await instanceById(services, row.id)
-    if (now.time_deleted_ms !== null) throw notFound('instance', row.name)
-    const state = onTheWay[now.pending_target ?? ''] ?? now.run_state
-    throw invalidRequest(`instance cannot be deleted in state "${state}"`)
-  }
-  await finishDelete(services, row)
+export async function markDeleting(
+  services: Services,
+  { id, name }: Pick<Instance, 'id' | 'name'>,
+): Promise<void> {
+  await transact(services, async (store) => {
+    const row = await liveInstance(store, id)
+    if (row === undefined) throw notFound('instance', name)
+    const isPending = row.pending_target !== null && row.pending_target !== deleting
+    if (isPending || !['stopped', 'failed'].includes(row.run_state)) {
+      const state = onTheWay[row.pending_target ?? ''] ?? row.run_state
+      throw invalidRequest(`instance cannot be deleted in state "${state}"`)
+    }
+    await store
+      .updateTable('instance')
+      .set({ pending_target: deleting })
+      .where('id', '=', id)
+      .execute()
+  })
 }
 
-/** The sled's part, then the records. */
-async function finishDelete(services: Services, row: Instance): Promise<void> {
-  const destroyed = await destroyGuest(services, row)
-  if (!destroyed) throw unavailable()
+/** The records of an instance whose guest is gone. */
+export async function deleteRecords(services: Services, id: string): Promise<void> {
   const time_deleted_ms = services.clock.now()
   await transact(services, async (store) => {
     await store
       .updateTable('instance')
       .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
-      .where('id', '=', row.id)
+      .where('id', '=', id)
       .where('time_deleted_ms', 'is', null)
       .execute()
     await store
       .updateTable('disk')
       .set({ state: 'detached', attach_instance_id: null, slot: null })
-      .where('attach_instance_id', '=', row.id)
+      .where('attach_instance_id', '=', id)
       .execute()
     for (const table of ['network_interface', 'external_ip'] as const) {
       await store
         .updateTable(table)
         .set({ time_deleted_ms })
-        .where('instance_id', '=', row.id)
+        .where('instance_id', '=', id)
         .where('time_deleted_ms', 'is', null)
         .execute()
     }
   })
-  await refreshNeighbours(services, row.id)
 }
 
 /** Whether the sled has let go of the guest. */
-async function destroyGuest(
+export async function destroyGuest(
   services: Services,
   { id, sled_id }: Pick<Instance, 'id' | 'sled_id'>,
 ): Promise<boolean> {
@@ -190,28 +222,6 @@ async function destroyGuest(
     })
   }
   return destroyed.ok
-}
-
-async function sendTarget(services: Services, instance: Instance, target: InstanceTarget) {
-  const current = await instanceById(services, instance.id)
-  // A zone's name is never used twice: every start is a propolis of its own.
-  const isStart = target === 'running' && !isLive(current.run_state)
-  const propolis_id = isStart ? services.random.uuid() : current.propolis_id
-  if (isStart) {
-    await services.store
-      .updateTable('instance')
-      .set({ propolis_id })
-      .where('id', '=', instance.id)
-      .execute()
-  }
-  const spec = await specOf(services, { ...current, propolis_id })
-  return await services.sleds
-    .instance(instance.sled_id, instance.id)
-    .call(
-      'ensure',
-      { spec, target, gen: current.gen },
-      { timeout_ms: limits.instance_start_ms_max },
-    )
 }
 
 export const isLive = (run_state: string): boolean =>
@@ -291,7 +301,10 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
   })
 }
 
-/** Tells the other ports of an instance's VPCs that its addresses came or went. */
+/**
+ * Tells the other ports of an instance's VPCs that its addresses came or went. Nobody waits for it:
+ * what fails is sent again in the background.
+ */
 export async function refreshNeighbours(services: Services, instance_id: string): Promise<void> {
   const vpcs = await services.store
     .selectFrom('network_interface')
@@ -299,48 +312,5 @@ export async function refreshNeighbours(services: Services, instance_id: string)
     .distinct()
     .where('instance_id', '=', instance_id)
     .execute()
-  for (const { vpc_id } of vpcs) services.firewall.publishSoon(services, vpc_id)
-}
-
-/**
- * Puts Nexus and a sled that has just come up together: what the sled knows is taken over, what it
- * was asked and may not have heard is asked again.
- */
-export async function reconcileSled(services: Services, sled_id: string): Promise<void> {
-  const rows = await services.store
-    .selectFrom('instance')
-    .selectAll()
-    .where('sled_id', '=', sled_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  for (const row of rows) {
-    const seen = await services.sleds
-      .instance(sled_id, row.id)
-      .call('get', null, { timeout_ms: limits.zone_boot_ms_max })
-    if (!seen.ok) {
-      services.log.warn('an instance could not be looked at', {
-        instance: row.id,
-        detail: seen.detail,
-      })
-      continue
-    }
-    if (seen.value !== null) await applyRuntime(services, row.id, seen.value)
-    const target = pendingTarget(row, seen.value !== null)
-    if (target === null) continue
-    try {
-      if (target === deleting) await finishDelete(services, row)
-      else await requestState(services, row, target)
-    } catch (error) {
-      services.log.warn('an instance did not take its pending state', { instance: row.id, error })
-    }
-  }
-}
-
-/** What to ask for: what was pending, or to run again when the sled has lost a live guest. */
-function pendingTarget(row: Instance, isKnown: boolean): InstanceTarget | null {
-  const pending = (['running', 'stopped', 'reboot', 'destroyed'] as const).find(
-    (target) => target === row.pending_target,
-  )
-  if (pending !== undefined) return pending
-  return !isKnown && isLive(row.run_state) ? 'running' : null
+  for (const { vpc_id } of vpcs) await services.firewall.publishSoon(services, vpc_id)
 }

@@ -60,7 +60,7 @@ export const networkInterfaceRoutes = [
         or: 'Instance must be stopped to attach a new network interface',
       })
     })
-    services.firewall.publishSoon(services, nic.vpc_id)
+    await services.firewall.publishSoon(services, nic.vpc_id)
     return nicView(nic)
   }),
 
@@ -109,7 +109,7 @@ export const networkInterfaceRoutes = [
         .execute()
       return nic
     })
-    services.firewall.publishSoon(services, gone.vpc_id)
+    await services.firewall.publishSoon(services, gone.vpc_id)
     return null
   }),
 ]

@@ -1,13 +1,17 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
+import { keepSamples } from './disk-samples.ts'
 import { publishDns } from './dns-config.ts'
-import { applyRuntime, reconcileSled } from './instances.ts'
+import { applyRuntime } from './instances.ts'
+import { owe } from './propagation.ts'
 
 export interface NexusDeps {
   readonly services: Services
+  /** A sled has come up: the background tasks that are this member's look at it. */
+  readonly wake: () => void
   /** What troubles the links to the sleds, a sentence each. */
   readonly warnings: () => readonly string[]
 }
@@ -52,6 +56,7 @@ export const nexus = behaviour({
         })
         .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
         .execute()
+      await owe(services.store, { kind: 'dns', id: '' })
       await publishDns(services, hello.sled_id)
       context.after(0, 'reconcile', { sled_id: hello.sled_id })
       return { state, result: ok(null) }
@@ -67,11 +72,17 @@ export const nexus = behaviour({
       }
     },
 
-    // Looking at every instance of a sled takes a while; reports go on meanwhile.
-    reconcile: (context, state, { sled_id }) => {
-      const { services } = context.deps
-      const both = [reconcileSled(services, sled_id), services.sagas.recover()]
-      return { state, result: Promise.all(both).then(() => ok(null)) }
+    // Counters hold no report up.
+    disk_samples: (context, state, { samples }) => ({
+      state,
+      result: keepSamples(context.deps.services, samples).then(() => ok(null)),
+    }),
+
+    // What waited for the sled goes on; whoever has the task looks at its instances.
+    reconcile: (context, state) => {
+      const { services, wake } = context.deps
+      wake()
+      return { state, result: services.sagas.recover().then(() => ok(null)) }
     },
 
     warnings: (context, state) => ({

@@ -85,6 +85,8 @@ async function refuseIfUsed(store: StoreTransaction, project_id: string): Promis
   for (const [table, what] of [
     ['instance', 'an instance'],
     ['disk', 'a disk'],
+    ['snapshot', 'a snapshot'],
+    ['image', 'an image'],
   ] as const) {
     const found = await store
       .selectFrom(table)

@@ -1,5 +1,5 @@
 /** Nexus' way to the sleds: typed refs to their actors, and what may be asked of any of them. */
-import type { RefMaker } from '#runtime/actor.ts'
+import type { RefMaker } from '#runtime/actor/actor.ts'
 import { limits } from '#config/limits.ts'
 import { consoleProtocol } from '#actors/console.protocol.ts'
 import { diskProtocol } from '#actors/disk.protocol.ts'

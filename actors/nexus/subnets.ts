@@ -79,7 +79,7 @@ export const subnetRoutes = [
       throw isConflict(error) ? alreadyExists('vpc-subnet', body.name) : error
     })
     // Firewall rules may have spoken of it before it was there.
-    services.firewall.publishSoon(services, vpc.id)
+    await services.firewall.publishSoon(services, vpc.id)
     return view(row)
   }),
 
@@ -113,7 +113,7 @@ export const subnetRoutes = [
       })
     if (row === undefined) throw notFound('vpc-subnet', subnet.name)
     // Firewall rules speak of subnets by their names.
-    if (row.name !== subnet.name) services.firewall.publishSoon(services, subnet.vpc_id)
+    if (row.name !== subnet.name) await services.firewall.publishSoon(services, subnet.vpc_id)
     return view(row)
   }),
 
@@ -140,7 +140,7 @@ export const subnetRoutes = [
         .executeTakeFirst()
       if (numUpdatedRows === 0n) throw notFound('vpc-subnet', subnet.name)
     })
-    services.firewall.publishSoon(services, subnet.vpc_id)
+    await services.firewall.publishSoon(services, subnet.vpc_id)
     return null
   }),
 

@@ -1,6 +1,5 @@
 /** What has expired goes: sessions, and logins that nobody finished. */
 import { limits } from '#config/limits.ts'
-import { explain } from '#runtime/result.ts'
 import type { Services } from './context.ts'
 import type { Store } from './store/schema.ts'
 
@@ -52,24 +51,4 @@ async function sweepRows(store: Store, [table, key, time, before_ms]: End): Prom
     .where(at, '<', before_ms)
     .executeTakeFirst()
   return Number(numDeletedRows)
-}
-
-/** Sweeps from time to time until the returned function is called. */
-export function keepSweeping(services: Services): () => void {
-  const { clock, log } = services
-  const sweep = async (): Promise<void> => {
-    let pause_ms: number = limits.sweep_pause_ms
-    try {
-      if ((await sweepSessions(services)) > 0) pause_ms = limits.sweep_again_ms
-    } catch (error) {
-      log.warn('expired sessions were not swept', { why: explain(error) })
-    }
-    if (!isOver) cancel = clock.after(pause_ms, () => void sweep())
-  }
-  let isOver = false
-  let cancel = clock.after(limits.sweep_pause_ms, () => void sweep())
-  return () => {
-    isOver = true
-    cancel()
-  }
 }

@@ -114,8 +114,8 @@ export const userRoutes = [
     const { services, body, scheme } = call
     const user = await localUser(call, body.username)
     const hash = user === null ? null : await hashIn(services.store, user.id)
-    if (!(await services.passwords.matches(hash, body.password)) || user === null)
-      throw unauthenticated()
+    const isRight = await services.passwords.matches(hash, body.password)
+    if (!isRight || user === null) throw unauthenticated()
     const token = await startSession(services, user.id)
     const cookie = sessionCookie(services, token, scheme)
     return new Reply(303, { location: '/', 'set-cookie': cookie })

@@ -111,5 +111,10 @@ export async function eraseVpc(store: StoreTransaction, id: string): Promise<voi
       .where('time_deleted_ms', 'is', null)
       .execute()
   }
+  await store
+    .deleteFrom('propagation')
+    .where('kind', '=', 'firewall')
+    .where('id', '=', id)
+    .execute()
   await store.deleteFrom('vpc').where('id', '=', id).execute()
 }

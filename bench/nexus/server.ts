@@ -13,6 +13,9 @@ import { RequestCounts } from '#actors/nexus/requests.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
+import { Member } from '#actors/nexus/member.ts'
+import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
+import { defaultTiming } from '#runtime/cluster/timing.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -24,9 +27,12 @@ import { project_id } from './data.ts'
 
 const log = stderrLog('bench')
 
-function nexus(store: Store, url: string): FastifyInstance {
+async function nexus(store: Store, url: string): Promise<FastifyInstance> {
+  const id = systemRandom.uuid()
+  const internal_address = 'fd00:1122:3344:101::4'
   const config: NexusConfig = {
-    id: '99999999-9999-4999-8999-999999999999',
+    id,
+    members: [{ id, internal_address }],
     rack_id: '88888888-8888-4888-8888-888888888888',
     development: true,
     store: url,
@@ -34,7 +40,7 @@ function nexus(store: Store, url: string): FastifyInstance {
     wire: { path: 'unused' },
     control: 'unused',
     tls: hostFiles('unused'),
-    internal_address: 'fd00:1122:3344:101::4',
+    internal_address,
     sleds: [],
     dns_address: 'fd00:1122:3344:1::1',
     authn: {
@@ -43,6 +49,17 @@ function nexus(store: Store, url: string): FastifyInstance {
       session_absolute_timeout_minutes: 480,
     },
   }
+  const member = new Member({
+    store: sqlLeaseStore(store),
+    timing: defaultTiming,
+    member_id: id,
+    address: internal_address,
+    supersede: true,
+    clock: systemClock,
+    log,
+  })
+  member.start()
+  await member.ready()
   const services: Services = {
     config,
     store,
@@ -55,7 +72,9 @@ function nexus(store: Store, url: string): FastifyInstance {
       },
       () => [],
     ),
-    sagas: new Sagas(log),
+    member,
+    fence: null,
+    sagas: new Sagas({ log, member, known: [] }),
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),
@@ -96,5 +115,5 @@ function bare(store: Store): FastifyInstance {
 const [, , kind, url = ''] = process.argv
 const { store, ready } = openStore({ url, clock: systemClock, log })
 await ready
-const server = kind === 'luge' ? nexus(store, url) : bare(store)
+const server = kind === 'luge' ? await nexus(store, url) : bare(store)
 await serveOrders(serveNothing, await server.listen({ host: '127.0.0.1', port: 0 }))

@@ -8,6 +8,8 @@ export interface Answer {
   readonly p50_ns: number | null
   readonly p99_ns: number | null
   readonly bytes: number | null
+  /** Of the slowest operation, where that is the question. */
+  readonly max_ns?: number
 }
 export type Work = (operations: number) => Promise<Answer>
 

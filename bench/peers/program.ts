@@ -22,6 +22,7 @@ const answer = Type.Object({
   p50_ns: Type.Union([Type.Number(), Type.Null()]),
   p99_ns: Type.Union([Type.Number(), Type.Null()]),
   bytes: Type.Union([Type.Number(), Type.Null()]),
+  max_ns: Type.Optional(Type.Number()),
 })
 
 /** A program that hangs must not hang the benchmark. */

@@ -1,13 +1,13 @@
 /** The actors that are measured: they answer with what they are asked, or pass a message around. */
 import { Type } from 'typebox'
-import { behaviour, type Context, type Ref } from '#runtime/actor.ts'
+import { behaviour, type Context, type Ref } from '#runtime/actor/actor.ts'
 import type { Channel } from '#runtime/channel/channel.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok, type Result } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import type { Message, Shape } from '../messages.ts'
 
 const small = Type.Object({
@@ -44,6 +44,11 @@ export const echoProtocol = protocol('echo', 1, {
   small: call(1, { request: small, reply: small, errors: [], idempotent: true }),
   list: call(2, { request: list, reply: list, errors: [], idempotent: true }),
   blob: call(3, { request: blob, reply: blob, errors: [], idempotent: true }),
+  numbers: call(5, {
+    request: Type.Array(Type.Integer()),
+    reply: Type.Integer(),
+    errors: [],
+  }),
   /** Passes the number on, one less, to the next actor of a ring; the last one says so. */
   hop: call(4, { request: Type.Integer({ minimum: 0 }), reply: nothing, errors: [] }),
 })
@@ -78,6 +83,7 @@ export const echo = behaviour({
     small: (_context, state, message) => ({ state: again(state), result: ok(message) }),
     list: (_context, state, message) => ({ state: again(state), result: ok(message) }),
     blob: (_context, state, message) => ({ state: again(state), result: ok(message) }),
+    numbers: (_context, state, given) => ({ state: again(state), result: ok(given.length) }),
     hop: (context, state, left) => {
       if (left > 0) state.next?.cast('hop', left - 1)
       else context.deps?.done()

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
+import type { System } from '#runtime/actor/system.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { AuthorityStore } from '#runtime/tls/store.ts'
@@ -33,7 +34,7 @@ export const tcpAsk = (given: {
   )
 
 /** What the server tells the client: where its hosts are, and where the certificates. */
-interface Where {
+export interface Where {
   readonly ports: readonly number[]
   readonly directory: string | null
 }
@@ -93,8 +94,8 @@ function linked(host: string, security: Security | null, onUp: () => void) {
   return { links, system }
 }
 
-async function server(security: string, hosts: number): Promise<never> {
-  const names = namesOf(hosts)
+/** Hosts with these names, of which a `client` may ask echoes. */
+export async function listenAs(names: readonly string[], security: string): Promise<Where> {
   const directory = security === 'tls' ? await certify(['client', ...names]) : null
   const ports: number[] = []
   for (const name of names) {
@@ -105,10 +106,11 @@ async function server(security: string, hosts: number): Promise<never> {
     await links.listen({ host: '127.0.0.1', port })
     ports.push(port)
   }
-  return await serveOrders(serveNothing, JSON.stringify({ ports, directory } satisfies Where))
+  return { ports, directory }
 }
 
-async function client(outstanding: number, { ports, directory }: Where): Promise<never> {
+/** The client's system, once its links to all of them stand. */
+export async function reach({ ports, directory }: Where): Promise<System> {
   const names = namesOf(ports.length)
   const isUp = Promise.withResolvers<void>()
   let missing = ports.length
@@ -121,6 +123,13 @@ async function client(outstanding: number, { ports, directory }: Where): Promise
     links.dial(nameOf(at), connector({ host: '127.0.0.1', port }))
   })
   await isUp.promise
+  return system
+}
+
+async function client(outstanding: number, where: Where): Promise<never> {
+  const { ports } = where
+  const names = namesOf(ports.length)
+  const system = await reach(where)
   const asks = names.map((host) => asker(system, 'small', { host, actors: actors_per_host }))
   // Neighbours are on different hosts, so that every host always has its share.
   const ask = (actor: number, message: Message<'small'>) => {
@@ -141,6 +150,9 @@ async function client(outstanding: number, { ports, directory }: Where): Promise
 
 if (import.meta.main) {
   const [, , role, outstanding, security = '', hosts, where = ''] = process.argv
-  if (role === 'server') await server(security, Number(hosts))
-  else await client(Number(outstanding), JSON.parse(where) as Where)
+  if (role === 'server') {
+    const listening = await listenAs(namesOf(Number(hosts)), security)
+    await serveOrders(serveNothing, JSON.stringify(listening))
+  }
+  await client(Number(outstanding), JSON.parse(where) as Where)
 }

@@ -1,6 +1,6 @@
 /** Our side of the journal's scenarios: `journal.ts append|put WRITERS`, each of whom waits before the next row. */
 import { join } from 'node:path'
-import { Journal } from '#runtime/journal.ts'
+import { Journal } from '#runtime/journal/journal.ts'
 import type { Entrant } from '../contestant.ts'
 import { serveOrders } from '../peers/orders.ts'
 import { nodeEntrant } from '../peers/program.ts'

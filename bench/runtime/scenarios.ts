@@ -7,6 +7,7 @@ import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
 import { least, most, type Scenario } from '../scenario.ts'
+import { attacked } from './attacked.ts'
 import { tcpAsk } from './hosts.ts'
 import { journal } from './journal.ts'
 import { dispatch, idle, localAsk, threadAsk } from './ours.ts'
@@ -170,4 +171,12 @@ export const scenarios: readonly Scenario[] = [
     ours: tcpAsk({ outstanding: 32, security: 'plain', hosts: 64 }),
     peers: [own('luge, 1 peer', tcpAsk({ outstanding: 32, security: 'plain', hosts: 1 }))],
   },
+  ...(['calls', 'lists', 'frames', 'noise', 'handshakes'] as const).map((attack) => ({
+    ...base,
+    name: `a call while another host sends ${attack}`,
+    metrics: { worst: [most(null, 50)], p99: [] },
+    operations: 200,
+    ours: attacked(attack),
+    peers: [own('luge, no attack', attacked('none'))],
+  })),
 ]

@@ -4,6 +4,7 @@
  *   <state>/volumes/<id>.raw       the volume; <id>.partial while it is being filled
  *   <state>/nbd/<id>/sock, pid     its server, which outlives us; a directory each, so that a guest
  *                                  can be shown one without the others
+ *   <state>/qmp/<id>               its monitor, which no guest is shown
  *
  * A volume is whole once it has its final name: filling ends with fsync and rename.
  */
@@ -19,6 +20,8 @@ import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { isListening } from '#runtime/wire/listening.ts'
 import type { FillTask } from './fill.worker.ts'
+import { mirrorVolume } from './mirror.ts'
+import { becomeVolume, reflink } from './volume_file.ts'
 
 export interface LinuxBlockOptions {
   /** The sled's state directory. */
@@ -33,15 +36,18 @@ const stop_ms_max = 3_000
 export class LinuxBlock implements Block {
   readonly #volumes: string
   readonly #servers: string
+  readonly #monitors: string
   readonly #guestImage: string
   #pool: Piscina<FillTask, Result<null, FillFailure>> | null = null
 
   constructor(options: LinuxBlockOptions) {
     this.#volumes = join(options.state, 'volumes')
     this.#servers = join(options.state, 'nbd')
+    this.#monitors = join(options.state, 'qmp')
     this.#guestImage = options.guest_image
     mkdirSync(this.#volumes, { recursive: true, mode: 0o700 })
     mkdirSync(this.#servers, { recursive: true, mode: 0o700 })
+    mkdirSync(this.#monitors, { recursive: true, mode: 0o700 })
   }
 
   readonly find: Block['find'] = async (id) => {
@@ -54,29 +60,63 @@ export class LinuxBlock implements Block {
     }
   }
 
-  readonly create: Block['create'] = async (spec, signalAborted) => {
-    const partial = join(this.#volumes, `${spec.id}.partial`)
+  readonly create: Block['create'] = async (spec, aborted) => {
+    const source = sourceOf(spec, this.#guestImage)
+    return await this.#make(spec, async (task) => await this.#fill({ ...task, source }, aborted))
+  }
+
+  readonly copy: Block['copy'] = async (from, to, aborted) => {
+    const found = await this.find(from)
+    if (!found.ok) return found
+    if (found.value === null) return err('not_found', `there is no volume ${from}`)
+    const { size_bytes, exported } = found.value
+    if (size_bytes > to.size_bytes) {
+      return err('os_failed', `volume ${from} has ${size_bytes} bytes: it does not fit`)
+    }
+    const made = await this.#make(to, async (task) => {
+      if (!exported) {
+        const source = { file: this.#raw(from), size_bytes }
+        return await this.#fill({ ...task, source }, aborted)
+      }
+      if (!(await reflink(this.#raw(from), task.partial))) {
+        const copied = await mirrorVolume(
+          { control: this.#monitor(from), partial: task.partial, size_bytes },
+          aborted,
+        )
+        if (!copied.ok) return copied
+      }
+      await becomeVolume(task)
+      return ok(null)
+    })
+    if (made.ok) return made
+    return err(made.error === 'no_space' ? 'no_space' : 'os_failed', made.detail)
+  }
+
+  /** Has a file filled that becomes the volume, or leaves nothing. */
+  async #make(
+    { id, size_bytes }: Pick<VolumeSpec, 'id' | 'size_bytes'>,
+    fill: (task: Omit<FillTask, 'source'>) => Promise<Result<null, FillFailure>>,
+  ): Promise<Result<Volume, FillFailure>> {
+    const partial = join(this.#volumes, `${id}.partial`)
+    try {
+      const filled = await fill({ partial, final: this.#raw(id), size_bytes })
+      if (filled.ok) return ok({ id, size_bytes, exported: false })
+      rmSync(partial, { force: true })
+      return filled
+    } catch (error) {
+      rmSync(partial, { force: true })
+      return err('os_failed', `volume ${id} was not filled: ${explain(error)}`)
+    }
+  }
+
+  async #fill(task: FillTask, aborted: AbortSignal): Promise<Result<null, FillFailure>> {
     this.#pool ??= new Piscina<FillTask, Result<null, FillFailure>>({
       filename: new URL('fill.worker.ts', import.meta.url).href,
       maxThreads: 2,
       minThreads: 0,
       idleTimeout: 5_000,
     })
-    const task: FillTask = {
-      partial,
-      final: this.#raw(spec.id),
-      size_bytes: spec.size_bytes,
-      source: sourceOf(spec, this.#guestImage),
-    }
-    try {
-      const filled = await this.#pool.run(task, { signal: signalAborted })
-      if (filled.ok) return ok({ id: spec.id, size_bytes: spec.size_bytes, exported: false })
-      rmSync(partial, { force: true })
-      return filled
-    } catch (error) {
-      rmSync(partial, { force: true })
-      return err('os_failed', `volume ${spec.id} was not filled: ${explain(error)}`)
-    }
+    return await this.#pool.run(task, { signal: aborted })
   }
 
   readonly export: Block['export'] = async (id, read_only) => {
@@ -128,6 +168,7 @@ export class LinuxBlock implements Block {
     const stopped = await this.unexportAll()
     if (!stopped.ok) return stopped
     rmSync(this.#servers, { recursive: true, force: true })
+    rmSync(this.#monitors, { recursive: true, force: true })
     rmSync(this.#volumes, { recursive: true, force: true })
     return ok(null)
   }
@@ -148,6 +189,9 @@ export class LinuxBlock implements Block {
         ...['--nbd-server', `addr.type=unix,addr.path=${quote(socket)},max-connections=8`],
         '--export',
         `type=nbd,id=nbd,node-name=volume,name=${id},writable=${read_only ? 'off' : 'on'}`,
+        '--chardev',
+        `socket,id=control,path=${quote(this.#monitor(id))},server=on,wait=off`,
+        ...['--monitor', 'chardev=control'],
         ...['--pidfile', this.#pid(id)],
       ],
       { cwd: '/', detached: true, stdio: ['ignore', 'ignore', 'pipe'] },
@@ -198,6 +242,7 @@ export class LinuxBlock implements Block {
     // The directory stays: a running guest sees it and looks there for the next server.
     rmSync(this.#socket(id), { force: true })
     rmSync(this.#pid(id), { force: true })
+    rmSync(this.#monitor(id), { force: true })
     return ok(null)
   }
 
@@ -218,6 +263,7 @@ export class LinuxBlock implements Block {
   readonly #raw = (id: string) => join(this.#volumes, `${id}.raw`)
   readonly #serverDirectory = (id: string) => join(this.#servers, id)
   readonly #socket = (id: string) => join(this.#servers, id, 'sock')
+  readonly #monitor = (id: string) => join(this.#monitors, id)
   readonly #pid = (id: string) => join(this.#servers, id, 'pid')
 }
 

@@ -1,5 +1,5 @@
 /** Fills one new volume from its source: a task of a pool, because it reads, writes and hashes. */
-import { open, rename, rm, statfs, type FileHandle } from 'node:fs/promises'
+import { open, rm, statfs, type FileHandle } from 'node:fs/promises'
 import { createReadStream } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -7,6 +7,7 @@ import { request } from 'undici'
 import { limits } from '#config/limits.ts'
 import type { FillFailure } from '#native/platform/block.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { becomeVolume, reflink } from './volume_file.ts'
 
 export interface FillTask {
   /** Where the volume grows, and its name once it is whole. */
@@ -33,20 +34,24 @@ export default async function fill(task: FillTask): Promise<Filled> {
     return err('no_space', `${free} bytes are free, the image has ${source.size_bytes}`)
   }
   await rm(task.partial, { force: true })
-  const file = await open(task.partial, 'wx', 0o600)
   try {
-    const copied = source === null ? ok(null) : await copy(file, source)
-    if (!copied.ok) return copied
-    await file.truncate(task.size_bytes)
-    await file.sync()
+    const filled = await fillPartial(task)
+    if (!filled.ok) return filled
+    await becomeVolume(task)
+    return ok(null)
   } catch (error) {
     return failure(task, error)
+  }
+}
+
+async function fillPartial({ partial, source }: FillTask): Promise<Filled> {
+  if (source !== null && 'file' in source && (await reflink(source.file, partial))) return ok(null)
+  const file = await open(partial, 'wx', 0o600)
+  try {
+    return source === null ? ok(null) : await copy(file, source)
   } finally {
     await file.close()
   }
-  await rename(task.partial, task.final)
-  await syncDirectory(dirname(task.final))
-  return ok(null)
 }
 
 async function copy(file: FileHandle, source: NonNullable<FillTask['source']>): Promise<Filled> {
@@ -107,12 +112,6 @@ async function writeAll(file: FileHandle, bytes: Buffer, at: number): Promise<vo
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done)
     done += bytesWritten
   }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r')
-  await directory.sync()
-  await directory.close()
 }
 
 const zeros = Buffer.alloc(1 << 20)

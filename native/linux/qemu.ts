@@ -1,5 +1,7 @@
 /** A guest as QEMU's command line. Paths are those inside its zone. */
-import type { MachineSpec } from '#native/platform/vmm.ts'
+import { Type } from 'typebox'
+import type { DiskCounters, MachineSpec } from '#native/platform/vmm.ts'
+import { fits } from '#runtime/schema.ts'
 import type { Accelerator } from './accelerator.ts'
 
 /** Where a guest's zone sees its directory and its disks' sockets. */
@@ -49,11 +51,13 @@ function serialArguments(): readonly string[] {
   ]
 }
 
+const diskNode = (slot: number) => `disk${slot}`
+
 function diskArguments(disk: MachineSpec['disks'][number]): readonly string[] {
   const { slot, block_size } = disk
   const node = {
     driver: 'nbd',
-    'node-name': `disk${slot}`,
+    'node-name': diskNode(slot),
     server: { type: 'unix', path: `${diskDirectory(slot)}/sock` },
     export: disk.export,
     'reconnect-delay': reconnect_s,
@@ -61,7 +65,7 @@ function diskArguments(disk: MachineSpec['disks'][number]): readonly string[] {
     discard: 'unmap',
   }
   const device = [
-    `virtio-blk-pci,drive=disk${slot},bootindex=${slot}`,
+    `virtio-blk-pci,drive=${diskNode(slot)},bootindex=${slot}`,
     `logical_block_size=${block_size},physical_block_size=${block_size}`,
     `serial=${disk.id.slice(0, 20)}`,
   ]
@@ -81,4 +85,29 @@ function seedArguments(): readonly string[] {
     },
   }
   return ['-blockdev', JSON.stringify(node), '-device', 'virtio-blk-pci,drive=cidata,serial=cidata']
+}
+
+const blockStats = Type.Array(
+  Type.Object({
+    'node-name': Type.Optional(Type.String()),
+    stats: Type.Object({
+      flush_operations: Type.Integer(),
+      rd_operations: Type.Integer(),
+      rd_bytes: Type.Integer(),
+      wr_operations: Type.Integer(),
+      wr_bytes: Type.Integer(),
+    }),
+  }),
+)
+
+/** What `query-blockstats` says of a guest's disks. Throws when it says something else. */
+export function diskCounters(said: unknown): DiskCounters['disks'] {
+  if (!fits(blockStats, said)) throw new Error('QEMU answers query-blockstats with nonsense')
+  return said.flatMap(({ 'node-name': node, stats }) => {
+    const slot = Number(/^disk(\d)$/.exec(node ?? '')?.[1] ?? -1)
+    if (slot < 0) return []
+    const { flush_operations, rd_operations, rd_bytes, wr_operations, wr_bytes } = stats
+    const [flush, read, write] = [flush_operations, rd_operations, wr_operations]
+    return [{ slot, flush, read, read_bytes: rd_bytes, write, write_bytes: wr_bytes }]
+  })
 }

@@ -5,7 +5,15 @@
  *
  * Guests outlive us. What runs is known from the zone and from QEMU itself, never from memory.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createConnection, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,7 +27,7 @@ import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { chooseAccelerator, endTrials, type Accelerator } from './accelerator.ts'
 import { closeFd, openTap } from './libc.sys.ts'
-import { diskDirectory, instanceDirectory, qemuArguments } from './qemu.ts'
+import { diskCounters, diskDirectory, instanceDirectory, qemuArguments } from './qemu.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
 import { LinuxZones } from './zone.ts'
 
@@ -113,6 +121,19 @@ class LinuxVmm implements Vmm {
     return () => {
       watchers.delete(onEvent)
       if (watchers.size === 0) this.#watchers.delete(instance_id)
+    }
+  }
+
+  readonly diskCounters: Vmm['diskCounters'] = async (instance_id) => {
+    const session = await this.#session(instance_id)
+    if (!session.ok) return err('not_running', session.detail)
+    try {
+      const disks = diskCounters(await session.value.qmp.execute('query-blockstats'))
+      // Written when the guest was started.
+      const start_ms = Math.floor(statSync(this.#machine(instance_id)).mtimeMs)
+      return ok({ start_ms, disks })
+    } catch (error) {
+      return err('os_failed', `guest ${instance_id}: its disks: ${explain(error)}`)
     }
   }
 

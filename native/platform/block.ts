@@ -29,6 +29,16 @@ export interface Block {
   readonly find: (id: string) => Promise<Result<Volume | null, 'os_failed'>>
   /** Makes the volume, filled from its source. On failure or abort nothing is left. */
   readonly create: (spec: VolumeSpec, signal: AbortSignal) => Promise<Result<Volume, FillFailure>>
+  /**
+   * Makes a volume that begins with the bytes that another has at one moment, also while that one is
+   * offered and written to; what is beyond them is zeros. On failure or abort nothing is left. The
+   * caller sees to it that the other volume's server neither comes nor goes meanwhile.
+   */
+  readonly copy: (
+    from: string,
+    to: { readonly id: string; readonly size_bytes: number },
+    signal: AbortSignal,
+  ) => Promise<Result<Volume, BlockFailure | 'not_found'>>
   readonly export: (
     id: string,
     read_only: boolean,

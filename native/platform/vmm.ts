@@ -35,6 +35,19 @@ export interface SerialChunk {
   readonly last_byte_offset: number
 }
 
+/** What a guest has asked of its disks, counted from one moment on: its start. */
+export interface DiskCounters {
+  readonly start_ms: number
+  readonly disks: ReadonlyArray<{
+    readonly slot: number
+    readonly flush: number
+    readonly read: number
+    readonly read_bytes: number
+    readonly write: number
+    readonly write_bytes: number
+  }>
+}
+
 export interface Vmm {
   /** The machine of an instance; null when none was started or it is gone. */
   readonly find: (instance_id: string) => Promise<Result<Machine | null, 'os_failed'>>
@@ -48,6 +61,9 @@ export interface Vmm {
   readonly start: (spec: MachineSpec) => Promise<Result<Machine, 'no_space' | 'os_failed'>>
   /** Calls back on everything the machine does from now on, until the returned function is called. */
   readonly watch: (instance_id: string, onEvent: (event: MachineEvent) => void) => () => void
+  readonly diskCounters: (
+    instance_id: string,
+  ) => Promise<Result<DiskCounters, 'not_running' | 'os_failed'>>
   /** Presses the power button. */
   readonly powerdown: (instance_id: string) => Promise<Result<null, 'os_failed'>>
   readonly reset: (instance_id: string) => Promise<Result<null, 'os_failed'>>

@@ -2,28 +2,35 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Type } from 'typebox'
 import { probeImage } from '#native/image.ts'
-import type { Block, Volume } from '#native/platform/block.ts'
+import type { Block, Volume, VolumeSpec } from '#native/platform/block.ts'
 import { err, ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 
 const saved = Type.Array(
-  Type.Object({ id: Type.String(), size_bytes: Type.Integer(), exported: Type.Boolean() }),
+  Type.Object({
+    id: Type.String(),
+    size_bytes: Type.Integer(),
+    exported: Type.Boolean(),
+    /** What stands at its beginning; absent in files of before. */
+    content: Type.Optional(Type.String()),
+  }),
 )
+type SimVolume = Volume & { readonly content: string }
 
 export interface SimBlock extends Block {
+  /** What a volume holds; null when there is none. */
+  readonly contentOf: (id: string) => string | null
+  /** Writes into a volume, as a guest would. */
+  readonly write: (id: string, content: string) => void
   /** Names of methods that fail with `os_failed` while they are in here. */
   readonly faults: Set<string>
 }
 
 /** `file`: where the volumes' names are kept; null keeps them in memory only. */
 export function simBlock(file: string | null = null): SimBlock {
-  const volumes = new Map<string, Volume>()
-  if (file !== null && existsSync(file)) {
-    const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
-    if (fits(saved, read)) for (const volume of read) volumes.set(volume.id, volume)
-  }
+  const volumes = load(file)
   const faults = new Set<string>()
-  const set = (volume: Volume) => {
+  const set = (volume: SimVolume) => {
     volumes.set(volume.id, volume)
     save()
     return volume
@@ -33,12 +40,26 @@ export function simBlock(file: string | null = null): SimBlock {
   }
   const guarded = (name: string) =>
     faults.has(name) ? err('os_failed', `${name} fails as scripted`) : null
+  const make = (to: Pick<Volume, 'id' | 'size_bytes'>, content: string) =>
+    ok(shown(set({ id: to.id, size_bytes: to.size_bytes, exported: false, content })))
   return {
     faults,
-    find: async (id) => guarded('find') ?? ok(volumes.get(id) ?? null),
-    list: async () => guarded('list') ?? ok([...volumes.values()]),
-    create: async (spec) =>
-      guarded('create') ?? ok(set({ id: spec.id, size_bytes: spec.size_bytes, exported: false })),
+    contentOf: (id) => volumes.get(id)?.content ?? null,
+    write: (id, content) => {
+      const volume = volumes.get(id)
+      if (volume !== undefined) set({ ...volume, content })
+    },
+    find: async (id) => {
+      const volume = volumes.get(id)
+      return guarded('find') ?? ok(volume === undefined ? null : shown(volume))
+    },
+    list: async () => guarded('list') ?? ok([...volumes.values()].map(shown)),
+    create: async (spec) => guarded('create') ?? make(spec, imageContent(spec.source)),
+    copy: async (from, to) => {
+      const volume = volumes.get(from)
+      if (volume === undefined) return err('not_found', `there is no volume ${from}`)
+      return guarded('copy') ?? make(to, volume.content)
+    },
     export: async (id) => {
       const volume = volumes.get(id)
       if (volume === undefined) return err('not_found', `there is no volume ${id}`)
@@ -50,16 +71,13 @@ export function simBlock(file: string | null = null): SimBlock {
     unexport: async (id) => {
       const volume = volumes.get(id)
       const fault = guarded('unexport')
-      if (fault !== null) return fault
-      if (volume !== undefined) set({ ...volume, exported: false })
-      return ok(null)
+      if (fault === null && volume !== undefined) set({ ...volume, exported: false })
+      return fault ?? ok(null)
     },
     destroy: async (id) => {
       const fault = guarded('destroy')
-      if (fault !== null) return fault
-      volumes.delete(id)
-      save()
-      return ok(null)
+      if (fault === null && volumes.delete(id)) save()
+      return fault ?? ok(null)
     },
     unexportAll: async () => {
       for (const volume of volumes.values()) set({ ...volume, exported: false })
@@ -72,4 +90,16 @@ export function simBlock(file: string | null = null): SimBlock {
       return ok(null)
     },
   }
+}
+
+const shown = ({ id, size_bytes, exported }: SimVolume): Volume => ({ id, size_bytes, exported })
+
+const imageContent = (source: VolumeSpec['source']): string =>
+  source === null ? '' : source.type === 'url' ? source.url : source.type
+
+function load(file: string | null): Map<string, SimVolume> {
+  if (file === null || !existsSync(file)) return new Map()
+  const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
+  const volumes = fits(saved, read) ? read : []
+  return new Map(volumes.map((volume) => [volume.id, { content: '', ...volume }]))
 }

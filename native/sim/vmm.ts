@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type, type Static } from 'typebox'
-import type { MachineEvent, SerialChunk, Vmm } from '#native/platform/vmm.ts'
+import type { DiskCounters, MachineEvent, SerialChunk, Vmm } from '#native/platform/vmm.ts'
 import { systemClock, type Clock } from '#runtime/clock.ts'
 import { err, ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
@@ -17,6 +17,9 @@ const machine = Type.Object({
   isRunning: Type.Boolean(),
   /** What was typed, echoed after the boot text. */
   typed: Type.String(),
+  /** Absent in files of before. */
+  started_ms: Type.Optional(Type.Integer()),
+  slots: Type.Optional(Type.Array(Type.Integer())),
 })
 const saved = Type.Record(Type.String(), machine)
 type SimMachine = Static<typeof machine>
@@ -31,6 +34,8 @@ export interface SimVmmOptions {
 export interface SimVmm extends Vmm {
   /** Names of methods that fail with `os_failed` while they are in here. */
   readonly faults: Set<string>
+  /** What running guests have asked of the disk in slot 0; a simulated guest asks nothing by itself. */
+  counted: Omit<DiskCounters['disks'][number], 'slot'>
   /** Ends a guest as if it had done so by itself. */
   readonly exit: (instance_id: string) => void
 }
@@ -41,6 +46,7 @@ export function simVmm(options: SimVmmOptions): SimVmm {
 
 class SimMachines implements SimVmm {
   readonly faults = new Set<string>()
+  counted: SimVmm['counted'] = untouched
   readonly #clock: Clock
   readonly #stop_ms: number
   readonly #file: string | null
@@ -73,7 +79,9 @@ class SimMachines implements SimVmm {
   readonly start: Vmm['start'] = async (spec) => {
     if (this.faults.has('start')) return scripted('start')
     const { instance_id, propolis_id } = spec
-    this.#set(instance_id, { propolis_id, isRunning: true, typed: '' })
+    const slots = spec.disks.map(({ slot }) => slot)
+    const started_ms = this.#clock.now()
+    this.#set(instance_id, { propolis_id, isRunning: true, typed: '', started_ms, slots })
     return ok({ propolis_id, state: 'running' })
   }
 
@@ -83,6 +91,15 @@ class SimMachines implements SimVmm {
     return () => {
       watchers.delete(onEvent)
     }
+  }
+
+  readonly diskCounters: Vmm['diskCounters'] = async (id) => {
+    const found = this.#machines.get(id)
+    if (this.faults.has('diskCounters')) return scripted('diskCounters')
+    if (found?.isRunning !== true) return err('not_running', `instance ${id} does not run`)
+    const { started_ms = 0, slots = [] } = found
+    const disks = slots.map((slot) => ({ slot, ...(slot === 0 ? this.counted : untouched) }))
+    return ok({ start_ms: started_ms, disks })
   }
 
   readonly powerdown: Vmm['powerdown'] = async (id) => {
@@ -180,6 +197,8 @@ class SimMachines implements SimVmm {
     writeFileSync(this.#file, JSON.stringify(Object.fromEntries(this.#machines)))
   }
 }
+
+const untouched = { flush: 0, read: 0, read_bytes: 0, write: 0, write_bytes: 0 }
 
 const scripted = (name: string) => err('os_failed', `${name} fails as scripted`)
 

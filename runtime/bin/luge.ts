@@ -47,6 +47,10 @@ rack
       // A URL with a password is better kept out of the command line, where everybody may read it.
       .env('LUGE_STORE'),
   )
+  .option(
+    '--nexus <number>',
+    'members of Nexus, which share the store; more than one need PostgreSQL',
+  )
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
@@ -60,6 +64,7 @@ rack
       outside: options.outside ?? null,
       config: options.config ?? null,
       store: options.store ?? null,
+      nexus: options.nexus ?? null,
       detach: options.detach === true,
       json: options.json === true,
     })
@@ -193,6 +198,7 @@ interface UpFlags {
   readonly outside?: string
   readonly config?: string
   readonly store?: string
+  readonly nexus?: string
   readonly detach?: boolean
   readonly json?: boolean
 }

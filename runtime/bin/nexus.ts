@@ -1,31 +1,36 @@
 /** Nexus: the store, the API's server, and the listener that sleds dial. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'smol-toml'
+import { Background } from '#actors/nexus/background.ts'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
+import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas } from '#actors/nexus/saga.ts'
-import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
-import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
+import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
-import { keepSweeping } from '#actors/nexus/sweep.ts'
+import { plantRack } from '#actors/nexus/store/built-in.ts'
+import { tasks } from '#actors/nexus/tasks.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { limits } from '#config/limits.ts'
 import { telemetryOf } from '#config/seeing.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
-import { systemClock } from '#runtime/clock.ts'
+import { readStoreUrl } from '#actors/nexus/store/url.ts'
+import { atMost, systemClock } from '#runtime/clock.ts'
+import { leaseConnections } from '#runtime/cluster/postgres.ts'
+import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
+import { defaultTiming } from '#runtime/cluster/timing.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { explain } from '#runtime/result.ts'
 import { fits, misfit } from '#runtime/schema.ts'
 import type { Exporter, Sent } from '#runtime/seeing/exporter.ts'
 import { seeingProtocol } from '#runtime/seeing/seeing.protocol.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import type { FinishedSpan } from '#runtime/trace.ts'
 import { Identity } from '#runtime/tls/identity.ts'
 import { Links } from '#runtime/wire/links.ts'
@@ -34,6 +39,7 @@ import { Face } from './face.ts'
 import { makeExporter, makeTracing } from './telemetry.ts'
 
 const log = stderrLog('nexus')
+const background_stop_ms_max = 1_000
 
 /** Reads and checks the configuration. Throws a sentence that names the file and the key. */
 export function readConfig(path: string): NexusConfig {
@@ -56,11 +62,8 @@ async function start(config: NexusConfig): Promise<void> {
   if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
   const { system, links } = makeSystem(config, identity.value)
   const { exporter, tracing } = trace(config, system, links)
-  const sagas = new Sagas(log)
-  sagas.register(diskCreateSaga)
-  sagas.register(instanceCreateSaga)
-  sagas.register(projectCreateSaga)
-  sagas.register(vpcCreateSaga)
+  const member = memberOf(config, store)
+  const sagas = new Sagas({ log, member, known: registeredSagas })
   const services: Services = {
     config,
     store,
@@ -73,7 +76,9 @@ async function start(config: NexusConfig): Promise<void> {
           system.ref(protocol, id, host, work),
       () => links.peers,
     ),
+    member,
     sagas,
+    fence: null,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),
@@ -81,26 +86,55 @@ async function start(config: NexusConfig): Promise<void> {
     work: null,
   }
   sagas.join(services)
-  system.add(nexus, { services, warnings: () => links.troubles }, 'nexus')
-  const stopSweeping = keepSweeping(services)
-  const face = faceOf(services, { system, links, exporter })
+  const background = new Background(services, tasks)
+  const wake = () => {
+    background.wake()
+  }
+  system.add(nexus, { services, wake, warnings: () => links.troubles }, 'nexus')
+  const face = faceOf(services, { system, links, exporter, background })
   stopOnSignal(async () => {
     face.close()
     await external.close()
-    stopSweeping()
     links.close()
     await exporter?.close()
     await system.stop()
+    // What it is about is begun anew by whoever takes it over.
+    await atMost(systemClock, background_stop_ms_max, background.stop())
+    await member.stop()
     await store.destroy()
   })
   await face.open()
   // Until the store is there, requests are told that the service is unavailable.
   await external.open(services)
   await ready
-  await plantRack(store, config)
+  await plantRack(store, { rack_id: config.rack_id, now_ms: systemClock.now() })
+  member.start()
+  background.start()
   const { wire } = config
   await links.listen('path' in wire ? { path: wire.path } : { host: wire.address, port: wire.port })
   log.info('nexus serves', { external: config.external })
+}
+
+/** Renewals have connections of their own where there are many; SQLite has one, and one member. */
+function memberOf(config: NexusConfig, store: Store): Member {
+  const url = readStoreUrl(config.store)
+  const onLost = (error: Error) => {
+    log.warn('a connection of the cluster was lost', { why: explain(error) })
+  }
+  const leases =
+    url.dialect === 'sqlite'
+      ? sqlLeaseStore(store)
+      : sqlLeaseStore(leaseConnections<unknown>(url.url, limits.cluster_heartbeat_ms, onLost))
+  return new Member({
+    store: leases,
+    timing: defaultTiming,
+    member_id: config.id,
+    address: config.internal_address,
+    // Its zone starts a Nexus once the one before has ended.
+    supersede: true,
+    clock: systemClock,
+    log,
+  })
 }
 
 /** What is traced goes to the collector, or to a sled that hands it on. */
@@ -130,9 +164,10 @@ function faceOf(
     readonly system: System
     readonly links: Links
     readonly exporter: Exporter | null
+    readonly background: Background
   },
 ): Face {
-  const { system, links, exporter } = process
+  const { system, links, exporter, background } = process
   return new Face({
     service: 'nexus',
     host: config.id,
@@ -145,7 +180,7 @@ function faceOf(
     channels: () => [],
     links: () => links.inspect(),
     http: () => requests.all,
-    counters: () => exporter?.counters ?? {},
+    counters: () => ({ ...exporter?.counters, ...background.counters }),
     addSpan: null,
   })
 }
@@ -171,23 +206,6 @@ function makeSystem(config: NexusConfig, identity: Identity): { system: System; 
     toHost: (host) => links.to(host),
   })
   return { system, links }
-}
-
-/** The store is one rack's. Throws when it is another's. */
-async function plantRack(store: Store, config: NexusConfig): Promise<void> {
-  const now_ms = systemClock.now()
-  await store
-    .insertInto('rack')
-    .values({ id: config.rack_id, time_created_ms: now_ms, time_modified_ms: now_ms })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  const other = await store
-    .selectFrom('rack')
-    .select('id')
-    .where('id', '!=', config.rack_id)
-    .executeTakeFirst()
-  if (other === undefined) return
-  throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {

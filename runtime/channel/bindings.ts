@@ -1,11 +1,11 @@
 /** The numbers that stand for actors on a channel: ours for those there, theirs for those here. */
 import { limits } from '#config/limits.ts'
-import type { Cell } from '../cell.ts'
+import type { Cell } from '../actor/cell.ts'
 import type { Cursor } from '../codec/cursor.ts'
-import type { Answer } from '../message.ts'
-import type { ActorRef } from '../ref.ts'
+import type { Answer } from '../actor/message.ts'
+import type { ActorRef } from '../actor/ref.ts'
 import { err } from '../result.ts'
-import type { Kind } from '../services.ts'
+import type { Kind } from '../actor/services.ts'
 import { bindCodec, FrameError } from '../wire/frame.ts'
 
 /** Whom a number of the other end stands for. */

@@ -1,6 +1,6 @@
 /** Calls over channels: who waits for their answers, and calls that are passed on. */
 import type { Cursor } from '../codec/cursor.ts'
-import type { Answer } from '../message.ts'
+import type { Answer } from '../actor/message.ts'
 import { failureCodec, FrameError } from '../wire/frame.ts'
 import type { Channel } from './channel.ts'
 

@@ -1,6 +1,6 @@
 /** Who watches whom over a channel: ours for actors there, theirs for actors here. */
 import { limits } from '#config/limits.ts'
-import type { Down } from '../actor.ts'
+import type { Down } from '../actor/actor.ts'
 import type { Cursor } from '../codec/cursor.ts'
 import { FrameError } from '../wire/frame.ts'
 import type { Bound } from './bindings.ts'

@@ -1,5 +1,5 @@
 /** A cluster as the runtime's virtual actors need it: a member's id is its host's name. */
-import type { Homes } from '../virtual.ts'
+import type { Homes } from '../actor/virtual.ts'
 import type { Cluster } from './cluster.ts'
 
 export function clusterHomes({ membership, leases, directory }: Cluster): Homes {

@@ -4,7 +4,7 @@
  */
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { call, nothing, protocol } from '../protocol.ts'
+import { call, nothing, protocol } from '../actor/protocol.ts'
 import { snapshot } from './snapshot.ts'
 
 const text = Type.String({ maxLength: 512 })

@@ -1,5 +1,5 @@
 /** The actor that is asked what its process looks like. */
-import { behaviour, type Context } from '../actor.ts'
+import { behaviour, type Context } from '../actor/actor.ts'
 import { err, ok } from '../result.ts'
 import { seeingProtocol } from './seeing.protocol.ts'
 import type { FinishedSpan } from '../trace.ts'

@@ -1,8 +1,8 @@
 /** One schema of every kind that messages can carry, and a protocol that echoes each. */
 import { Type, type TSchema } from 'typebox'
 import { binary, cidr, uuid } from '#actors/schema.ts'
-import { behaviour, type Behaviour } from '#runtime/actor.ts'
-import { call, protocol, type AnyCall, type Protocol } from '#runtime/protocol.ts'
+import { behaviour, type Behaviour } from '#runtime/actor/actor.ts'
+import { call, protocol, type AnyCall, type Protocol } from '#runtime/actor/protocol.ts'
 import { ok } from '#runtime/result.ts'
 
 const point = Type.Object({ x: Type.Number(), y: Type.Integer({ minimum: -5, maximum: 1_000 }) })

@@ -48,6 +48,15 @@ const consoleText = async () => {
   const read = await vmm.serialRead(instance_id, 0, 1024 * 1024)
   return read.ok ? Buffer.from(read.value.data).toString() : ''
 }
+/** What the guest has asked of its only disk. */
+const counters = async () => {
+  const counted = await vmm.diskCounters(instance_id)
+  assert.ok(counted.ok, JSON.stringify(counted))
+  assert.ok(counted.value.start_ms <= Date.now())
+  const [only, ...more] = counted.value.disks
+  assert.ok(only !== undefined && only.slot === 0 && more.length === 0)
+  return only
+}
 const type = async (text: string) => {
   const written = await vmm.serialWrite(instance_id, Buffer.from(text))
   assert.ok(written.ok)
@@ -162,6 +171,27 @@ test('a volume server that dies is started again under the running guest', async
   await until('the guest reads its disk', 20_000, async () =>
     /\nread/.test(await consoleText()) ? true : null,
   )
+})
+
+test('a copy of a running guest’s disk has what the guest wrote, and its counters say so', async () => {
+  const earlier = await counters()
+  assert.ok(earlier.read_bytes >= 4 * 1024 ** 2)
+  const copy = '33333333-3333-4333-8333-333333333333'
+  await type(
+    'echo by the gu"est" | dd of=/dev/vda bs=512 seek=2000000 conv=fsync && echo flu"shed"\n',
+  )
+  await until('the guest wrote', 20_000, async () =>
+    /\nflushed/.test(await consoleText()) ? true : null,
+  )
+  const made = await block.copy(disk, { id: copy, size_bytes: 1024 ** 3 }, never)
+  assert.ok(made.ok, JSON.stringify(made))
+  const dd = ['bs=512', 'skip=2000000', 'count=1', 'status=none']
+  const read = spawnSync('dd', [`if=${join(state, 'volumes', `${copy}.raw`)}`, ...dd])
+  assert.equal(read.stdout.toString().replaceAll('\0', ''), 'by the guest\n')
+  const later = await counters()
+  assert.ok(later.write > earlier.write && later.write_bytes >= earlier.write_bytes + 512)
+  assert.ok(later.flush > earlier.flush)
+  assert.ok((await block.destroy(copy)).ok)
 })
 
 test('reset and power button are seen, and nothing is left afterwards', async () => {

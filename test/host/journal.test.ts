@@ -8,10 +8,10 @@ import { test } from 'node:test'
 import { journal as actor } from '#actors/journal.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { Journal } from '#runtime/journal.ts'
+import { Journal } from '#runtime/journal/journal.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import { repository } from '#test/kit/rack.ts'
 
 const soon = { timeout_ms: 10_000 }

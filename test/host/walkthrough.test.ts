@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -317,6 +317,45 @@ test('kdig finds Nexus and the sled by SRV and AAAA', async () => {
   const sled = rack.ready?.sleds[0]?.id ?? ''
   assert.equal(kdig(`_sledagent._tcp.${sled}.${zone}`, 'SRV'), `0 0 12345 ${sled}.sled.${zone}.`)
   assert.equal(kdig(`${sled}.sled.${zone}`, 'AAAA'), 'fd00:1122:3344:101::1')
+})
+
+test('a disk of a snapshot has what the running guest had written, whatever it wrote since', async () => {
+  const address = await externalIp('myinst')
+  const place = ['bs=512', 'count=1', 'status=none']
+  const write = (text: string) => {
+    const wrote = ssh(address, `echo ${text} | dd of=/dev/vda bs=512 seek=2000000 conv=fsync`)
+    assert.equal(wrote.status, 0, wrote.stderr)
+  }
+  const volume = (id: string) => join(rack.state, 'sled1/volumes', `${id}.raw`)
+  const read = async (id: string) =>
+    (await sh('dd', [`if=${volume(id)}`, 'skip=2000000', ...place])).replaceAll('\0', '').trim()
+  write('then')
+  const text = { description: 'x' }
+  const snapshot = await post<Named & { disk_id: string; state: string }>(`${project}/snapshots`, {
+    name: 'snap',
+    ...text,
+    disk: 'alpine',
+  })
+  assert.equal(snapshot.state, 'ready')
+  write('now')
+  const disk = await post<Named>(`${project}/disks`, {
+    name: 'second',
+    ...text,
+    size: 2 * 1_073_741_824,
+    disk_source: { type: 'snapshot', snapshot_id: snapshot.id },
+  })
+  assert.equal(await read(disk.id), 'then')
+  assert.equal(await read(snapshot.disk_id), 'now')
+  const span = `start_time=2022-11-11T00:00:00Z&end_time=${new Date(Date.now() + 60_000).toISOString()}`
+  await until('the guest’s writes are counted', 15_000, async () => {
+    const { items } = await rack.api<Page<{ datum: { datum: { value: number } } }>>(
+      `${project}/disks/alpine/metrics/write_bytes?${span}`,
+    )
+    return (items.at(-1)?.datum.datum.value ?? 0) >= 1_024 ? true : null
+  })
+  await rack.api(`${project}/snapshots/snap`, 'DELETE')
+  await rack.api(`${project}/disks/second`, 'DELETE')
+  for (const { id } of [snapshot, disk]) assert.equal(existsSync(volume(id)), false)
 })
 
 test('a guest survives kill -9 of the supervisor, which then adopts it', async () => {

@@ -2,7 +2,7 @@
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import { Links } from '#runtime/wire/links.ts'
 import { workActor, workProtocol } from './chaos_work.ts'
 

@@ -3,7 +3,7 @@ import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import { hostThread } from '#runtime/thread/threads.ts'
 import { routes, workActor } from './chaos_work.ts'
 

@@ -1,8 +1,8 @@
 /** Work that leaves a trace: every execution of a request is written down outside of whoever did it. */
 import { appendFileSync } from 'node:fs'
 import { Type } from 'typebox'
-import { behaviour } from '#runtime/actor.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { behaviour } from '#runtime/actor/actor.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { ok } from '#runtime/result.ts'
 
 /** Threads of the process that tells, by the kind that each hosts. */

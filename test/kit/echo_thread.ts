@@ -1,14 +1,14 @@
 /** A worker thread for tests: it hosts one kind, named after itself, that answers and can be killed. */
 import { Type } from 'typebox'
 import { makePipes } from '#native/pipes.sys.ts'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { NativeDeps } from '#runtime/native_calls.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { NativeDeps } from '#runtime/actor/native_calls.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import { hostThread } from '#runtime/thread/threads.ts'
 
 export const threadNames = ['left', 'right'] as const

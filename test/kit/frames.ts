@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import type { Codec } from '#runtime/codec/compile.ts'
 import { codecOf } from '#runtime/codec/codec.ts'
 import { cursorOver } from '#runtime/codec/cursor.ts'
-import type { Protocol } from '#runtime/protocol.ts'
+import type { Protocol } from '#runtime/actor/protocol.ts'
 import {
   bindCodec,
   emptyHeader,

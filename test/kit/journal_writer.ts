@@ -3,7 +3,7 @@
  * Prints `stream seq` for each append and `key value` for each put that was acknowledged.
  */
 import { writeSync } from 'node:fs'
-import { Journal } from '#runtime/journal.ts'
+import { Journal } from '#runtime/journal/journal.ts'
 import { seededRandom } from '#runtime/random.ts'
 
 const [, , path = '', writers = '1', seed = '1'] = process.argv

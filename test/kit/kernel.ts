@@ -29,7 +29,7 @@ export function kernelObjects(tag: string, state: string): readonly string[] {
   }
   found.push(...[...containers(join(sled, 'crun')).matchAll(/^oxz_\S+/gm)].flat())
   found.push(...processesOf(state).map(({ command }) => `process ${command.split(' ')[0] ?? ''}`))
-  for (const folder of ['zones', 'instances', 'volumes', 'nbd']) {
+  for (const folder of ['zones', 'instances', 'volumes', 'nbd', 'qmp']) {
     const path = join(sled, folder)
     if (existsSync(path)) found.push(...readdirSync(path).map((name) => `${folder}/${name}`))
   }

@@ -1,8 +1,8 @@
 /** An actor for tests of the runtime: it does what a test tells it, and tells what it saw. */
 import assert from 'node:assert/strict'
 import { Type } from 'typebox'
-import { behaviour, type ChildSpec, type Context, type Down } from '#runtime/actor.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { behaviour, type ChildSpec, type Context, type Down } from '#runtime/actor/actor.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { err, ok } from '#runtime/result.ts'
 
 const text = Type.String()

@@ -24,6 +24,8 @@ export interface Ready {
   readonly ready: boolean
   readonly platform: string
   readonly external: string
+  /** Where each member of Nexus serves, the first one first. */
+  readonly nexus: readonly string[]
   readonly token: string
   readonly dns: string
   readonly sleds: ReadonlyArray<{ readonly id: string; readonly address: string }>
@@ -86,10 +88,12 @@ export class TestRack {
   readonly platform: 'linux' | 'sim'
   ready: Ready | null = null
   readonly store: string
+  readonly members: number
   #external = ''
 
   /** `store` is what `--store` takes; the environment carries it, for a URL may hold a password. */
-  constructor(platform: 'linux' | 'sim', store = 'sqlite') {
+  constructor(platform: 'linux' | 'sim', store = 'sqlite', members = 1) {
+    this.members = members
     this.platform = platform
     this.store = store
   }
@@ -99,6 +103,7 @@ export class TestRack {
     if (this.#external === '') this.#external = `127.0.0.1:${await freePort()}`
     const args = ['rack', 'up', '--detach', '--json', '--platform', this.platform]
     args.push('--state', this.state, '--external', this.#external)
+    if (this.members > 1) args.push('--nexus', String(this.members))
     if (profile !== null) {
       const path = join(this.state, 'profile.json')
       const usual = JSON.parse(readFileSync(join(repository, 'config/profiles/dev.json'), 'utf8'))

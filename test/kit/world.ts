@@ -8,13 +8,13 @@
  *   await world.restart()        // as after kill -9: the journal stays, the actors are made anew
  */
 import { journal } from '#actors/journal.ts'
-import type { Behaviour, Ref } from '#runtime/actor.ts'
+import type { Behaviour, Ref } from '#runtime/actor/actor.ts'
 import { systemClock, type Clock } from '#runtime/clock.ts'
-import { Journal, type Entry } from '#runtime/journal.ts'
+import { Journal, type Entry } from '#runtime/journal/journal.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
-import type { Protocol } from '#runtime/protocol.ts'
+import type { Protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 
 export const soon = { timeout_ms: 5_000 } as const
 

@@ -153,8 +153,7 @@ test('the serial console is a websocket over TLS too', async () => {
   })
   await once(socket, 'open')
   socket.send(Buffer.from('who goes there'))
-  await until('the guest echoes', 15_000, () => (said === '' ? null : true))
-  assert.match(said, /who goes there/)
+  await until('the guest echoes', 15_000, () => (said.includes('who goes there') ? true : null))
   socket.terminate()
 })
 

@@ -1,6 +1,7 @@
 /** The guide's walk-through on a rack without root: the same processes, the same commands. */
 import assert from 'node:assert/strict'
 import { Resolver } from 'node:dns/promises'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -92,6 +93,33 @@ test('a guest survives kill -9 of the supervisor and of Nexus', async () => {
   await waitState('stopped')
   await rack.oxide('instance', 'start', '-o', 'myorg', '-p', 'myproj', 'myinst')
   await waitState('running')
+})
+
+test('a snapshot is taken and an image made of it, and a disk made of that', async () => {
+  const text = { description: 'x' }
+  const snapshot = await rack.api<{ id: string }>(`${project}/snapshots`, 'POST', {
+    name: 'snap',
+    ...text,
+    disk: 'alpine',
+  })
+  const image = await rack.api<{ id: string }>(`${project}/images`, 'POST', {
+    name: 'image',
+    ...text,
+    block_size: 512,
+    source: { type: 'snapshot', id: snapshot.id },
+  })
+  await rack.api(`${project}/snapshots/snap`, 'DELETE')
+  const disk = await rack.api<{ id: string }>(`${project}/disks`, 'POST', {
+    name: 'second',
+    ...text,
+    size: 1_073_741_824,
+    disk_source: { type: 'image', image_id: image.id },
+  })
+  const volumes = JSON.parse(
+    readFileSync(join(rack.state, 'sled1/volumes.json'), 'utf8'),
+  ) as ReadonlyArray<{ id: string; content: string }>
+  assert.equal(volumes.length, 3)
+  assert.equal(volumes.find(({ id }) => id === disk.id)?.content, 'alpine')
 })
 
 test('what is wrong is refused with a sentence that names it', async () => {

@@ -4,8 +4,8 @@
  * `Truth` whatever must not be.
  */
 import { Type } from 'typebox'
-import { behaviour, type ChildSpec, type Context } from '#runtime/actor.ts'
-import { call, nothing, protocol, type Protocol } from '#runtime/protocol.ts'
+import { behaviour, type ChildSpec, type Context } from '#runtime/actor/actor.ts'
+import { call, nothing, protocol, type Protocol } from '#runtime/actor/protocol.ts'
 import { err, ok } from '#runtime/result.ts'
 import type { SimJournal } from './disk.ts'
 import type { Truth } from './truth.ts'

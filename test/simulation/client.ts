@@ -2,8 +2,8 @@
  * Those who want something of the rack: they call actors near and far, try again where that is allowed,
  * give up, watch, and remember what was acknowledged.
  */
-import type { Ref } from '#runtime/actor.ts'
-import { isDeliveryFailure, type Protocol } from '#runtime/protocol.ts'
+import type { Ref } from '#runtime/actor/actor.ts'
+import { isDeliveryFailure, type Protocol } from '#runtime/actor/protocol.ts'
 import { ledgerProtocol, pillarProtocols, sinkProtocol, sleeperProtocol } from './actors.ts'
 import { shardIds, shardName, shardProtocol } from './nexus.ts'
 import type { SimThread } from './process.ts'

@@ -1,5 +1,5 @@
 import { err } from '#runtime/result.ts'
-import type { Homes } from '#runtime/virtual.ts'
+import type { Homes } from '#runtime/actor/virtual.ts'
 
 /** Where virtual actors live, by whatever session this process has now. */
 export class SimHomes implements Homes {

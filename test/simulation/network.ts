@@ -251,6 +251,8 @@ class SimSocket extends EventEmitter {
   readonly #life: Life
   readonly #out: Direction
   readonly #in: Direction
+  /** What came while the process was stopped. */
+  readonly #arrived: Buffer[] = []
   /** What came while nobody read. */
   readonly #held: Buffer[] = []
   #isPaused = false
@@ -317,13 +319,18 @@ class SimSocket extends EventEmitter {
 
   /** Bytes have arrived. */
   receive(bytes: Buffer): void {
-    const take = () => {
+    // One stop may run into another: whatever waits for its end is taken in the order in which it came.
+    this.#arrived.push(bytes)
+    if (this.#life.isStopped || this.#arrived.length > 1) this.#life.after(0, this.#take)
+    else this.#take()
+  }
+
+  readonly #take = (): void => {
+    for (const bytes of this.#arrived.splice(0)) {
       if (this.destroyed) return
       if (this.#isPaused) this.#held.push(bytes)
       else this.emit('data', bytes)
     }
-    if (this.#life.isStopped) this.#life.after(0, take)
-    else take()
   }
 
   /** Nothing comes or goes here any more; the other end hears of it. */

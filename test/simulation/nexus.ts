@@ -3,13 +3,13 @@
  * them, and runs virtual actors, each on one member at a time.
  */
 import { Type } from 'typebox'
-import { behaviour, type Context } from '#runtime/actor.ts'
+import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { actorName } from '#runtime/cluster/directory.ts'
 import { joinCluster, type Cluster } from '#runtime/cluster/cluster.ts'
 import { sessionName, type Lease, type Session } from '#runtime/cluster/store.ts'
 import { clusterHomes } from '#runtime/cluster/homes.ts'
 import { defaultTiming } from '#runtime/cluster/timing.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { err, ok } from '#runtime/result.ts'
 import { guardProtocol } from './actors.ts'
 import type { SimThread } from './process.ts'

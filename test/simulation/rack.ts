@@ -1,6 +1,6 @@
 /** A simulated rack: members of the cluster and sleds, what runs on each, and how they come and go. */
 import { isCurrent, sessionName } from '#runtime/cluster/store.ts'
-import type { Strategy } from '#runtime/supervisor.ts'
+import type { Strategy } from '#runtime/actor/supervisor.ts'
 import {
   guard,
   guardProtocol,

@@ -2,8 +2,8 @@
  * What really happened, as only a simulation can know it, and what must therefore hold. Whatever does not
  * hold ends the run.
  */
-import type { Down } from '#runtime/actor.ts'
-import { isDeliveryFailure } from '#runtime/protocol.ts'
+import type { Down } from '#runtime/actor/actor.ts'
+import { isDeliveryFailure } from '#runtime/actor/protocol.ts'
 
 import { Violation, type Life, type World } from './world.ts'
 

@@ -7,7 +7,7 @@
  *
  *     node_modules/.bin/node test/tidy/contracts.test.ts --update
  *
- * which writes test/contracts.txt, and refuses what breaks these rules (runtime/protocol.ts).
+ * which writes test/contracts.txt, and refuses what breaks these rules (runtime/actor/protocol.ts).
  */
 import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
@@ -15,8 +15,14 @@ import { basename } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Type } from 'typebox'
-import { describe } from '#runtime/contract.ts'
-import { call, nothing, protocol as table, type AnyCall, type Protocol } from '#runtime/protocol.ts'
+import { describe } from '#runtime/actor/contract.ts'
+import {
+  call,
+  nothing,
+  protocol as table,
+  type AnyCall,
+  type Protocol,
+} from '#runtime/actor/protocol.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const golden = `${root}test/contracts.txt`

@@ -1,8 +1,8 @@
 /** What the compiler must refuse, shown by expecting it to. Checked by `tsc`; never run. */
 import type { diskProtocol } from '#actors/disk.protocol.ts'
 import { zoneProtocol } from '#actors/zone.protocol.ts'
-import { behaviour, type ChildSpec, type Ref, type RefMaker } from '#runtime/actor.ts'
-import { call, nothing, protocol, type Failure } from '#runtime/protocol.ts'
+import { behaviour, type ChildSpec, type Ref, type RefMaker } from '#runtime/actor/actor.ts'
+import { call, nothing, protocol, type Failure } from '#runtime/actor/protocol.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 
 declare const ref: Ref<typeof diskProtocol>

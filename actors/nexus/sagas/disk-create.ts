@@ -1,16 +1,16 @@
 /** disk-create: the record, the volume on a sled, the record's final state. */
 import type { Selectable } from 'kysely'
-import { imageSource } from '#actors/disk.protocol.ts'
+import { volumeSource } from '#actors/disk.protocol.ts'
 import { nullable } from '#actors/schema.ts'
-import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
-import { alreadyExists, internal, invalidRequest, notFound, unavailable } from '../errors.ts'
+import { alreadyExists, notFound } from '../errors.ts'
 import { demandLive } from '../lookup.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/failure.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
+import { destroyVolume, makeVolume } from '../volumes.ts'
 
 /** What a disk will be made of, once its request has passed all checks. */
 export interface DiskPlan {
@@ -19,6 +19,9 @@ export interface DiskPlan {
   readonly size_bytes: number
   readonly block_size: number
   readonly image_id: string | null
+  readonly snapshot_id: string | null
+  /** The sled that has what the disk is made of; null when any sled will do. */
+  readonly sled_id: string | null
   /** JSON of the source on the sled; null for a blank disk. */
   readonly source: string | null
 }
@@ -42,37 +45,41 @@ export function diskCreateNodes<P>(
       action: async ({ services, params }) => await insertRecord(services, paramsOf(params)),
       undo: async ({ services, params }) => {
         const { disk_id } = paramsOf(params)
-        await services.store.deleteFrom('disk').where('id', '=', disk_id).execute()
+        await transact(services, async (store) => {
+          await store.deleteFrom('disk').where('id', '=', disk_id).execute()
+        })
       },
     },
     {
       name: `${prefix}volume_ensure`,
       action: async ({ services, params }) => {
-        await ensureVolume(services, paramsOf(params))
+        const { disk_id, sled_id, plan } = paramsOf(params)
+        const { size_bytes, block_size } = plan
+        const source = readColumn(nullable(volumeSource), plan.source ?? 'null')
+        await makeVolume(services, { id: disk_id, sled_id, size_bytes, block_size, source })
       },
       undo: async ({ services, params }) => {
         const { sled_id, disk_id } = paramsOf(params)
-        const destroyed = await services.sleds
-          .disk(sled_id, disk_id)
-          .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
-        if (!destroyed.ok) throw new Error(`volume ${disk_id}: ${destroyed.detail}`)
+        await destroyVolume(services, { id: disk_id, sled_id })
       },
     },
     {
       name: `${prefix}disk_runtime`,
       action: async ({ services, params }) => {
         const { disk_id, plan } = paramsOf(params)
-        await services.store
-          .updateTable('disk')
-          .set({ state: 'detached' })
-          .where('id', '=', disk_id)
-          .where('state', '=', 'creating')
-          .execute()
-        const row = await services.store
-          .selectFrom('disk')
-          .select('state')
-          .where('id', '=', disk_id)
-          .executeTakeFirst()
+        const row = await transact(services, async (store) => {
+          await store
+            .updateTable('disk')
+            .set({ state: 'detached' })
+            .where('id', '=', disk_id)
+            .where('state', '=', 'creating')
+            .execute()
+          return await store
+            .selectFrom('disk')
+            .select('state')
+            .where('id', '=', disk_id)
+            .executeTakeFirst()
+        })
         // Deleted while it was being made: what came into being since goes too.
         if (row === undefined || row.state === 'destroyed') throw notFound('disk', plan.name)
       },
@@ -101,6 +108,7 @@ async function insertRecord(
     project_id: params.project_id,
     sled_id: params.sled_id,
     image_id: plan.image_id,
+    snapshot_id: plan.snapshot_id,
     size_bytes: plan.size_bytes,
     block_size: plan.block_size,
     source: plan.source,
@@ -122,25 +130,3 @@ async function insertRecord(
     throw isConflict(error) ? alreadyExists('disk', plan.name) : error
   })
 }
-
-async function ensureVolume(services: Services, params: DiskCreateParams): Promise<void> {
-  const { disk_id, sled_id, plan } = params
-  const block_size = ([512, 2048, 4096] as const).find((size) => size === plan.block_size) ?? 512
-  const source = readColumn(nullable(imageSource), plan.source ?? 'null')
-  const made = await services.sleds
-    .disk(sled_id, disk_id)
-    .call(
-      'ensure',
-      { id: disk_id, size_bytes: plan.size_bytes, block_size, source },
-      { timeout_ms: limits.disk_ensure_ms_max },
-    )
-  if (made.ok) return
-  services.log.error('a volume could not be made', { disk: disk_id, detail: made.detail })
-  if (made.error === 'image_unreachable' || made.error === 'image_too_large') {
-    throw invalidRequest(`the disk's image could not be read: ${made.detail}`)
-  }
-  throw temporary.has(made.error) ? unavailable() : internal()
-}
-
-/** What may well work later: the answer is 503. */
-const temporary: ReadonlySet<string> = new Set(['no_space', 'busy', 'deadline', 'unreachable'])

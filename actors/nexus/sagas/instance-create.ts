@@ -4,7 +4,7 @@ import { attachDisk } from '../attach.ts'
 import type { Services } from '../context.ts'
 import { alreadyExists } from '../errors.ts'
 import { allocateIp } from '../external-ips.ts'
-import { instanceById, refreshNeighbours, requestState, type Instance } from '../instances.ts'
+import { askTarget, markTarget, refreshNeighbours, type Instance } from '../instances.ts'
 import { demandLive } from '../lookup.ts'
 import { giveNic, type NicGiven } from '../nics.ts'
 import type { Saga, SagaNode } from '../saga.ts'
@@ -60,8 +60,18 @@ const recordNode: Node = {
     })
     return null
   },
+  // The record stays as a deleted one: should a request of before reach the sled late, then its
+  // report is answered by letting go of the guest.
   undo: async ({ services, params }) => {
-    await services.store.deleteFrom('instance').where('id', '=', params.instance.id).execute()
+    const time_deleted_ms = services.clock.now()
+    await transact(services, async (store) => {
+      await store
+        .updateTable('instance')
+        .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
+        .where('id', '=', params.instance.id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
+    })
   },
 }
 
@@ -75,10 +85,12 @@ function nicNode(_nic: NicGiven, index: number): Node {
       return nic.id
     },
     undo: async ({ services, params }) => {
-      await services.store
-        .deleteFrom('network_interface')
-        .where('id', '=', at(params.nics, index).id)
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .deleteFrom('network_interface')
+          .where('id', '=', at(params.nics, index).id)
+          .execute()
+      })
     },
   }
 }
@@ -122,7 +134,9 @@ async function takeIp(
 }
 
 async function releaseIp(services: Services, id: string): Promise<void> {
-  await services.store.deleteFrom('external_ip').where('id', '=', id).execute()
+  await transact(services, async (store) => {
+    await store.deleteFrom('external_ip').where('id', '=', id).execute()
+  })
 }
 
 function attachNode(_name: string, index: number): Node {
@@ -136,12 +150,14 @@ function attachNode(_name: string, index: number): Node {
       return disk.id
     },
     undo: async ({ services, params }) => {
-      await services.store
-        .updateTable('disk')
-        .set({ state: 'detached', attach_instance_id: null, slot: null })
-        .where('attach_instance_id', '=', params.instance.id)
-        .where('name', '=', at(params.attach_disks, index))
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .updateTable('disk')
+          .set({ state: 'detached', attach_instance_id: null, slot: null })
+          .where('attach_instance_id', '=', params.instance.id)
+          .where('name', '=', at(params.attach_disks, index))
+          .execute()
+      })
     },
   }
 }
@@ -151,16 +167,19 @@ const ensureNode: Node = {
   action: async ({ services, params }) => {
     const { id } = params.instance
     if (params.start) {
-      await requestState(services, await instanceById(services, id), 'running')
+      await markTarget(services, id, 'running')
+      await askTarget(services, id, 'running')
       // The start has reached the sled; that others do not know the newcomer yet undoes nothing.
       await refreshNeighbours(services, id)
     } else {
-      await services.store
-        .updateTable('instance')
-        .set({ run_state: 'stopped' })
-        .where('id', '=', id)
-        .where('run_state', '=', 'creating')
-        .execute()
+      await transact(services, async (store) => {
+        await store
+          .updateTable('instance')
+          .set({ run_state: 'stopped' })
+          .where('id', '=', id)
+          .where('run_state', '=', 'creating')
+          .execute()
+      })
     }
     return null
   },

@@ -7,6 +7,7 @@ import type { Services } from '../context.ts'
 import { newRow } from '../context.ts'
 import { alreadyExists } from '../errors.ts'
 import { demandLive, type Project } from '../lookup.ts'
+import { owe } from '../propagation.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import type { StoreTransaction } from '../store/schema.ts'
@@ -128,12 +129,14 @@ export function vpcCreateNodes<P>(
         .onConflict((known) => known.column('id').doNothing())
         .execute()
     }),
-    part('firewall_rules', async (store, { rules }) => {
+    part('firewall_rules', async (store, { vpc, rules }) => {
       await store
         .insertInto('vpc_firewall_rule')
         .values(rules)
         .onConflict((known) => known.column('id').doNothing())
         .execute()
+      // From now on the rounds that send everything again include this VPC.
+      await owe(store, { kind: 'firewall', id: vpc.id })
     }),
     part('default_subnet', async (store, { subnet }) => {
       await store
@@ -210,6 +213,8 @@ const projectNode: SagaNode<ProjectCreateParams> = {
     return null
   },
   undo: async ({ services, params: { project } }) => {
-    await services.store.deleteFrom('project').where('id', '=', project.id).execute()
+    await transact(services, async (store) => {
+      await store.deleteFrom('project').where('id', '=', project.id).execute()
+    })
   },
 }

@@ -1,4 +1,7 @@
-/** The rows that every store has: the default silo, the development users, and what they may do. */
+/**
+ * The rows that every store has: the default silo, the development users and what they may do, the rack
+ * and the pool of its services.
+ */
 import { wellKnown } from '#config/addressing.ts'
 import type { Store } from './schema.ts'
 
@@ -47,6 +50,39 @@ export async function plant(store: Store, now_ms: number): Promise<void> {
         identity_id,
         identity_type: 'silo_user',
       })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute()
+  }
+}
+
+/** Adds the rack that the store is of. Throws when it is another's. */
+export async function plantRack(
+  store: Store,
+  { rack_id, now_ms }: { readonly rack_id: string; readonly now_ms: number },
+): Promise<void> {
+  const moment = { time_created_ms: now_ms, time_modified_ms: now_ms }
+  await store
+    .insertInto('rack')
+    .values({ id: rack_id, ...moment })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  const racks = await store.selectFrom('rack').select('id').orderBy('id').limit(2).execute()
+  const other = racks.find(({ id }) => id !== rack_id)
+  if (other !== undefined) {
+    throw new Error(`the store is that of rack ${other.id}: give this rack a database of its own`)
+  }
+  const pool = {
+    description: 'IP Pool for Oxide Services',
+    ...moment,
+    time_deleted_ms: null,
+    project_id: null,
+    rack_id,
+  }
+  // Its id is the rack's, so that it is planted once. Users of before may have a pool of its name.
+  for (const name of ['oxide-service-pool', `oxide-service-pool-${rack_id}`]) {
+    await store
+      .insertInto('ip_pool')
+      .values({ id: rack_id, name, ...pool })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }

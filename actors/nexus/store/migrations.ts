@@ -4,5 +4,14 @@ import { guide } from './migrations/0001-guide.ts'
 import { identities } from './migrations/0002-identities.ts'
 import { networks } from './migrations/0003-networks.ts'
 import { identityProviders } from './migrations/0004-identity-providers.ts'
+import { storage } from './migrations/0005-storage.ts'
+import { cluster } from './migrations/0006-cluster.ts'
 
-export const migrations: readonly Migration[] = [guide, identities, networks, identityProviders]
+export const migrations: readonly Migration[] = [
+  guide,
+  identities,
+  networks,
+  identityProviders,
+  storage,
+  cluster,
+]

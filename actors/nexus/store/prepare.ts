@@ -39,24 +39,27 @@ export function prepare<V extends Values, O>(
   }
 }
 
-function formOf(values: Values): string {
-  let form = ''
-  for (const value of Object.values(values))
-    if (typeof value !== 'string') form += `${value.length} `
-  return form
-}
+const formOf = (values: Values): string =>
+  Object.values(values)
+    .map((value) => (typeof value === 'string' ? '' : value.length))
+    .join(' ')
 
-/** Kysely takes for a value whatever it is given, so that its types may be told the values' own. */
 function standIns<V extends Values>(values: V): V {
-  const given: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(values)) {
-    given[name] =
+  const given = Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
       typeof value === 'string'
         ? new Parameter(name, null)
-        : value.map((_, index) => new Parameter(name, index))
-  }
-  return given as unknown as V
+        : value.map((_, index) => new Parameter(name, index)),
+    ]),
+  )
+  if (!passFor(given, values)) throw new Error('a statement has no values')
+  return given
 }
+
+/** Kysely takes for a value whatever it is given: stand-ins may be told the types of what they stand for. */
+const passFor = <V extends Values>(given: object, values: V): given is V =>
+  Object.keys(given).length === Object.keys(values).length
 
 function valueOf(values: Values, { name, index }: Parameter): unknown {
   const value = values[name]

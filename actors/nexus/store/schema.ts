@@ -8,11 +8,12 @@ import type { Kysely, Transaction } from 'kysely'
 export type Store = Kysely<Tables>
 export type StoreTransaction = Transaction<Tables>
 import type { Static } from 'typebox'
-import type { diskState } from '../api/contract/disks.ts'
+import type { diskState, snapshotState } from '../api/contract/disks.ts'
 import type { instanceState } from '../api/contract/instances.ts'
 import type { routerRouteKind, vpcFirewallRule } from '../api/contract/vpcs.ts'
 
 type DiskState = Static<typeof diskState>['state']
+type SnapshotState = Static<typeof snapshotState>
 type InstanceState = Static<typeof instanceState>
 type RouteKind = Static<typeof routerRouteKind>
 type Rule = Static<typeof vpcFirewallRule>
@@ -165,6 +166,39 @@ export interface Tables {
     state: DiskState
     attach_instance_id: string | null
     slot: number | null
+    snapshot_id: string | null
+  }
+  /** A volume of its own on the disk's sled, whose id is the snapshot's. */
+  snapshot: Named & {
+    project_id: string
+    disk_id: string
+    sled_id: string
+    size_bytes: number
+    block_size: number
+    state: SnapshotState
+  }
+  image: Named & {
+    project_id: string
+    /** Where its volume is, which has its id; null when it is fetched each time. */
+    sled_id: string | null
+    url: string | null
+    version: string | null
+    size_bytes: number
+    block_size: number
+    /** JSON of the disk's source on the sled. */
+    source: string
+  }
+  /** What a disk's guest had done since `start_ms`, counted at `time_ms`. */
+  disk_sample: {
+    disk_id: string
+    time_ms: number
+    start_ms: number
+    activated: number
+    flush: number
+    read: number
+    read_bytes: number
+    write: number
+    write_bytes: number
   }
   instance: Named & {
     project_id: string
@@ -208,6 +242,8 @@ export interface Tables {
     error_node_name: string | null
     error: string | null
     time_created_ms: number
+    /** The session that runs it (`nexus-1#3`); null: one of before there were owners. */
+    owner: string | null
   }
   saga_node: {
     saga_id: string
@@ -215,6 +251,21 @@ export interface Tables {
     name: string
     state: 'started' | 'done' | 'undone'
     output: string | null
+  }
+  /** What sleds are to be sent, and whether they have it. */
+  propagation: {
+    kind: 'firewall' | 'dns'
+    /** Of the VPC; empty for DNS. */
+    id: string
+    generation: number
+    is_owed: boolean
+  }
+  /** Who ran a background task last, under which generation of its lease. */
+  background_task: {
+    name: string
+    generation: number
+    member: string
+    time_last_run_ms: number
   }
   /** Generations of what Nexus sends out, by what it is. */
   published: { what: string; generation: number }

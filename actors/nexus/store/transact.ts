@@ -7,6 +7,8 @@
 import { sql } from 'kysely'
 import { limits } from '#config/limits.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { assertHeld } from '#runtime/cluster/sql.ts'
+import type { Lease } from '#runtime/cluster/store.ts'
 import type { Random } from '#runtime/random.ts'
 import { StoreError } from './failure.ts'
 import type { Store, StoreTransaction, Tables } from './schema.ts'
@@ -15,6 +17,8 @@ interface Means {
   readonly store: Store
   readonly clock: Clock
   readonly random: Random
+  /** Nothing is committed unless this lease is held; null: nothing depends on one. */
+  readonly fence: Lease | null
 }
 
 /**
@@ -22,16 +26,19 @@ interface Means {
  * it is run again, so it changes nothing but the store; everything it reads and writes goes through the
  * transaction it is given. `tries` counts its runs from 1, so that it can choose otherwise where others
  * were in the way. What it throws rolls back. Throws `StoreError` with `retry` when others were in the
- * way every time, with `away` when the database is.
+ * way every time, with `away` when the database is; `LeaseLost` when the fence is not held.
  */
 export async function transact<T>(
-  { store, clock, random }: Means,
+  { store, clock, random, fence }: Means,
   work: (store: StoreTransaction, tries: number) => Promise<T>,
 ): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       const began = store.transaction().setIsolationLevel('serializable')
-      return await began.execute(async (transaction) => await work(transaction, tries))
+      return await began.execute(async (transaction) => {
+        if (fence !== null) await assertHeld(transaction, fence)
+        return await work(transaction, tries)
+      })
     } catch (error) {
       const isInTheWay = error instanceof StoreError && error.failure === 'retry'
       if (!isInTheWay || tries >= limits.store_tries_max) throw error

@@ -26,7 +26,7 @@ const commands = {
 interface Transaction {
   readonly ended: PromiseWithResolvers<void>
   /** Why there is nothing left of it: SQLite has rolled everything back. */
-  lost: unknown
+  lost: Error | null
 }
 
 export class Turns {
@@ -147,7 +147,8 @@ export class Turns {
     }
   }
 
-  #lose(error: unknown): void {
+  #lose(cause: unknown): void {
+    const error = cause instanceof Error ? cause : new Error('SQLite has undone it', { cause })
     this.#state = 'idle'
     if (this.#transaction !== null) this.#transaction.lost = error
     this.#next().reject(error)

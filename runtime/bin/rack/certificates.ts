@@ -132,5 +132,8 @@ const hostsOf = (state: string, plan: RackPlan) => [
     host: id,
     directory: sledFiles(sledState(state, number)).tls,
   })),
-  ...plan.nexus.map(({ id }) => ({ host: id, directory: nexusFiles(nexusState(state)).tls })),
+  ...plan.nexus.map(({ id }, index) => ({
+    host: id,
+    directory: nexusFiles(nexusState(state, index + 1)).tls,
+  })),
 ]

@@ -1,14 +1,20 @@
 /** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
-import { dnsAddress, dnsAddressIndex, sledAddress, sledAddressIndex } from '#config/addressing.ts'
+import {
+  dnsAddress,
+  dnsAddressIndex,
+  nexusAddressIndex,
+  sledAddress,
+  sledAddressIndex,
+} from '#config/addressing.ts'
 import type { ExternalListener } from '#actors/nexus/config.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig, WireAddress } from '#config/sled.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
-import { certificateFiles } from './https.ts'
-import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
+import { certificateFiles, hostPort } from './https.ts'
+import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
 /** Where the repository and Node itself are inside a zone. */
@@ -39,36 +45,75 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     },
     dns: { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port },
     guest_image: join(home, 'out/guest/alpine.img'),
-    nexus: plan.nexus.map(({ id }) => ({ host: id, wire: wireOf(state, plan) })),
+    nexus: membersOf(plan).map((member) => ({
+      host: member.id,
+      wire: wireOf(state, plan, member.number),
+    })),
     tls: hostFiles(sledFiles(directory).tls),
-    zones: plan.nexus.map(() => nexusZone(state, plan)),
+    zones: membersOf(plan).map((member) => nexusZone(state, plan, member.number)),
     log: sledFiles(directory).log,
     ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
   }
 }
 
-/** Nexus' configuration file. */
-export function nexusConfigText(state: string, plan: RackPlan): string {
-  const [nexus] = plan.nexus
-  if (nexus === undefined) throw new Error('the plan has no Nexus')
+/** A member of Nexus as the plan has it. */
+export interface PlannedMember {
+  readonly id: string
+  /** From 1. */
+  readonly number: number
+  readonly internal_address: string
+  /** Where it serves the API: the profile's port, and one more for each. */
+  readonly external: RackPlan['profile']['external']
+}
+
+export function membersOf({ nexus, sleds, profile }: RackPlan): readonly PlannedMember[] {
+  const { address, port } = profile.external
+  return nexus.map(({ id }, index) => ({
+    id,
+    number: index + 1,
+    internal_address: sledAddress(sleds[0]?.number ?? 1, nexusAddressIndex(index + 1)),
+    external: { address, port: port + index },
+  }))
+}
+
+/** Where the API is had. */
+export const urlOf = ({ address, port }: PlannedMember['external']): string =>
+  `http://${hostPort(address, port)}`
+
+function memberOf(plan: RackPlan, number: number): PlannedMember {
+  const member = membersOf(plan)[number - 1]
+  if (member === undefined) throw new Error(`the plan has no Nexus ${number}`)
+  return member
+}
+
+/** The configuration file of the k-th Nexus. */
+export function nexusConfigText(state: string, plan: RackPlan, number: number): string {
+  const { id, internal_address } = memberOf(plan, number)
   const isSim = plan.platform === 'sim'
-  const directory = isSim ? nexusState(state) : zoneNexus
-  const internal_address = sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus)
+  const directory = isSim ? nexusState(state, number) : zoneNexus
   const { profile } = plan
+  const port = profile.metrics?.nexus_port
   return stringify({
-    id: nexus.id,
+    id,
     rack_id: plan.rack_id,
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
-    external: listenersOf(plan, directory),
+    external: listenersOf(plan, directory, number),
     ...consoleOf(plan),
-    wire: wireOf(state, plan),
+    wire: wireOf(state, plan, number),
     control: nexusFiles(directory).control,
     tls: hostFiles(nexusFiles(directory).tls),
     internal_address,
+    members: membersOf(plan).map((member) => ({
+      id: member.id,
+      internal_address: member.internal_address,
+    })),
     dns_address: dnsAddress(1, dnsAddressIndex.server),
-    sleds: plan.sleds.map(({ id }) => id),
-    ...seeingOf(plan, isSim ? '127.0.0.1' : internal_address, profile.metrics?.nexus_port),
+    sleds: plan.sleds.map((sled) => sled.id),
+    // On sim all of them are on loopback.
+    ...(isSim
+      ? seeingOf(plan, '127.0.0.1', port === undefined ? port : port + number - 1)
+      : seeingOf(plan, internal_address, port)),
     // From its zone Nexus reaches no collector: its spans go out with its sled's.
     ...(profile.telemetry === undefined || isSim
       ? {}
@@ -88,12 +133,13 @@ function consoleOf({ profile, platform }: RackPlan) {
   return { console: { static_dir, cache_control_max_age_minutes: 10 } }
 }
 
-/** Where the API is served: plain, and over TLS where the profile says so. */
-function listenersOf({ profile }: RackPlan, directory: string): ExternalListener[] {
-  const { external, https } = profile
-  if (https === undefined) return [{ ...external }]
+/** Where the k-th Nexus serves the API: plain, and over TLS where the profile says so. */
+function listenersOf(plan: RackPlan, directory: string, number: number): ExternalListener[] {
+  const { external } = memberOf(plan, number)
+  const { https } = plan.profile
+  if (https === undefined) return [external]
   const tls = certificateFiles(nexusFiles(directory).certs)
-  return [{ ...external }, { address: https.address, port: https.port, tls }]
+  return [external, { address: https.address, port: https.port + number - 1, tls }]
 }
 
 /** What the profile says of metrics and traces. */
@@ -105,23 +151,24 @@ function seeingOf({ profile }: RackPlan, address: string, port: number | undefin
 }
 
 /** Where sleds reach Nexus: on the underlay, or through a unix socket where there is none. */
-function wireOf(state: string, plan: RackPlan): WireAddress {
-  if (plan.platform === 'sim') return { path: nexusFiles(nexusState(state)).wire }
-  const [sled] = plan.sleds
-  return {
-    address: sledAddress(sled?.number ?? 1, sledAddressIndex.nexus),
-    port: ports.nexus_wire,
-  }
+function wireOf(state: string, plan: RackPlan, number: number): WireAddress {
+  if (plan.platform === 'sim') return { path: nexusFiles(nexusState(state, number)).wire }
+  return { address: memberOf(plan, number).internal_address, port: ports.nexus_wire }
 }
 
-function nexusZone(state: string, plan: RackPlan): ServiceZone {
-  const directory = nexusState(state)
-  const listen = listenersOf(plan, directory).map(({ address, port }) => ({ address, port }))
+function nexusZone(state: string, plan: RackPlan, number: number): ServiceZone {
+  const directory = nexusState(state, number)
+  const { internal_address } = memberOf(plan, number)
+  const name = nexusZoneName(number)
+  const listen = listenersOf(plan, directory, number).map(({ address, port }) => ({
+    address,
+    port,
+  }))
   const log = nexusFiles(directory).log
   const script = 'runtime/bin/nexus.ts'
   if (plan.platform === 'sim') {
     return {
-      name: 'oxz_nexus',
+      name,
       control: null,
       args: [process.execPath, join(home, script), nexusFiles(directory).config],
       env: [],
@@ -130,10 +177,12 @@ function nexusZone(state: string, plan: RackPlan): ServiceZone {
       log,
     }
   }
-  const address = sledAddress(plan.sleds[0]?.number ?? 1, sledAddressIndex.nexus)
   return {
-    name: 'oxz_nexus',
-    control: { id: 'oxControlService0', address: `${address}/${prefix_bits}` },
+    name,
+    control: {
+      id: `oxControlService${number - 1}`,
+      address: `${internal_address}/${prefix_bits}`,
+    },
     args: [zoneNode, join(zoneHome, script), nexusFiles(zoneNexus).config],
     env: [],
     mounts: [

@@ -1,12 +1,12 @@
 /** Talking to a running process of the rack: a link over the control socket in its state directory. */
 import { accessSync, constants } from 'node:fs'
 import { randomUUID } from 'node:crypto'
-import type { RefMaker } from '#runtime/actor.ts'
+import type { RefMaker } from '#runtime/actor/actor.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { stderrLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 import { connector, Links } from '#runtime/wire/links.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import type { RackPlan } from './plan.ts'
@@ -31,12 +31,15 @@ export interface ControlLink {
 /** The rack's processes on this machine, sleds first. */
 export function targetsOf(state: string, plan: RackPlan): readonly Target[] {
   const sleds = plan.sleds.map((sled) => sledTarget(state, sled))
-  const directory = nexusState(state)
-  const { control } = nexusFiles(directory)
-  return [
-    ...sleds,
-    ...plan.nexus.map(({ id }) => ({ service: 'nexus' as const, host: id, directory, control })),
-  ]
+  return [...sleds, ...nexusTargets(state, plan)]
+}
+
+/** The members of Nexus on this machine. */
+export function nexusTargets(state: string, plan: RackPlan): readonly Target[] {
+  return plan.nexus.map(({ id }, index) => {
+    const directory = nexusState(state, index + 1)
+    return { service: 'nexus', host: id, directory, control: nexusFiles(directory).control }
+  })
 }
 
 function sledTarget(state: string, sled: { readonly id: string; readonly number: number }): Target {

@@ -7,7 +7,7 @@ import { systemRandom } from '#runtime/random.ts'
 import { ok, type Result } from '#runtime/result.ts'
 import { makeBlock, makePorts, makeVmm, makeZones } from '../backends.ts'
 import { sledConfigOf } from './configs.ts'
-import { authorityState, nexusState, sledState } from './layout.ts'
+import { authorityState, isNexusZone, nexusState, sledState } from './layout.ts'
 import { sweepClaims, withLock } from './lock.ts'
 import { planPath, readPlan, type RackPlan } from './plan.ts'
 import { stopSupervisor } from './supervisor.ts'
@@ -56,7 +56,7 @@ export async function rackRest(state: string, plan: RackPlan): Promise<Result<nu
     await stopSupervisor(sledState(state, number))
     const zones = await makeZones(sledConfigOf(state, plan, number)).list()
     if (!zones.ok) return zones
-    if (zones.value.some((zone) => zone.state === 'running' && zone.name !== 'oxz_nexus')) {
+    if (zones.value.some((zone) => zone.state === 'running' && !isNexusZone(zone.name))) {
       return ok(null)
     }
   }
@@ -92,7 +92,9 @@ function forget(state: string, plan: RackPlan): void {
   for (const { number } of plan.sleds) {
     rmSync(sledState(state, number), { recursive: true, force: true })
   }
-  rmSync(nexusState(state), { recursive: true, force: true })
+  for (const index of plan.nexus.keys()) {
+    rmSync(nexusState(state, index + 1), { recursive: true, force: true })
+  }
   rmSync(authorityState(state), { recursive: true, force: true })
   rmSync(planPath(state), { force: true })
 }

@@ -8,7 +8,7 @@ import { writeFileAtomically } from '#runtime/files.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { readKeyPair } from '#runtime/tls/credentials.ts'
 import { nexusFiles, nexusState } from './layout.ts'
-import { home } from './plan.ts'
+import { home, type RackPlan } from './plan.ts'
 
 type Https = NonNullable<RackProfile['https']>
 export interface HttpsOptions {
@@ -51,20 +51,23 @@ export function httpsOf(
   )
 }
 
-/** Gives Nexus a copy, which it sees from its zone; a Nexus that runs takes it up by itself. */
+/** Gives each Nexus a copy, which it sees from its zone; one that runs takes it up by itself. */
 export function provideHttps(
   state: string,
-  { https }: RackProfile,
+  { profile, nexus }: RackPlan,
   now_ms: number,
 ): Result<null, string> {
+  const { https } = profile
   if (https === undefined) return ok(null)
   const pair = readKeyPair(https, now_ms)
   if (!pair.ok) return pair
-  const { certs } = nexusFiles(nexusState(state))
-  mkdirSync(certs, { recursive: true, mode: 0o700 })
-  const copy = certificateFiles(certs)
-  writeFileAtomically(copy.key, pair.value.key)
-  writeFileAtomically(copy.certificate, pair.value.certificate)
+  for (const index of nexus.keys()) {
+    const { certs } = nexusFiles(nexusState(state, index + 1))
+    mkdirSync(certs, { recursive: true, mode: 0o700 })
+    const copy = certificateFiles(certs)
+    writeFileAtomically(copy.key, pair.value.key)
+    writeFileAtomically(copy.certificate, pair.value.certificate)
+  }
   return ok(null)
 }
 

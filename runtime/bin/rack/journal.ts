@@ -1,6 +1,6 @@
 /** `luge journal check` and `luge journal recover`; what is wrong is thrown as a JournalFault. */
-import { inspectJournal } from '#runtime/journal.file.ts'
-import { recoverJournal } from '#runtime/journal.recover.ts'
+import { inspectJournal } from '#runtime/journal/file.ts'
+import { recoverJournal } from '#runtime/journal/recover.ts'
 
 export function checkJournal(path: string): void {
   const { last_row, streams } = inspectJournal(path)

@@ -2,7 +2,14 @@
 import { join } from 'node:path'
 
 export const sledState = (state: string, number: number): string => join(state, `sled${number}`)
-export const nexusState = (state: string): string => join(state, 'nexus')
+/** Of the k-th Nexus, k from 1. */
+export const nexusState = (state: string, number: number): string =>
+  join(state, `nexus${suffix(number)}`)
+export const nexusZoneName = (number: number): string => `oxz_nexus${suffix(number)}`
+export const isNexusZone = (zone: string): boolean => /^oxz_nexus[0-9]*$/.test(zone)
+/** The first is called as if there were one only. */
+const suffix = (number: number): string => (number === 1 ? '' : String(number))
+
 /** The rack's certificate authority. No process but `luge rack` opens it. */
 export const authorityState = (state: string): string => join(state, 'authority')
 

@@ -87,7 +87,10 @@ export function readPlan(state: string): Result<RackPlan | null, 'invalid_file'>
 /** Decides a new rack's identities and writes them down. */
 export async function makePlan(
   state: string,
-  given: Pick<RackPlan, 'platform' | 'profile' | 'store'>,
+  given: Pick<RackPlan, 'platform' | 'profile' | 'store'> & {
+    /** How many members Nexus has. */
+    readonly members: number
+  },
 ): Promise<Result<RackPlan, 'state_unusable'>> {
   const plan: RackPlan = {
     version: 1,
@@ -98,7 +101,7 @@ export async function makePlan(
     store: given.store ?? null,
     dns_port: given.platform === 'sim' ? await freePort() : ports.dns,
     sleds: [{ id: randomUUID(), number: 1 }],
-    nexus: [{ id: randomUUID() }],
+    nexus: Array.from({ length: given.members }, () => ({ id: randomUUID() })),
   }
   return writePlan(state, plan)
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { otlpUrl, telemetryOf } from '#config/seeing.ts'
-import { wellKnown } from '#config/addressing.ts'
+import { nexusMembersMax, wellKnown } from '#config/addressing.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -28,7 +28,7 @@ import {
   writePlan,
   type RackPlan,
 } from './plan.ts'
-import { nexusConfigText, sledConfigOf } from './configs.ts'
+import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { withLock } from './lock.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
@@ -50,6 +50,8 @@ export interface UpOptions {
   readonly config: string | null
   /** `sqlite` or `postgres://…`; null: what the rack has, SQLite when it is new. */
   readonly store: string | null
+  /** How many members Nexus has; null: what the rack has, one when it is new. */
+  readonly nexus: string | null
   readonly detach: boolean
   readonly json: boolean
 }
@@ -95,7 +97,12 @@ async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Ref
   const written = await writeConfigs(state, plan)
   if (!written.ok) return written
   const started = await ensureSupervisor(sled)
-  return started.ok ? await waitServed(plan.profile) : started
+  if (!started.ok) return started
+  for (const { external } of membersOf(plan)) {
+    const served = await waitServed(external)
+    if (!served.ok) return served
+  }
+  return ok(null)
 }
 
 async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
@@ -105,6 +112,8 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!profile.ok) return profile
   const store = storeOf(options.store)
   if (!store.ok) return store
+  const members = membersAsked(options.nexus ?? '1', { store: store.value, profile: profile.value })
+  if (!members.ok) return members
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
@@ -115,7 +124,39 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
       `--state ${options.state} is inside ${home}, which Nexus sees from its zone, keys and all: name a directory elsewhere`,
     )
   }
-  return await makePlan(options.state, { platform, profile: profile.value, store: store.value })
+  return await makePlan(options.state, {
+    platform,
+    profile: profile.value,
+    store: store.value,
+    members: members.value,
+  })
+}
+
+/** How many members a new rack gets, if its store and its ports have room for them. */
+function membersAsked(
+  text: string,
+  { store, profile }: { readonly store: string | null; readonly profile: RackProfile },
+): Result<number, 'invalid_option'> {
+  const members = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0
+  if (members < 1 || members > nexusMembersMax) {
+    return err(
+      'invalid_option',
+      `--nexus ${text}: a rack has from 1 to ${nexusMembersMax} members of Nexus`,
+    )
+  }
+  if (members > 1 && store === null) {
+    return err(
+      'invalid_option',
+      `--nexus ${text}: SQLite serves one member of Nexus: give several a database to share, --store postgres://USER@HOST/DATABASE`,
+    )
+  }
+  if (profile.external.port + members - 1 > 65_535) {
+    return err(
+      'invalid_option',
+      `--nexus ${text}: each member serves at a port of its own, counted up from ${profile.external.port}: there are not so many`,
+    )
+  }
+  return ok(members)
 }
 
 /** The URL of a store that is not SQLite's file; null for that. */
@@ -148,6 +189,8 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
   if (options.external !== null && options.external !== hostPort(address, port)) {
     return refuse('external address', hostPort(address, port))
   }
+  const members = String(plan.nexus.length)
+  if (options.nexus !== null && options.nexus !== members) return refuse('--nexus', members)
   const renewed = sameHttps(plan, options)
   return renewed.ok ? sameStore(renewed.value, options) : renewed
 }
@@ -218,9 +261,12 @@ async function writeConfigs(state: string, planned: RackPlan): Promise<Result<nu
       const config = sledConfigOf(state, plan, number)
       writeFileAtomically(sledFiles(sled).config, JSON.stringify(config, null, 2))
     }
-    mkdirSync(nexusState(state), { recursive: true, mode: 0o700 })
-    writeFileAtomically(nexusFiles(nexusState(state)).config, nexusConfigText(state, plan))
-    const provided = provideHttps(state, plan.profile, systemClock.now())
+    for (const { number } of membersOf(plan)) {
+      const nexus = nexusState(state, number)
+      mkdirSync(nexus, { recursive: true, mode: 0o700 })
+      writeFileAtomically(nexusFiles(nexus).config, nexusConfigText(state, plan, number))
+    }
+    const provided = provideHttps(state, plan, systemClock.now())
     return provided.ok ? await ensureCertificates(state, plan, systemClock.now()) : provided
   } catch (cause) {
     return unusable(state, cause)
@@ -244,9 +290,9 @@ async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
   return ready
 }
 
-/** Waits until the API answers an authenticated request. */
-async function waitServed(profile: RackProfile): Promise<Result<null, 'not_ready'>> {
-  const url = `${externalUrl(profile)}/session/me`
+/** Waits until a member's API answers an authenticated request. */
+async function waitServed(external: RackProfile['external']): Promise<Result<null, 'not_ready'>> {
+  const url = `${urlOf(external)}/session/me`
   let last = ''
   for (let tries = 0; tries < ready_ms_max / 50; tries += 1) {
     try {
@@ -267,13 +313,15 @@ function announce(options: UpOptions, plan: RackPlan): void {
     const config = sledConfigOf(options.state, plan, number)
     return { id, address: config.address, dns: hostPort(config.dns.address, config.dns.port) }
   })
-  const external = externalUrl(plan.profile)
+  const members = membersOf(plan).map((member) => urlOf(member.external))
+  const [external = '', ...others] = members
   const https = httpsUrl(plan.profile)
   if (options.json) {
     const ready = {
       ready: true,
       platform: plan.platform,
       external,
+      nexus: members,
       https,
       token: guideToken,
       dns: sleds[0]?.dns ?? null,
@@ -288,6 +336,7 @@ function announce(options: UpOptions, plan: RackPlan): void {
       `  export OXIDE_HOST=${external}`,
       ...(https === null ? [] : [`  (over TLS: ${https})`]),
       `  export OXIDE_TOKEN=${guideToken}`,
+      ...others.map((other) => `  # or, of the same rack: ${other}`),
       '  oxide api /session/me',
       `Take it down with: luge rack down --state ${options.state}`,
       '',
@@ -297,8 +346,5 @@ function announce(options: UpOptions, plan: RackPlan): void {
 
 /** The guide's token: the spoof login of the privileged test user. */
 const guideToken = `oxide-spoof-${wellKnown.user_privileged}`
-
-const externalUrl = (profile: RackProfile) =>
-  `http://${hostPort(profile.external.address, profile.external.port)}`
 
 const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')

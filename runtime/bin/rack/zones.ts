@@ -3,8 +3,8 @@ import { createReadStream, existsSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { join } from 'node:path'
 import { err, ok, type Result } from '#runtime/result.ts'
-import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
-import { readPlan } from './plan.ts'
+import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
+import { readPlan, type RackPlan } from './plan.ts'
 import { askSled } from './status.ts'
 
 export async function listZones(state: string): Promise<Result<null, string>> {
@@ -22,17 +22,23 @@ export async function listZones(state: string): Promise<Result<null, string>> {
 export async function printLog(state: string, zone: string): Promise<Result<null, string>> {
   const plan = readPlan(state)
   if (!plan.ok) return plan
-  const [sled] = plan.value?.sleds ?? []
-  if (sled === undefined) return err('no_rack', `there is no rack in ${state}`)
+  const rack = plan.value
+  const [sled] = rack?.sleds ?? []
+  if (rack === null || sled === undefined) return err('no_rack', `there is no rack in ${state}`)
   const files = sledFiles(sledState(state, sled.number))
-  const path = logPath(state, files, zone)
+  const path = logPath({ state, plan: rack }, files, zone)
   if (path === null || !existsSync(path)) return err('not_found', `zone ${zone} has no log here`)
   await pipeline(createReadStream(path), process.stdout, { end: false })
   return ok(null)
 }
 
-function logPath(state: string, files: ReturnType<typeof sledFiles>, zone: string): string | null {
+function logPath(
+  { state, plan }: { readonly state: string; readonly plan: RackPlan },
+  files: ReturnType<typeof sledFiles>,
+  zone: string,
+): string | null {
   if (zone === 'supervisor') return files.log
-  if (zone === 'oxz_nexus') return nexusFiles(nexusState(state)).log
+  const nexus = plan.nexus.findIndex((_member, index) => nexusZoneName(index + 1) === zone)
+  if (nexus !== -1) return nexusFiles(nexusState(state, nexus + 1)).log
   return /^oxz_[a-z0-9_-]+$/.test(zone) ? join(files.zones, zone, 'log') : null
 }

@@ -97,3 +97,41 @@ test('an attached volume whose server ends is offered again', async () => {
   const found = await block.find(id)
   assert.ok(found.ok && found.value?.exported === true)
 })
+
+const copyOf = async (to: string, from: string) =>
+  await world
+    .ref(diskProtocol, to)
+    .call('copy', { id: to, size_bytes: 1024 ** 3, block_size: 512, from }, soon)
+
+test('a copy holds what the other held then, and neither knows of the other any more', async () => {
+  await ref().call('ensure', spec, soon)
+  await attach(first)
+  block.write(id, 'then')
+  assert.ok((await copyOf(second, id)).ok)
+  block.write(id, 'now')
+  assert.ok((await copyOf(second, id)).ok, 'the same again is fine, and changes nothing')
+  assert.equal(block.contentOf(second), 'then')
+  const other = await copyOf(second, first)
+  assert.ok(!other.ok && other.error === 'conflict')
+  await ref().call('detach', { instance_id: first }, soon)
+  assert.ok((await ref().call('destroy', null, soon)).ok)
+  await world.restart()
+  const got = await world.ref(diskProtocol, second).call('get', null, soon)
+  assert.ok(got.ok && got.value.phase === 'ready')
+  assert.ok((await world.ref(diskProtocol, second).call('destroy', null, soon)).ok)
+  assert.equal(world.entries.size, 0)
+})
+
+test('a copy of what is not there, of itself, or that fails leaves nothing', async () => {
+  for (const from of [second, id]) {
+    const missing = await copyOf(id, from)
+    assert.ok(!missing.ok && missing.error === 'not_found')
+  }
+  await ref().call('ensure', spec, soon)
+  block.faults.add('copy')
+  const failed = await copyOf(second, id)
+  assert.ok(!failed.ok && failed.error === 'os_failed')
+  assert.deepEqual([...world.entries.keys()], [`disk/${id}`])
+  block.faults.clear()
+  assert.ok((await copyOf(second, id)).ok)
+})

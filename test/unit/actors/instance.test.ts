@@ -14,7 +14,7 @@ import { vnic } from '#actors/vnic.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { simVmm } from '#native/sim/vmm.ts'
-import { behaviour } from '#runtime/actor.ts'
+import { behaviour } from '#runtime/actor/actor.ts'
 import { ok } from '#runtime/result.ts'
 import { until } from '#test/kit/rack.ts'
 import { soon, World } from '#test/kit/world.ts'
@@ -71,6 +71,7 @@ const listener = behaviour({
     sled_up: (_context, state) => ({ state, result: ok(null) }),
     reconcile: (_context, state) => ({ state, result: ok(null) }),
     warnings: (_context, state) => ({ state, result: ok([]) }),
+    disk_samples: (_context, state) => ({ state, result: ok(null) }),
     instance_report: (_context, state, report) => {
       state.push(report.runtime)
       return { state, result: ok(null) }

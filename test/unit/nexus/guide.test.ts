@@ -64,7 +64,8 @@ test('an instance without any pool is refused and leaves nothing', async () => {
   await refused('POST', url, body, invalid('No external IP addresses available'))
   assert.deepEqual((await nexus.ok('GET', url)).items, [])
   for (const table of ['network_interface', 'external_ip', 'instance'] as const) {
-    assert.deepEqual(await nexus.store.selectFrom(table).selectAll().execute(), [])
+    const rows = nexus.store.selectFrom(table).selectAll().where('time_deleted_ms', 'is', null)
+    assert.deepEqual(await rows.execute(), [])
   }
 })
 

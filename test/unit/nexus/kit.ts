@@ -8,14 +8,13 @@ import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/firewall.ts'
+import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Passwords } from '#actors/nexus/passwords.ts'
 import { RequestCounts } from '#actors/nexus/requests.ts'
 import { Sagas, type CrashPoint } from '#actors/nexus/saga.ts'
-import { diskCreateSaga } from '#actors/nexus/sagas/disk-create.ts'
-import { instanceCreateSaga } from '#actors/nexus/sagas/instance-create.ts'
-import { projectCreateSaga, vpcCreateSaga } from '#actors/nexus/sagas/vpc-create.ts'
+import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
@@ -24,6 +23,8 @@ import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { simVmm } from '#native/sim/vmm.ts'
 import { systemClock } from '#runtime/clock.ts'
+import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
+import { defaultTiming } from '#runtime/cluster/timing.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
@@ -45,6 +46,9 @@ const config: NexusConfig = {
   control: 'unused',
   tls: hostFiles('unused'),
   internal_address: 'fd00:1122:3344:101::4',
+  members: [
+    { id: '99999999-9999-4999-8999-999999999999', internal_address: 'fd00:1122:3344:101::4' },
+  ],
   sleds: [sled_id],
   dns_address: 'fd00:1122:3344:1::1',
   authn: {
@@ -70,20 +74,55 @@ export class TestNexus {
   readonly ports = simPorts()
   readonly vmm = simVmm({ state: null })
   readonly store: Store
-  readonly server: FastifyInstance
-  readonly services: Services
+  readonly #members: Member[] = []
+  #server: FastifyInstance | null = null
+  #services: Services | null = null
   /** Where its store is, when nobody else uses that. */
   #ownStore: string | null = null
 
-  private constructor(store: Store, crash: CrashPoint) {
+  private constructor(store: Store) {
     this.store = store
-    this.services = this.makeServices(crash)
     this.world.add(disk, { block: this.block })
     this.world.add(vnic, { ports: this.ports })
     this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
     this.world.add(consoleWatcher, { vmm: this.vmm })
-    this.world.add(nexus, { services: this.services, warnings: () => [] }, 'nexus')
-    this.server = makeServer({ services: this.services, routes })
+    const services = () => this.services
+    const deps = {
+      get services() {
+        return services()
+      },
+      wake: () => undefined,
+      warnings: () => [],
+    }
+    this.world.add(nexus, deps, 'nexus')
+  }
+
+  get server(): FastifyInstance {
+    assert.ok(this.#server !== null, 'it has started')
+    return this.#server
+  }
+
+  get services(): Services {
+    assert.ok(this.#services !== null, 'it has started')
+    return this.#services
+  }
+
+  /** Ends those that were superseded; until then they act as if they did not know. */
+  async retire(): Promise<void> {
+    const old = this.#members.splice(0, this.#members.length - 1)
+    for (const member of old) await member.stop()
+  }
+
+  /** As after kill -9: another Nexus serves over the same store and sled, and goes on with all sagas. */
+  async restart(crash: CrashPoint = () => undefined): Promise<void> {
+    await this.#serve(crash)
+    await this.services.sagas.adopt()
+    await this.services.sagas.recover()
+  }
+
+  async #serve(crash: CrashPoint): Promise<void> {
+    this.#services = await this.makeServices(crash)
+    this.#server = makeServer({ services: this.#services, routes })
   }
 
   /** On a store of its own unless `url` names one. */
@@ -98,19 +137,32 @@ export class TestNexus {
       log: memoryLog(),
     })
     await ready
-    const made = new TestNexus(store, crash)
-    if (url === null) made.#ownStore = own
-    return made
+    const started = new TestNexus(store)
+    await started.#serve(crash)
+    if (url === null) started.#ownStore = own
+    return started
   }
 
   /** Services over the same store and sled, as a Nexus that starts anew has them. */
-  makeServices(crash: CrashPoint = () => undefined): Services {
+  async makeServices(
+    crash: CrashPoint = () => undefined,
+    member_id = config.id,
+  ): Promise<Services> {
     const log = memoryLog(this.world.lines)
-    const sagas = new Sagas(log, crash)
-    sagas.register(diskCreateSaga)
-    sagas.register(instanceCreateSaga)
-    sagas.register(projectCreateSaga)
-    sagas.register(vpcCreateSaga)
+    // The kit sees to it that there is one at a time that acts: who comes later supersedes.
+    const member = new Member({
+      store: sqlLeaseStore(this.store),
+      timing: defaultTiming,
+      member_id,
+      address: config.internal_address,
+      supersede: true,
+      clock: systemClock,
+      log,
+    })
+    member.start()
+    await member.ready()
+    this.#members.push(member)
+    const sagas = new Sagas({ log, member, known: registeredSagas, crash })
     const services: Services = {
       config,
       store: this.store.withPlugin(statements.plugin),
@@ -121,7 +173,9 @@ export class TestNexus {
         (work) => (protocol, id) => this.world.system.ref(protocol, id, null, work),
         () => [sled_id],
       ),
+      member,
       sagas,
+      fence: null,
       firewall: new FirewallPublisher(),
       requests: new RequestCounts(),
       passwords: new Passwords(cheapCost),
@@ -135,6 +189,7 @@ export class TestNexus {
   async stop(): Promise<void> {
     await this.server.close()
     await this.world.stop()
+    for (const member of this.#members) await member.stop()
     await this.store.destroy()
     if (this.#ownStore !== null) await giveBack(this.#ownStore)
   }

@@ -71,7 +71,8 @@ async function fill(client: Client): Promise<void> {
       when data_type = 'bigint' then 'i'
       else 'md5(' || quote_literal(column_name) || ' || i)' end, ', ' order by ordinal_position) as values
     from information_schema.columns
-    where table_schema = 'public' and table_name not like 'schema%' group by table_name`)
+    where table_schema = 'public' and table_name not like 'schema%'
+      and table_name not like 'cluster%' group by table_name`)
   for (const { name, values } of tables) {
     await client.query(`insert into ${name} select ${values} from generate_series(1, 2000) i`)
   }

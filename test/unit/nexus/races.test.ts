@@ -1,7 +1,8 @@
 /** Requests that meet: whoever is first wins, and no guest, volume or address is left without a record. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { reconcileSled } from '#actors/nexus/instances.ts'
+import { specOf } from '#actors/nexus/instances.ts'
+import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
 
@@ -83,6 +84,23 @@ test('a sled that runs a guest whose record is deleted is told to let go of it',
     .execute()
   nexus.vmm.exit(id)
   await until('it is let go of', 5_000, async () => ((await guests(nexus)) === 0 ? true : null))
+  await nexus.stop()
+})
+
+test('a start that reaches the sled after its instance was undone leaves no guest', async () => {
+  const nexus = await TestNexus.start()
+  await nexus.guide()
+  const body = { ...instanceBody(), disks: [{ type: 'attach', name: 'absent' }], external_ips: [] }
+  assert.equal((await nexus.call('POST', `${project}/instances`, body)).status, 404)
+  const undone = await nexus.store.selectFrom('instance').selectAll().executeTakeFirstOrThrow()
+  const spec = await specOf(nexus.services, undone)
+  const late = await nexus.services.sleds
+    .instance(undone.sled_id, undone.id)
+    .call('ensure', { spec, target: 'running', gen: 1 }, { timeout_ms: 5_000 })
+  assert.ok(late.ok)
+  await until('the sled has nothing of it', 5_000, async () =>
+    (await guests(nexus)) === 0 && !nexus.world.entries.has(`instance/${undone.id}`) ? true : null,
+  )
   await nexus.stop()
 })
 

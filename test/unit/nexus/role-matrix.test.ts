@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { operations, type OperationId } from '#actors/nexus/api/contract/operations.ts'
+import { plantRack } from '#actors/nexus/store/built-in.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Idp } from '#test/kit/idp.ts'
 import { diskBody, instanceBody, TestNexus } from './kit.ts'
@@ -255,6 +256,29 @@ const nic = (name: string, subnet_name: string) => ({
   subnet_name,
 })
 
+/** Makes the one there is, unless nobody has deleted it. */
+async function makeSnapshot(): Promise<void> {
+  await nexus.call('POST', `${scope}/snapshots`, { name: 'snap', ...text, disk: 'alpine' })
+}
+
+const imageBody = () => ({
+  ...named,
+  block_size: 512,
+  source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+})
+async function makeImage(): Promise<void> {
+  await nexus.call('POST', `${scope}/images`, imageBody())
+}
+
+async function makeGlobalImage(): Promise<void> {
+  await nexus.call('POST', '/system/images', {
+    ...named,
+    block_size: 512,
+    distribution: { name: 'alpine', version: 'propolis-blob' },
+    source: { type: 'you_can_boot_anything_as_long_as_its_alpine' },
+  })
+}
+
 async function remember(key: string, url: string): Promise<void> {
   known.set(key, (await nexus.ok('GET', url)).id)
 }
@@ -286,7 +310,6 @@ async function addUser(role: Role, ids: Readonly<Record<Kind, string>>): Promise
 before(async () => {
   nexus = await TestNexus.start()
   const { image_id } = await nexus.guide()
-  known.set('image', image_id)
   await nexus.ok('POST', `${scope}/disks`, diskBody(image_id))
   await nexus.ok('POST', `${scope}/vpcs/default/subnets`, {
     name: 'second',
@@ -298,6 +321,8 @@ before(async () => {
     ...instanceBody(),
     network_interfaces: { type: 'create', params: [nic('net0', 'default'), nic('net1', 'second')] },
   })
+  await makeSnapshot()
+  await makeImage()
   await nexus.ok('POST', '/system/silos', {
     name: 'elsewhere',
     ...text,
@@ -335,6 +360,8 @@ before(async () => {
     ['project', scope],
     ['organization', '/organizations/myorg'],
     ['disk', `${scope}/disks/alpine`],
+    ['snapshot', `${scope}/snapshots/snap`],
+    ['image', `${scope}/images/alpine`],
     ['instance', `${scope}/instances/myinst`],
     ['instance_network_interface', `${scope}/instances/myinst/network-interfaces/net0`],
     ['vpc', `${scope}/vpcs/default`],
@@ -349,10 +376,7 @@ before(async () => {
   known.set('system_image', image_id)
   const moment = { time_created_ms: 0, time_modified_ms: 0 }
   const rack_id = nexus.services.config.rack_id
-  await nexus.store
-    .insertInto('rack')
-    .values({ id: rack_id, ...moment })
-    .execute()
+  await plantRack(nexus.services.store, { rack_id, now_ms: 0 })
   const [sled_id = ''] = nexus.services.config.sleds
   await nexus.store
     .insertInto('sled')
@@ -413,7 +437,8 @@ const routing = {
 /** Bodies that are well-formed and change nothing when they are allowed: mostly names that are taken. */
 const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unknown>>> = {
   device_auth_confirm: () => ({ user_code: 'BBBB-BBBB' }),
-  disk_create: () => diskBody(known.get('image') ?? ''),
+  disk_create: () => diskBody(known.get('system_image') ?? ''),
+  image_create: imageBody,
   instance_create: () => ({ ...instanceBody(), memory: 1 }),
   instance_disk_attach: () => ({ name: 'alpine' }),
   instance_disk_detach: () => ({ name: 'alpine' }),
@@ -422,6 +447,8 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
   ip_pool_create: () => ({ ...named, name: 'mypool' }),
   ip_pool_range_add: () => ({ first: '172.20.15.227', last: '172.20.15.230' }),
   ip_pool_range_remove: () => ({ first: '172.20.15.227', last: '172.20.15.228' }),
+  ip_pool_service_range_add: () => ({ first: '172.20.15.227', last: '172.20.15.230' }),
+  ip_pool_service_range_remove: () => ({ first: '172.20.15.227', last: '172.20.15.228' }),
   ip_pool_update: () => ({}),
   local_idp_user_create: () => ({
     external_id: 'somebody',
@@ -450,6 +477,7 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
     identity_mode: 'local_only',
   }),
   silo_policy_update: async () => await nexus.ok('GET', '/system/silos/elsewhere/policy'),
+  snapshot_create: () => ({ ...named, name: 'snap', disk: 'alpine' }),
   system_image_create: () => ({
     ...named,
     block_size: 512,
@@ -490,8 +518,15 @@ async function outcomeOf(id: OperationId, token: string | null): Promise<Outcome
   return [401, 403, 404].includes(status) ? status : 'done'
 }
 
+const lasting: ReadonlySet<OperationId> = new Set([
+  'session_sshkey_delete',
+  'local_idp_user_delete',
+  'snapshot_delete',
+  'image_delete',
+  'system_image_delete',
+])
 /** Deletions of what is each one's own, or gone once done, are last and have something to delete. */
-const isLast = (id: OperationId) => id === 'session_sshkey_delete' || id === 'local_idp_user_delete'
+const isLast = (id: OperationId) => lasting.has(id)
 const served = routes.map(({ id }) => id)
 const inOrder = [...served.filter((id) => !isLast(id)), ...served.filter(isLast)]
 
@@ -514,6 +549,9 @@ for (const id of inOrder) {
           token,
         )
       }
+      if (id === 'snapshot_delete') await makeSnapshot()
+      if (id === 'image_delete') await makeImage()
+      if (id === 'system_image_delete') await makeGlobalImage()
       seen[name] = await outcomeOf(id, token)
       wanted[name] = rules[id](role)
     }

@@ -122,7 +122,7 @@ test('memory does not grow with the number of requests', async (context) => {
   }
   const settled = points.slice(slices_settling)
   const growth = slope(settled)
-  const shown = settled.map(({ y }) => `${(y / 2 ** 20).toFixed(2)}`).join(' ')
+  const shown = settled.map(({ y }) => (y / 2 ** 20).toFixed(2)).join(' ')
   const measured = (settled.at(-1)?.x ?? 0) - (settled[0]?.x ?? 0)
   const growth_max = bytes_a_request_max + settling_bytes_max / measured
   context.diagnostic(`${requests} requests, ${growth.toFixed(1)} bytes each; heap in MiB: ${shown}`)

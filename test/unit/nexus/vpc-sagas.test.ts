@@ -84,7 +84,8 @@ for (const { name, nodes, url, body, all } of sagas) {
         saboteur.armed = { node, cut }
         const own = { ...body, name: `${cut.replace(' ', '-')}-${at}` }
         assert.equal((await nexus.call('POST', url, own)).status, 500)
-        await nexus.makeServices().sagas.recover()
+        saboteur.armed = null
+        await nexus.restart(saboteur.point)
         assert.deepEqual(added(await counts(nexus), before), all, `${cut} ${node}`)
         assert.equal((await nexus.call('GET', `${url}/${own.name}`)).status, 200)
       }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { limits } from '#config/limits.ts'
-import type { Down } from '#runtime/actor.ts'
+import type { Down } from '#runtime/actor/actor.ts'
 import { ok } from '#runtime/result.ts'
 import { far, joined, mid, near, runtime } from '#test/kit/joined.ts'
 import { probeProtocol } from '#test/kit/probe.ts'

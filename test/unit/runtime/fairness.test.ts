@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import type { System } from '#runtime/system.ts'
+import type { System } from '#runtime/actor/system.ts'
 import { far, joined, mid, near, runtime } from '#test/kit/joined.ts'
 import { probeProtocol, type ProbeProtocol } from '#test/kit/probe.ts'
 

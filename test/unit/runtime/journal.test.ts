@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import Database from 'better-sqlite3'
 import { limits } from '#config/limits.ts'
-import { Journal } from '#runtime/journal.ts'
+import { Journal } from '#runtime/journal/journal.ts'
 import { seededRandom } from '#runtime/random.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'luge-journal-'))

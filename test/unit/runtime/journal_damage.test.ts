@@ -10,9 +10,9 @@ import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
-import { inspectJournal, JournalFault, type JournalTrouble } from '#runtime/journal.file.ts'
-import { recoverJournal } from '#runtime/journal.recover.ts'
-import { Journal } from '#runtime/journal.ts'
+import { inspectJournal, JournalFault, type JournalTrouble } from '#runtime/journal/file.ts'
+import { recoverJournal } from '#runtime/journal/recover.ts'
+import { Journal } from '#runtime/journal/journal.ts'
 import { explain } from '#runtime/result.ts'
 import { seededRandom } from '#runtime/random.ts'
 
@@ -381,7 +381,7 @@ test('a disk that refuses rejects exactly what is not durable, and writing goes 
   // The kernel fails writes beyond this size with EFBIG, which SQLite reports as an I/O error.
   const program = `
     import { execFileSync } from 'node:child_process'
-    import { Journal, NotWritten } from '#runtime/journal.ts'
+    import { Journal, NotWritten } from '#runtime/journal/journal.ts'
     const journal = new Journal(${JSON.stringify(path)})
     const fill = 'x'.repeat(1000)
     const acknowledged = []

@@ -1,7 +1,7 @@
 /** One actor: its turn, its crashes and restarts, its timers, its end. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ChildSpec } from '#runtime/actor.ts'
+import type { ChildSpec } from '#runtime/actor/actor.ts'
 import { manualClock } from '#runtime/clock.ts'
 import { ok } from '#runtime/result.ts'
 import { runtime } from '#test/kit/joined.ts'

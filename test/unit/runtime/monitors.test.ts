@@ -1,7 +1,7 @@
 /** Watching actors, near and far: each watch tells once, whatever ends what it watches. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import type { Down } from '#runtime/actor.ts'
+import type { Down } from '#runtime/actor/actor.ts'
 import { ok } from '#runtime/result.ts'
 import { far, joined, mid, near, runtime } from '#test/kit/joined.ts'
 import { probeProtocol } from '#test/kit/probe.ts'

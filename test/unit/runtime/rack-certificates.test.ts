@@ -26,7 +26,7 @@ import { attempt, repository } from '#test/kit/rack.ts'
 async function plan(state: string, platform: RackPlan['platform']): Promise<RackPlan> {
   const profile = readJson(join(repository, 'config/profiles/dev.json'), rackProfile)
   assert.ok(profile.ok)
-  const made = await makePlan(state, { platform, profile: profile.value })
+  const made = await makePlan(state, { platform, profile: profile.value, members: 1 })
   assert.ok(made.ok)
   return made.value
 }
@@ -52,7 +52,7 @@ for (const platform of ['sim', 'linux'] as const) {
     await ensure(state, rack)
     const sled = sledConfigOf(state, rack, 1)
     assert.ok((await readCredentials(sled.tls, sled.sled_id, systemClock.now())).ok)
-    const nexus: unknown = parse(nexusConfigText(state, rack))
+    const nexus: unknown = parse(nexusConfigText(state, rack, 1))
     assert.ok(fits(nexusConfig, nexus))
     // In its zone Nexus finds them where its mounts put them.
     const { mounts } = only(sled.zones)
@@ -178,7 +178,7 @@ test('no process of the rack starts without certificates that hold: there is no 
     start('sled.ts', JSON.stringify(bare)),
     /config: .*must have required properties tls/,
   )
-  const toml = nexusConfigText(state, rack)
+  const toml = nexusConfigText(state, rack, 1)
   const [before = ''] = toml.split('[tls]')
   const rest = toml.slice(toml.indexOf('[', before.length + 1))
   assert.match(start('nexus.ts', before + rest), /config: .*must have required properties tls/)

@@ -1,10 +1,10 @@
 /** Groups of actors that fail together: who is restarted, in which order, and who decides when. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ChildSpec, Down } from '#runtime/actor.ts'
+import type { ChildSpec, Down } from '#runtime/actor/actor.ts'
 import { manualClock } from '#runtime/clock.ts'
 import { ok } from '#runtime/result.ts'
-import type { Strategy } from '#runtime/supervisor.ts'
+import type { Strategy } from '#runtime/actor/supervisor.ts'
 import { runtime } from '#test/kit/joined.ts'
 import { probe, probeProtocol } from '#test/kit/probe.ts'
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Type } from 'typebox'
-import { behaviour, type ChildSpec, type Context } from '#runtime/actor.ts'
+import { behaviour, type ChildSpec, type Context } from '#runtime/actor/actor.ts'
 import { manualClock, systemClock, type Clock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { call, nothing, protocol } from '#runtime/protocol.ts'
+import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
-import { System } from '#runtime/system.ts'
+import { System } from '#runtime/actor/system.ts'
 
 const counterProtocol = protocol('counter', 1, {
   add: call(1, {

@@ -29,6 +29,8 @@ const released: Readonly<Record<string, string>> = {
   '0002-identities': 'aaa95af557e87b31cbbdef6233237b23f300b5ab97cc857123fa56a1244b41e6',
   '0003-networks': '801c0b1f90e37b907da4b11151d342b7c194b5a4d6a12aa06dc4035419931006',
   '0004-identity-providers': '305dc559faaabc98945f3934c84b9e9c7ade3d2cc8f6ff671236fb4d42a30704',
+  '0005-storage': '2566354c667badd263d8e819e21cc96e22fb0b33f55e12ab7a4ece4f2c379af3',
+  '0006-cluster': 'a3441517f613bf7308f8d6c03db3a14d7abf52178da3dfcbeb3381a4286f68d4',
 }
 
 const versions = join(import.meta.dirname, 'versions')

@@ -77,7 +77,7 @@ for (const dialect of dialects) {
   describe(`on ${dialect}`, () => {
     let url = ''
     let store: Store
-    const means = () => ({ store, clock: systemClock, random: systemRandom })
+    const means = () => ({ store, clock: systemClock, random: systemRandom, fence: null })
     const count = async (silo_id: string) =>
       (await store.selectFrom('organization').select('id').where('silo_id', '=', silo_id).execute())
         .length
@@ -248,7 +248,7 @@ test('a SQLite file that another process holds is waited for, and given up in th
     },
   }
   other.exec('begin immediate')
-  await transact({ store, clock, random: systemRandom }, write)
+  await transact({ store, clock, random: systemRandom, fence: null }, write)
   assert.equal(pauses, 2)
   await store.destroy()
   other.close()

@@ -1,0 +1,84 @@
+/**
+ * What sleds are still to be sent. A change counts up the generation of what it concerns and makes it
+ * owed; once every sled that is there has taken that generation, it is owed no more. Whoever makes a
+ * change sends at once; what that does not reach is sent by the background task, whoever has it then.
+ */
+import { sql } from 'kysely'
+import type { Services } from './context.ts'
+import type { Store, StoreTransaction } from './store/schema.ts'
+import { transact } from './store/transact.ts'
+
+/** `firewall`: the rules of the VPC of this id. `dns`: the zone, whose id is empty. */
+export interface Owed {
+  readonly kind: 'firewall' | 'dns'
+  readonly id: string
+}
+const sends_max = 8
+
+/** Says that something has to be sent; in the transaction of the change where there is one. */
+export async function owe(store: Store | StoreTransaction, { kind, id }: Owed): Promise<void> {
+  await store
+    .insertInto('propagation')
+    .values({ kind, id, generation: 1, is_owed: true })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['kind', 'id'])
+        .doUpdateSet({ generation: sql`propagation.generation + 1`, is_owed: true }),
+    )
+    .execute()
+}
+
+/** What has not been sent; `isWhole`: all that there is. */
+export async function allOwed({ store }: Services, isWhole: boolean): Promise<readonly Owed[]> {
+  return await store
+    .selectFrom('propagation')
+    .select(['kind', 'id'])
+    .where('is_owed', 'in', isWhole ? [true, false] : [true])
+    .execute()
+}
+
+/**
+ * Sends, again if something changed meanwhile: another member may have sent what is newer, which this
+ * one has then replaced. Gives back whether all that is wanted was taken.
+ */
+export async function settle(
+  services: Services,
+  owed: Owed,
+  send: () => Promise<boolean>,
+): Promise<boolean> {
+  for (let sends = 0; sends < sends_max; sends += 1) {
+    const generation = await generationOf(services, owed)
+    if (!(await send())) return false
+    if (generation === null || (await isPaid(services, owed, generation))) return true
+  }
+  return false
+}
+
+async function generationOf({ store }: Services, { kind, id }: Owed): Promise<number | null> {
+  const row = await store
+    .selectFrom('propagation')
+    .select('generation')
+    .where('kind', '=', kind)
+    .where('id', '=', id)
+    .executeTakeFirst()
+  return row?.generation ?? null
+}
+
+async function isPaid(
+  services: Services,
+  { kind, id }: Owed,
+  generation: number,
+): Promise<boolean> {
+  const { numUpdatedRows } = await transact(
+    services,
+    async (store) =>
+      await store
+        .updateTable('propagation')
+        .set({ is_owed: false })
+        .where('kind', '=', kind)
+        .where('id', '=', id)
+        .where('generation', '=', generation)
+        .executeTakeFirst(),
+  )
+  return numUpdatedRows > 0n
+}

@@ -1,0 +1,47 @@
+/** instance-delete: the mark, the guest on the sled, the records. Once marked there is no way back. */
+import { unavailable } from '../errors.ts'
+import {
+  deleteRecords,
+  deleting,
+  destroyGuest,
+  markDeleting,
+  refreshNeighbours,
+  unmarkTarget,
+} from '../instances.ts'
+import type { Saga } from '../saga.ts'
+
+export interface InstanceDeleteParams {
+  readonly id: string
+  readonly name: string
+  readonly sled_id: string
+}
+
+export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
+  name: 'instance-delete',
+  nodes: () => [
+    {
+      name: 'instance_mark',
+      action: async ({ services, params }) => {
+        await markDeleting(services, params)
+      },
+      undo: async ({ services, params }) => {
+        await unmarkTarget(services, params.id, deleting)
+      },
+    },
+    {
+      name: 'guest_destroy',
+      action: async ({ services, params }) => {
+        if (!(await destroyGuest(services, params))) throw unavailable()
+      },
+      undo: 'onward',
+    },
+    {
+      name: 'instance_records',
+      action: async ({ services, params }) => {
+        await deleteRecords(services, params.id)
+        await refreshNeighbours(services, params.id)
+      },
+      undo: 'onward',
+    },
+  ],
+}

@@ -1,0 +1,36 @@
+/** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
+import type { InstanceTarget } from '#actors/instance.protocol.ts'
+import { askTarget, markTarget, refreshNeighbours, unmarkTarget } from '../instances.ts'
+import type { Saga } from '../saga.ts'
+
+export interface InstanceStateParams {
+  readonly instance_id: string
+}
+
+const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStateParams> => ({
+  name,
+  nodes: () => [
+    {
+      name: 'instance_target',
+      action: async ({ services, params }) => {
+        await markTarget(services, params.instance_id, target)
+      },
+      undo: async ({ services, params }) => {
+        await unmarkTarget(services, params.instance_id, target)
+      },
+    },
+    {
+      // A sled that is away is asked once it is back.
+      name: 'instance_ensure',
+      action: async ({ services, params }) => {
+        await askTarget(services, params.instance_id, target)
+        if (target === 'running') await refreshNeighbours(services, params.instance_id)
+      },
+      undo: 'onward',
+    },
+  ],
+})
+
+export const instanceStartSaga = stateSaga('instance-start', 'running')
+export const instanceStopSaga = stateSaga('instance-stop', 'stopped')
+export const instanceRebootSaga = stateSaga('instance-reboot', 'reboot')

@@ -1,0 +1,89 @@
+/** snapshot-create: the record, the copy of the disk's volume on its sled, the record's final state. */
+import { alreadyExists, invalidRequest, notFound } from '../errors.ts'
+import { demandLive } from '../lookup.ts'
+import type { Saga, SagaRun } from '../saga.ts'
+import type { Snapshot } from '../sources.ts'
+import { isConflict } from '../store/failure.ts'
+import { transact } from '../store/transact.ts'
+import { destroyVolume, makeVolume } from '../volumes.ts'
+
+export interface SnapshotCreateParams {
+  /** The record as it will be inserted. */
+  readonly snapshot: Snapshot
+  readonly disk_name: string
+}
+type Run = SagaRun<SnapshotCreateParams>
+
+export const snapshotCreateSaga: Saga<SnapshotCreateParams> = {
+  name: 'snapshot-create',
+  nodes: () => [
+    {
+      name: 'created_snapshot',
+      action: insertRecord,
+      undo: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store.deleteFrom('snapshot').where('id', '=', params.snapshot.id).execute()
+        })
+      },
+    },
+    {
+      name: 'snapshot_request',
+      action: async ({ services, params }) => {
+        const { disk_id, ...volume } = params.snapshot
+        await makeVolume(services, { ...volume, source: { type: 'volume', id: disk_id } })
+      },
+      undo: async ({ services, params }) => {
+        await destroyVolume(services, params.snapshot)
+      },
+    },
+    { name: 'finalized_snapshot', action: finalize, undo: null },
+  ],
+}
+
+/** The states of a disk whose volume is there. */
+const whole: ReadonlySet<string> = new Set(['detached', 'attaching', 'attached', 'detaching'])
+
+async function insertRecord({ services, params }: Run): Promise<void> {
+  const { snapshot, disk_name } = params
+  await transact(services, async (store) => {
+    const known = await store
+      .selectFrom('snapshot')
+      .select('id')
+      .where('id', '=', snapshot.id)
+      .executeTakeFirst()
+    if (known !== undefined) return
+    await demandLive(store, 'project', { id: snapshot.project_id, name: null })
+    const disk = await store
+      .selectFrom('disk')
+      .select('state')
+      .where('id', '=', snapshot.disk_id)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (disk === undefined) throw notFound('disk', disk_name)
+    if (!whole.has(disk.state)) {
+      throw invalidRequest(`a disk in state "${disk.state}" has nothing to take a snapshot of`)
+    }
+    await store.insertInto('snapshot').values(snapshot).execute()
+  }).catch((error: unknown) => {
+    throw isConflict(error) ? alreadyExists('snapshot', snapshot.name) : error
+  })
+}
+
+async function finalize({ services, params }: Run): Promise<void> {
+  const { id, name } = params.snapshot
+  await transact(services, async (store) => {
+    await store
+      .updateTable('snapshot')
+      .set({ state: 'ready' })
+      .where('id', '=', id)
+      .where('state', '=', 'creating')
+      .execute()
+    const row = await store
+      .selectFrom('snapshot')
+      .select('state')
+      .where('id', '=', id)
+      .executeTakeFirst()
+    // Deleted while it was being made: what came into being since goes too.
+    if (row === undefined || row.state === 'destroyed') throw notFound('snapshot', name)
+  })
+}

@@ -1,0 +1,60 @@
+/**
+ * snapshot-delete: the mark, the volume on its sled, the record. Once marked there is no way back. What was
+ * made from the snapshot has volumes of its own and stays.
+ */
+import type { Saga } from '../saga.ts'
+import type { Snapshot } from '../sources.ts'
+import { transact } from '../store/transact.ts'
+import { destroyVolume } from '../volumes.ts'
+
+type Params = Pick<Snapshot, 'id' | 'sled_id' | 'state'>
+
+export const snapshotDeleteSaga: Saga<Params> = {
+  name: 'snapshot-delete',
+  nodes: () => [
+    {
+      // So that nothing begins to be made from it while its volume goes.
+      name: 'snapshot_mark',
+      action: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store
+            .updateTable('snapshot')
+            .set({ state: 'destroyed' })
+            .where('id', '=', params.id)
+            .execute()
+        })
+      },
+      undo: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store
+            .updateTable('snapshot')
+            .set({ state: params.state })
+            .where('id', '=', params.id)
+            .where('time_deleted_ms', 'is', null)
+            .execute()
+        })
+      },
+    },
+    {
+      name: 'snapshot_volume',
+      action: async ({ services, params }) => {
+        await destroyVolume(services, params)
+      },
+      undo: 'onward',
+    },
+    {
+      name: 'snapshot_record',
+      action: async ({ services, params }) => {
+        await transact(services, async (store) => {
+          await store
+            .updateTable('snapshot')
+            .set({ time_deleted_ms: services.clock.now() })
+            .where('id', '=', params.id)
+            .where('time_deleted_ms', 'is', null)
+            .execute()
+        })
+      },
+      undo: 'onward',
+    },
+  ],
+}

@@ -1,0 +1,120 @@
+/**
+ * A caller that waits, for an actor of its thread or for the other end of a channel: its promise, its
+ * deadline, its signal. It is answered once, whatever comes.
+ */
+import type { CallOptions } from './actor.ts'
+import { readPair, type Pending } from '../channel/calls.ts'
+import type { Channel } from '../channel/channel.ts'
+import { Misfit, type Cursor } from '../codec/cursor.ts'
+import { forget, type Deadlines, type Expiring } from './deadlines.ts'
+import type { Answer, Asker, Message } from './message.ts'
+import { isDeliveryFailure, type Row } from './protocol.ts'
+import type { ActorRef } from './ref.ts'
+import { err, ok } from '../result.ts'
+import { kinds } from '../wire/frame.ts'
+
+type Resolve = (answer: Answer) => void
+// A function for each promise would cost more than the promise.
+let captured: Resolve | null = null
+const capture = (resolve: Resolve) => {
+  captured = resolve
+}
+
+export class Caller implements Expiring, Asker, Pending {
+  expires_ms = 0
+  before: Expiring | null = null
+  behind: Expiring | null = null
+  list: Expiring['list'] = null
+  readonly promise: Promise<Answer>
+  readonly row: Row
+  readonly ref: ActorRef
+  readonly timeout_ms: number
+  /** What it waits for: a message of this thread, or a call of that number on a channel. */
+  #message: Message | null = null
+  #channel: Channel | null = null
+  #correlation = 0
+  #resolve: Resolve | null
+  #listening: { readonly signal: AbortSignal; readonly listener: () => void } | null = null
+
+  constructor(ref: ActorRef, row: Row, options: CallOptions, deadlines: Deadlines) {
+    this.row = row
+    this.ref = ref
+    this.timeout_ms = options.timeout_ms
+    this.promise = new Promise(capture)
+    this.#resolve = captured
+    deadlines.add(this, options.timeout_ms)
+    if (options.signal !== undefined) this.#listenTo(options.signal)
+  }
+
+  get isWaiting(): boolean {
+    return this.#resolve !== null
+  }
+  get what(): string {
+    return `${this.ref.name} ${this.row.name}`
+  }
+
+  waitForMessage(message: Message): void {
+    this.#message = message
+    message.expires_ms = this.expires_ms
+  }
+  waitForChannel(channel: Channel, correlation: number): void {
+    this.#channel = channel
+    this.#correlation = correlation
+  }
+
+  /** The answer of an actor of this thread. Actors share no memory: what crosses is copied. */
+  settle(message: Message, answer: Answer): void {
+    if (!this.isWaiting) {
+      message.cell.services.late(`${message.cell.name} ${message.row.name}: nobody waits`)
+      return
+    }
+    this.finish(answer.ok ? ok(message.row.reply.copy(answer.value)) : answer)
+  }
+
+  /** The answer that a channel brought. */
+  take(kind: number, cursor: Cursor): void {
+    if (kind === kinds.failure) {
+      const [code, detail] = readPair(cursor)
+      const isKnown = isDeliveryFailure(code) || this.row.call.errors.includes(code)
+      this.finish(
+        isKnown ? err(code, detail) : err('invalid', `${this.what}: undeclared failure ${code}`),
+      )
+      return
+    }
+    try {
+      this.finish(ok(this.row.reply.read(cursor)))
+    } catch (error) {
+      if (!(error instanceof Misfit)) throw error
+      this.finish(err('invalid', `${this.what}: the reply breaks its schema: ${error.message}`))
+    }
+  }
+
+  finish(answer: Answer): void {
+    const resolve = this.#resolve
+    if (resolve === null) return
+    this.#resolve = null
+    forget(this)
+    this.#listening?.signal.removeEventListener('abort', this.#listening.listener)
+    resolve(answer)
+  }
+
+  expire(): void {
+    this.#giveUp('deadline', `no answer within ${this.timeout_ms} ms`)
+  }
+
+  #listenTo(signal: AbortSignal): void {
+    const listener = () => {
+      this.#giveUp('cancelled', 'the caller gave up')
+    }
+    signal.addEventListener('abort', listener)
+    this.#listening = { signal, listener }
+  }
+
+  /** Also tells whoever works on it that nobody waits any more. */
+  #giveUp(code: 'deadline' | 'cancelled', why: string): void {
+    if (this.#resolve === null) return
+    this.#message?.cancel('the caller gave up')
+    this.#channel?.abandon(this.#correlation)
+    this.finish(err(code, `${this.what}: ${why}`))
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * Every saga that is registered, cut off in every place that it has: a crash before and after each
+ * action, a failure of each, a crash before and after each undo, and a takeover while an action or an
+ * undo is about to begin. Afterwards all is there or nothing: records, volumes, guests, ports.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { internal } from '#actors/nexus/errors.ts'
+import { SagaCrash, type SagaNode } from '#actors/nexus/saga.ts'
+import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
+import { until } from '#test/kit/rack.ts'
+import { diskBody, instanceBody, TestNexus, type Answer } from './kit.ts'
+import { extentOf, leaksOf } from './extent.ts'
+
+interface Scene {
+  readonly nexus: TestNexus
+  readonly image_id: string
+  /** A project of this case's own. */
+  readonly project: string
+  readonly url: string
+}
+interface Scenario {
+  /** What must be there before. */
+  readonly prepare: (scene: Scene) => Promise<void>
+  /** The request that runs the saga. */
+  readonly request: (scene: Scene) => Promise<Answer>
+}
+
+const attached = { disks: [{ type: 'attach', name: 'alpine' }], external_ips: [] }
+const snapshot = { name: 'taken', description: 'x', disk: 'alpine' }
+const image = {
+  name: 'made',
+  description: 'x',
+  block_size: 512,
+}
+const stopped = { ...attached, start: false }
+
+async function makeProject({ nexus, project }: Scene): Promise<void> {
+  await nexus.ok('POST', '/organizations/myorg/projects', { name: project, description: 'x' })
+}
+async function makeDisk(scene: Scene): Promise<void> {
+  await makeProject(scene)
+  await scene.nexus.ok('POST', `${scene.url}/disks`, diskBody(scene.image_id))
+}
+async function makeSnapshot(scene: Scene): Promise<void> {
+  await makeDisk(scene)
+  await scene.nexus.ok('POST', `${scene.url}/snapshots`, snapshot)
+}
+const createImage = async ({ nexus, url }: Scene): Promise<Answer> => {
+  const { id } = await nexus.ok('GET', `${url}/snapshots/taken`)
+  return await nexus.call('POST', `${url}/images`, { ...image, source: { type: 'snapshot', id } })
+}
+const makeInstance =
+  (body: object, run_state: string) =>
+  async (scene: Scene): Promise<void> => {
+    await makeDisk(scene)
+    const { nexus, url } = scene
+    await nexus.ok('POST', `${url}/instances`, { ...instanceBody('box'), ...body })
+    await until(`it is ${run_state}`, 5_000, async () =>
+      (await nexus.ok('GET', `${url}/instances/box`)).run_state === run_state ? true : null,
+    )
+  }
+const onInstance =
+  (verb: string) =>
+  async ({ nexus, url }: Scene) =>
+    await nexus.call('POST', `${url}/instances/box/${verb}`)
+
+/** One for each saga; a saga without one fails the test below. */
+const scenarios: Readonly<Record<string, Scenario>> = {
+  'disk-create': {
+    prepare: makeProject,
+    request: async ({ nexus, url, image_id }) =>
+      await nexus.call('POST', `${url}/disks`, diskBody(image_id)),
+  },
+  'disk-delete': {
+    prepare: makeDisk,
+    request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/disks/alpine`),
+  },
+  'image-create': { prepare: makeSnapshot, request: createImage },
+  'image-delete': {
+    prepare: async (scene) => {
+      await makeSnapshot(scene)
+      await createImage(scene)
+    },
+    request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/images/made`),
+  },
+  'instance-create': {
+    prepare: makeDisk,
+    request: async ({ nexus, url, image_id }) =>
+      await nexus.call('POST', `${url}/instances`, {
+        ...instanceBody('box'),
+        disks: [
+          { type: 'attach', name: 'alpine' },
+          { type: 'create', ...diskBody(image_id, 'second') },
+        ],
+      }),
+  },
+  'instance-delete': {
+    prepare: makeInstance(stopped, 'stopped'),
+    request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/instances/box`),
+  },
+  'instance-start': { prepare: makeInstance(stopped, 'stopped'), request: onInstance('start') },
+  'instance-stop': { prepare: makeInstance(attached, 'running'), request: onInstance('stop') },
+  'instance-reboot': { prepare: makeInstance(attached, 'running'), request: onInstance('reboot') },
+  'project-create': {
+    prepare: async () => undefined,
+    request: async ({ nexus, project }) =>
+      await nexus.call('POST', '/organizations/myorg/projects', {
+        name: project,
+        description: 'x',
+      }),
+  },
+  'snapshot-create': {
+    prepare: makeDisk,
+    request: async ({ nexus, url }) => await nexus.call('POST', `${url}/snapshots`, snapshot),
+  },
+  'snapshot-delete': {
+    prepare: makeSnapshot,
+    request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/snapshots/taken`),
+  },
+  'vpc-create': {
+    prepare: makeProject,
+    request: async ({ nexus, url }) =>
+      await nexus.call('POST', `${url}/vpcs`, { name: 'made', description: 'x', dns_name: 'made' }),
+  },
+}
+
+/** What happens at a point of a saga's way. */
+interface Cut {
+  readonly at: string
+  readonly when: 'before' | 'after'
+  readonly does: 'crash' | 'fail' | 'take over'
+}
+
+const nameOf = ({ at, when, does }: Cut) => `${does} ${when} ${at}`
+
+/** Does what it is armed with, once each, to the sagas that run meanwhile. */
+class Saboteur {
+  readonly #nexus: () => TestNexus
+  cuts: readonly Cut[] = []
+
+  constructor(nexus: () => TestNexus) {
+    this.#nexus = nexus
+  }
+
+  readonly point = async (at: string, when: 'before' | 'after'): Promise<void> => {
+    const cut = this.cuts.find((armed) => armed.at === at && armed.when === when)
+    if (cut === undefined) return
+    this.cuts = this.cuts.filter((armed) => armed !== cut)
+    if (cut.does === 'crash') throw new SagaCrash('as asked')
+    if (cut.does === 'fail') throw internal()
+    await this.#nexus().restart()
+  }
+}
+
+class Stage {
+  readonly nexus: TestNexus
+  readonly #saboteur: Saboteur
+  readonly #image_id: string
+  #cases = 0
+
+  private constructor(nexus: TestNexus, saboteur: Saboteur, image_id: string) {
+    this.nexus = nexus
+    this.#saboteur = saboteur
+    this.#image_id = image_id
+  }
+
+  static async open(): Promise<Stage> {
+    let made: TestNexus | null = null
+    const saboteur = new Saboteur(() => {
+      assert.ok(made !== null)
+      return made
+    })
+    made = await TestNexus.start(saboteur.point)
+    const { image_id } = await made.guide()
+    await made.ok('POST', '/system/ip-pools/mypool/ranges/add', {
+      first: '10.1.0.1',
+      last: '10.1.3.254',
+    })
+    return new Stage(made, saboteur, image_id)
+  }
+
+  /** The params of the saga of this name that was begun last. */
+  async paramsOf(name: string): Promise<unknown> {
+    const { params } = await this.nexus.store
+      .selectFrom('saga')
+      .select('params')
+      .where('name', '=', name)
+      .orderBy('time_created_ms', 'desc')
+      .executeTakeFirstOrThrow()
+    return JSON.parse(params)
+  }
+
+  /** Plays a scenario with these cuts; gives back what there was before, and what there is in the end. */
+  async play(scenario: Scenario, cuts: readonly Cut[]) {
+    this.#cases += 1
+    const project = `p${this.#cases}`
+    const url = `/organizations/myorg/projects/${project}`
+    const scene = { nexus: this.nexus, image_id: this.#image_id, project, url }
+    await scenario.prepare(scene)
+    const before = await extentOf(this.nexus, project)
+    this.#saboteur.cuts = cuts
+    const { status } = await scenario.request(scene)
+    assert.deepEqual(this.#saboteur.cuts, [], 'every cut was made')
+    await this.nexus.restart(this.#saboteur.point)
+    await this.nexus.retire()
+    const sagas = await this.nexus.store.selectFrom('saga').select(['name', 'state']).execute()
+    assert.deepEqual(
+      sagas.filter(({ state }) => state !== 'succeeded' && state !== 'failed'),
+      [],
+    )
+    const extent = async () => await extentOf(this.nexus, project)
+    return { before, status, extent }
+  }
+}
+
+/** Waits for what the guests do by themselves. */
+async function assertBecomes(
+  what: string,
+  wanted: readonly string[],
+  look: () => Promise<readonly string[]>,
+): Promise<void> {
+  let last: readonly string[] = []
+  await until(what, 5_000, async () => {
+    last = await look()
+    return JSON.stringify(last) === JSON.stringify(wanted) ? true : null
+  }).catch(() => {
+    assert.deepEqual(last, wanted, what)
+  })
+}
+
+test('every registered saga has a scenario, and every scenario a saga', () => {
+  assert.deepEqual(
+    registeredSagas.map(({ name }) => name).toSorted(),
+    Object.keys(scenarios).toSorted(),
+  )
+})
+
+for (const definition of registeredSagas) {
+  const { name } = definition
+  const scenario = scenarios[name]
+  if (scenario === undefined) continue
+  test(`${name}: wherever it is cut off, all is there or nothing`, async (t) => {
+    const stage = await Stage.open()
+    t.after(async () => {
+      await stage.nexus.stop()
+    })
+    const whole = await stage.play(scenario, [])
+    assert.ok(whole.status < 300, `${name}: ${whole.status}`)
+    const all = await until(`${name} comes to rest`, 5_000, async () => {
+      const extent = await whole.extent()
+      return extent.some((line) => moving.test(line)) ? null : extent
+    })
+    for (const { cuts, end } of casesOf(definition.nodes(await stage.paramsOf(name)))) {
+      const played = await stage.play(scenario, cuts)
+      const what = `${name}: ${cuts.map(nameOf).join(', ')}`
+      assert.ok(played.status >= 500, `${what}: ${played.status}`)
+      await assertBecomes(what, end === 'all' ? all : played.before, played.extent)
+      await assertBecomes(`${what}: nothing leaks`, [], async () => await leaksOf(stage.nexus))
+    }
+  })
+}
+
+const moving = /starting|stopping|rebooting|creating/
+
+interface Case {
+  readonly cuts: readonly Cut[]
+  readonly end: 'all' | 'nothing'
+}
+
+const cut = (at: string, when: Cut['when'], does: Cut['does']): Cut => ({ at, when, does })
+
+/** Every place where a saga of these nodes can be cut off, and what must be there in the end. */
+function casesOf(nodes: ReadonlyArray<SagaNode<unknown>>): readonly Case[] {
+  const cases = nodes.flatMap(({ name }): Case[] => [
+    { cuts: [cut(name, 'before', 'crash')], end: 'all' },
+    { cuts: [cut(name, 'after', 'crash')], end: 'all' },
+    { cuts: [cut(name, 'before', 'take over')], end: 'all' },
+  ])
+  // A node from which there is no way back fails for good only where it begins.
+  const onward = nodes.findIndex(({ undo }) => undo === 'onward')
+  const failing = onward === -1 ? nodes : nodes.slice(0, onward + 1)
+  for (const { name, undo } of failing) {
+    cases.push({ cuts: [cut(name, 'before', 'fail')], end: 'nothing' })
+    if (undo !== 'onward') cases.push({ cuts: [cut(name, 'after', 'fail')], end: 'nothing' })
+  }
+  const last = failing.at(-1)
+  assert.ok(last !== undefined, 'a saga has nodes')
+  const failure = cut(last.name, last.undo === 'onward' ? 'before' : 'after', 'fail')
+  for (const { name, undo } of failing.toReversed()) {
+    if (undo === null || undo === 'onward') continue
+    for (const [when, does] of undoCuts) {
+      cases.push({ cuts: [failure, cut(`undo ${name}`, when, does)], end: 'nothing' })
+    }
+  }
+  return cases
+}
+
+const undoCuts = [
+  ['before', 'crash'],
+  ['after', 'crash'],
+  ['before', 'take over'],
+] as const
