@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { routes } from '#actors/nexus/routes.ts'
-import { documentFile, withTable } from '../../../tools/api_table.ts'
+import { documentFile, withTable } from '#tools/api_table.ts'
 
 test('docs/API.md lists every operation as the contract has it', () => {
   const document = readFileSync(documentFile, 'utf8')
