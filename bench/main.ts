@@ -1,13 +1,25 @@
 /**
- * Runs the benchmarks: all, or those named (`node bench/main.ts port instance`), of the runtime's
- * also some (`runtime/ping-pong`). `--json` prints one line for programs, otherwise lines for people.
+ * Runs the benchmarks: all, or those named (`node bench/main.ts port instance`), of the tables
+ * also some rows (`runtime/ping-pong`, `nexus/list`). `--json` prints one line for programs, otherwise lines for people.
  */
 import { type Bar, hostFacts, Harness, type Result } from './harness.ts'
 import { run as instance } from './instance.ts'
 import { run as port } from './port.ts'
-import { run as runtime } from './runtime/run.ts'
+import { scenarios as nexus } from './nexus/scenarios.ts'
+import { scenarios as runtime } from './runtime/scenarios.ts'
+import { runTable } from './table.ts'
 
-const benches = { runtime, port, instance } as const
+type Bench = (harness: Harness, part: string) => Promise<void>
+const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance', Bench>> = {
+  runtime: async (to, part) => {
+    await runTable(to, { name: 'runtime', scenarios: runtime, round_ms: 250, warm_ms: 1_000 }, part)
+  },
+  nexus: async (to, part) => {
+    await runTable(to, { name: 'nexus', scenarios: nexus, round_ms: 1_000, warm_ms: 4_000 }, part)
+  },
+  port,
+  instance,
+}
 type Name = keyof typeof benches
 
 const words = process.argv.slice(2)

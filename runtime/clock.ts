@@ -59,8 +59,23 @@ export async function atMost(clock: Clock, delay_ms: number, end: Promise<void>)
   cancel()
 }
 
-/** A moment in RFC 3339, in UTC with milliseconds. */
-export const isoTime = (ms: number): string => new Date(ms).toISOString()
+const day_ms = 86_400_000
+/** The last day that was written, up to its `T`: what is shown together is mostly of one day. */
+let day = { number: Number.NaN, text: '' }
+const digits = Array.from({ length: 1_000 }, (_, number) => String(number).padStart(3, '0'))
+const twoDigits = digits.map((text) => text.slice(1))
+
+/** A moment in RFC 3339, in UTC with milliseconds. Throws a RangeError beyond the calendar's ends. */
+export function isoTime(ms: number): string {
+  const number = Math.floor(ms / day_ms)
+  if (number !== day.number) day = { number, text: new Date(ms).toISOString().slice(0, -13) }
+  const of_day = Math.floor(ms) - number * day_ms
+  const seconds = Math.floor(of_day / 1_000)
+  const minutes = Math.floor(seconds / 60)
+  const hour = twoDigits[Math.floor(minutes / 60)]
+  return `${day.text}${hour}:${twoDigits[minutes % 60]}:${twoDigits[seconds % 60]}.${digits[of_day % 1_000]}Z`
+}
+
 /** The moment that a text of RFC 3339 means; null when it means none. */
 export const readIsoTime = (text: string): number | null => {
   const moment_ms = Date.parse(text)

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Actor, Services } from './context.ts'
 import { unauthenticated } from './errors.ts'
+import { prepare } from './store/prepare.ts'
+import type { Store } from './store/schema.ts'
 
 const spoofPrefix = 'oxide-spoof-'
 const tokenPrefix = 'oxide-token-'
@@ -42,29 +44,42 @@ const schemes = {
   access_token: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = bearer(given, tokenPrefix)
     if (token === null) return 'not_requested'
-    const row = await services.store
-      .selectFrom('device_access_token')
-      .select('silo_user_id')
-      .where('token_hash', '=', hashToken(token))
-      .executeTakeFirst()
-    if (row === undefined) throw unauthenticated()
-    return await userById(services, row.silo_user_id)
+    const [row] = await userWithToken(services.store, { token_hash: hashToken(token) })
+    return await actorOf(services, row ?? null)
   },
 } as const
 
+const liveUsers = (store: Store) =>
+  store.selectFrom('silo_user').select(['id', 'silo_id']).where('time_deleted_ms', 'is', null)
+
+// Not joined: SQLite plans a join anew for every value.
+const userWithId = prepare((store: Store, { id }: { readonly id: string }) =>
+  liveUsers(store).where('id', '=', id),
+)
+const userWithToken = prepare((store: Store, { token_hash }: { readonly token_hash: string }) =>
+  liveUsers(store).where('id', '=', (from) =>
+    from
+      .selectFrom('device_access_token')
+      .select('silo_user_id')
+      .where('token_hash', '=', token_hash),
+  ),
+)
+const groupsOfUser = prepare((store: Store, { id }: { readonly id: string }) =>
+  store.selectFrom('silo_group_membership').select('silo_group_id').where('silo_user_id', '=', id),
+)
+
 async function userById(services: Services, id: string): Promise<Actor> {
-  const row = await services.store
-    .selectFrom('silo_user')
-    .select(['id', 'silo_id'])
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
-  if (row === undefined) throw unauthenticated()
-  const groups = await services.store
-    .selectFrom('silo_group_membership')
-    .select('silo_group_id')
-    .where('silo_user_id', '=', row.id)
-    .execute()
+  const [row] = await userWithId(services.store, { id })
+  return await actorOf(services, row ?? null)
+}
+
+/** Throws 401 when there is no such user. */
+async function actorOf(
+  { store }: Services,
+  row: { readonly id: string; readonly silo_id: string } | null,
+): Promise<Actor> {
+  if (row === null) throw unauthenticated()
+  const groups = await groupsOfUser(store, { id: row.id })
   const identities = [row.id, ...groups.map(({ silo_group_id }) => silo_group_id)]
   return { user_id: row.id, silo_id: row.silo_id, identities }
 }

@@ -6,7 +6,8 @@
 import type { Actor, Services } from './context.ts'
 import { forbidden } from './errors.ts'
 import { builtIn } from './store/built-in.ts'
-import type { Tables } from './store/schema.ts'
+import { prepare } from './store/prepare.ts'
+import type { Store, Tables } from './store/schema.ts'
 
 type ResourceType = Tables['role_assignment']['resource_type']
 type RoleName = Tables['role_assignment']['role_name']
@@ -16,23 +17,43 @@ export const powers = { none: 0, viewer: 1, collaborator: 2, admin: 3 } as const
 
 const powerOf: Readonly<Record<RoleName, Power>> = { viewer: 1, collaborator: 2, admin: 3 }
 
-async function assigned(
+/** Roles on several resources at once: what decides about a request is read by one statement. */
+const rolesOn = prepare(
+  (store: Store, { identities, ids }: Record<'identities' | 'ids', readonly string[]>) =>
+    store
+      .selectFrom('role_assignment')
+      .select(['resource_type', 'resource_id', 'role_name'])
+      .where('identity_id', 'in', identities)
+      .where('resource_type', 'in', ['fleet', 'silo', 'organization', 'project'])
+      .where('resource_id', 'in', ids),
+)
+
+type Ids = Readonly<Partial<Record<ResourceType, string>>>
+
+/** The strongest role of a caller on each of these resources. */
+async function assignedOn(
+  { store }: Services,
+  { identities }: Actor,
+  wanted: Ids,
+): Promise<(type: ResourceType) => Power> {
+  const rows = await rolesOn(store, { identities, ids: Object.values(wanted) })
+  return (type) =>
+    strongest(
+      rows
+        .filter((row) => row.resource_type === type && row.resource_id === wanted[type])
+        .map(({ role_name }) => powerOf[role_name]),
+    )
+}
+
+const assigned = async (
   services: Services,
   actor: Actor,
   type: ResourceType,
   id: string,
-): Promise<Power> {
-  const rows = await services.store
-    .selectFrom('role_assignment')
-    .select('role_name')
-    .where('identity_id', 'in', actor.identities)
-    .where('resource_type', '=', type)
-    .where('resource_id', '=', id)
-    .execute()
-  return strongest(rows.map(({ role_name }) => powerOf[role_name]))
-}
+): Promise<Power> => (await assignedOn(services, actor, { [type]: id }))(type)
 
-const strongest = (all: readonly Power[]): Power => all.toSorted((a, b) => b - a)[0] ?? 0
+const strongest = (all: readonly Power[]): Power =>
+  all.reduce<Power>((most, power) => (power > most ? power : most), powers.none)
 
 /** Collaborators of a parent administer what is in it; viewers view it. */
 const inherited = (above: Power): Power => (above >= powers.collaborator ? powers.admin : above)
@@ -73,10 +94,11 @@ export async function organizationPower(
   actor: Actor,
   organization_id: string,
 ): Promise<Power> {
-  return strongest([
-    inherited(await siloPower(services, actor)),
-    await assigned(services, actor, 'organization', organization_id),
-  ])
+  const on = await assignedOn(services, actor, {
+    silo: actor.silo_id,
+    organization: organization_id,
+  })
+  return strongest([inherited(on('silo')), on('organization')])
 }
 
 export async function projectPower(
@@ -84,10 +106,13 @@ export async function projectPower(
   actor: Actor,
   ids: { readonly organization_id: string; readonly project_id: string },
 ): Promise<Power> {
-  return strongest([
-    inherited(await organizationPower(services, actor, ids.organization_id)),
-    await assigned(services, actor, 'project', ids.project_id),
-  ])
+  const on = await assignedOn(services, actor, {
+    silo: actor.silo_id,
+    organization: ids.organization_id,
+    project: ids.project_id,
+  })
+  const above = strongest([inherited(on('silo')), on('organization')])
+  return strongest([inherited(above), on('project')])
 }
 
 /** Ends the request with 403 when the power does not reach. */

@@ -11,18 +11,24 @@ import { instanceCreateSaga } from './sagas/instance-create.ts'
 import { instanceDeleteSaga } from './sagas/instance-delete.ts'
 import { instanceRebootSaga, instanceStartSaga, instanceStopSaga } from './sagas/instance-state.ts'
 import { listPage } from './store/page.ts'
+import { prepare } from './store/prepare.ts'
+import type { Store } from './store/schema.ts'
 import { transact } from './store/transact.ts'
+
+const instanceNamed = prepare(
+  (store: Store, { project_id, name }: Record<'project_id' | 'name', string>) =>
+    store
+      .selectFrom('instance')
+      .selectAll()
+      .where('project_id', '=', project_id)
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null),
+)
 
 export async function instanceOf(call: UserCall, needed: Power): Promise<Instance> {
   const project = await projectOf(call, needed)
   const wanted = call.path('instance_name')
-  const row = await call.services.store
-    .selectFrom('instance')
-    .selectAll()
-    .where('project_id', '=', project.id)
-    .where('name', '=', wanted)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [row] = await instanceNamed(call.services.store, { project_id: project.id, name: wanted })
   if (row === undefined) throw notFound('instance', wanted)
   return row
 }

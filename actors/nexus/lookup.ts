@@ -3,7 +3,8 @@ import type { Selectable } from 'kysely'
 import { organizationPower, powers, projectPower, demand, type Power } from './authz.ts'
 import type { Actor, Services } from './context.ts'
 import { notFound, notFoundById } from './errors.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import { prepare } from './store/prepare.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type Organization = Selectable<Tables['organization']>
 export type Project = Selectable<Tables['project']>
@@ -39,19 +40,38 @@ export async function organizationOf(call: Located, needed: Power): Promise<Orga
   return row
 }
 
+const projectNamed = prepare(
+  (
+    store: Store,
+    { silo_id, organization_name, name }: Record<'silo_id' | 'organization_name' | 'name', string>,
+  ) =>
+    store
+      .selectFrom('project')
+      .selectAll()
+      // Not a join: SQLite would plan one anew for every value.
+      .where('organization_id', '=', (from) =>
+        from
+          .selectFrom('organization')
+          .select('organization.id')
+          .where('silo_id', '=', silo_id)
+          .where('organization.name', '=', organization_name)
+          .where('organization.time_deleted_ms', 'is', null),
+      )
+      .where('name', '=', name)
+      .where('time_deleted_ms', 'is', null),
+)
+
 /** The project of the path's `{organization_name}` and `{project_name}`. */
 export async function projectOf(call: Located, needed: Power): Promise<Project> {
   const { services, actor } = call
   const name = call.path('project_name')
-  const organization = await organizationNamed(call)
-  const row = await services.store
-    .selectFrom('project')
-    .selectAll()
-    .where('organization_id', '=', organization.id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [row] = await projectNamed(services.store, {
+    silo_id: actor.silo_id,
+    organization_name: call.path('organization_name'),
+    name,
+  })
   if (row === undefined) {
+    const organization = await organizationNamed(call)
     // Only a reader of the organization may learn what it does not hold.
     const power = await organizationPower(services, actor, organization.id)
     throw power === powers.none
@@ -59,10 +79,10 @@ export async function projectOf(call: Located, needed: Power): Promise<Project> 
       : notFound('project', name)
   }
   const power = await projectPower(services, actor, {
-    organization_id: organization.id,
+    organization_id: row.organization_id,
     project_id: row.id,
   })
-  if (power === powers.none) throw notFound('organization', organization.name)
+  if (power === powers.none) throw notFound('organization', call.path('organization_name'))
   demand(power, needed)
   return row
 }

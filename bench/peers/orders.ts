@@ -16,11 +16,22 @@ export type Work = (operations: number) => Promise<Answer>
 /** Timing an operation costs something, so not all are timed, on no side. */
 const timed_every = 16
 
-/** Says `ready`, then does what it is told until its standard input ends; then the process ends. */
-export async function serveOrders(work: Work, where = ''): Promise<never> {
+/**
+ * Says `ready`, then does what it is told until its standard input ends; then the process ends. `close`
+ * takes away what it has outside of itself, also when the work fails.
+ */
+export async function serveOrders(
+  work: Work,
+  where = '',
+  close = async (): Promise<void> => undefined,
+): Promise<never> {
   console.log(`ready ${where}`)
-  for await (const line of createInterface({ input: process.stdin })) {
-    console.log(JSON.stringify(await work(Number(line))))
+  try {
+    for await (const line of createInterface({ input: process.stdin })) {
+      console.log(JSON.stringify(await work(Number(line))))
+    }
+  } finally {
+    await close()
   }
   process.exit(0)
 }

@@ -2,43 +2,18 @@
  * What the runtime is measured at: the work, who does it besides us, and what we want to reach.
  * Adding one is adding a row.
  */
-import type { Entrant, Measurement } from '../contestant.ts'
-import type { Bar } from '../harness.ts'
+import type { Entrant } from '../contestant.ts'
 import { erlang, erlangDistribution } from '../peers/erlang.ts'
 import { nats } from '../peers/nats.ts'
 import { nodeEntrant, nodePairEntrant } from '../peers/program.ts'
+import { least, most, type Scenario } from '../scenario.ts'
 import { attacked } from './attacked.ts'
 import { tcpAsk } from './hosts.ts'
 import { journal } from './journal.ts'
 import { dispatch, idle, localAsk, threadAsk } from './ours.ts'
 
-/** How a metric is read off a measurement. */
-export const metrics = {
-  rate: { unit: '1/s', of: (m: Measurement) => (m.operations / m.wall_ns) * 1e9 },
-  time: { unit: 'ns', of: (m: Measurement) => m.wall_ns / m.operations },
-  cpu: { unit: 'ns CPU', of: (m: Measurement) => m.cpu_ns / m.operations },
-  p50: { unit: 'µs', of: (m: Measurement) => (m.p50_ns ?? Number.NaN) / 1000 },
-  p99: { unit: 'µs', of: (m: Measurement) => (m.p99_ns ?? Number.NaN) / 1000 },
-  worst: { unit: 'ms', of: (m: Measurement) => (m.max_ns ?? Number.NaN) / 1e6 },
-  memory: { unit: 'bytes', of: (m: Measurement) => m.bytes ?? Number.NaN },
-} as const
-export type MetricName = keyof typeof metrics
-
-export interface Scenario {
-  readonly name: string
-  /** `oversubscribed`: two busy processes more than the machine would have otherwise. */
-  readonly regime: 'free cores' | 'oversubscribed'
-  readonly metrics: { readonly [M in MetricName]?: readonly Bar[] }
-  readonly ours: Entrant
-  readonly peers: readonly Entrant[]
-  /** How many operations a round has; null: as many as fill a round's time. */
-  readonly operations: number | null
-}
-
 /** One of ours does it alike, at another size. */
 const own = (name: string, entrant: Entrant): Entrant => ({ ...entrant, name })
-const least = (peer: string | null, value: number): Bar => ({ peer, at: 'least', value })
-const most = (peer: string | null, value: number): Bar => ({ peer, at: 'most', value })
 
 const threads = (way: string, shape: string, width: number) =>
   nodeEntrant(way, 'peers/threads.ts', way, shape, String(width), String(width))

@@ -1,6 +1,6 @@
 /**
- * SQLite, embedded: one file, one connection, everything on it one after the other. A transaction takes
- * the write lock when it begins, so it is serializable and never has to give way half done.
+ * SQLite, embedded: one file, one connection, everything on it one after the other. A transaction has the
+ * write lock when it begins, so it is serializable and never has to give way half done.
  */
 import Database from 'better-sqlite3'
 import {
@@ -15,12 +15,13 @@ import {
 } from 'kysely'
 import { limits } from '#config/limits.ts'
 import { codeOf, StoreError, storeError, type StoreFailure } from './failure.ts'
+import { Turns } from './turns.ts'
 
 /** Marks the file as ours ("nexu"), so that another program's database is not taken over. */
 const application_id = 0x6e657875
 
 /** Opens the file, or `:memory:`. Throws when it belongs to another program or is damaged. */
-export function openSqlite(path: string): Database.Database {
+export function openSqlite(path: string): SqliteFile {
   const file = new Database(path, { timeout: limits.store_busy_ms_max })
   try {
     const isEmpty = file.pragma('page_count', { simple: true }) === 0
@@ -31,7 +32,7 @@ export function openSqlite(path: string): Database.Database {
     file.pragma('journal_mode = WAL')
     file.pragma('synchronous = FULL')
     file.pragma('foreign_keys = ON')
-    return file
+    return new SqliteFile(file)
   } catch (error) {
     file.close()
     throw error
@@ -39,36 +40,43 @@ export function openSqlite(path: string): Database.Database {
 }
 
 /** Kysely over an open file. `isReady` says when statements may run: before, the store is away. */
-export function sqliteDialect(file: Database.Database, isReady: () => boolean): Dialect {
+export function sqliteDialect(file: SqliteFile, isReady: () => boolean): Dialect {
   return {
-    createAdapter: () => new SqliteAdapter(),
+    createAdapter: () => new Adapter(),
     createDriver: () => new SqliteDriver(file, isReady),
     createIntrospector: (db) => new SqliteIntrospector(db),
     createQueryCompiler: () => new SqliteQueryCompiler(),
   }
 }
 
-class SqliteDriver implements Driver {
-  readonly #connection: Connection
-  readonly #file: Database.Database
+/** Who comes first is for `Turns` to say: kysely would hold everybody back until a commit is durable. */
+class Adapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true
+  }
+}
 
-  constructor(file: Database.Database, isReady: () => boolean) {
-    this.#connection = new Connection(file, isReady)
+class SqliteDriver implements Driver {
+  readonly #file: SqliteFile
+  readonly #isReady: () => boolean
+
+  constructor(file: SqliteFile, isReady: () => boolean) {
     this.#file = file
+    this.#isReady = isReady
   }
   async init(): Promise<void> {}
-  async acquireConnection(): Promise<DatabaseConnection> {
-    return this.#connection
+  async acquireConnection(): Promise<Connection> {
+    if (!this.#isReady()) throw storeError('away', new Error('it is still being prepared'))
+    return new Connection(this.#file)
   }
-  async beginTransaction(): Promise<void> {
-    this.#connection.run('begin immediate')
+  async beginTransaction(connection: Connection): Promise<void> {
+    await connection.begin()
   }
-  async commitTransaction(): Promise<void> {
-    this.#connection.run('commit')
+  async commitTransaction(connection: Connection): Promise<void> {
+    await connection.commit()
   }
-  async rollbackTransaction(): Promise<void> {
-    // Some failures, a full disk for one, have rolled back already.
-    if (this.#file.inTransaction) this.#connection.run('rollback')
+  async rollbackTransaction(connection: Connection): Promise<void> {
+    await connection.rollback()
   }
   async releaseConnection(): Promise<void> {}
   async destroy(): Promise<void> {
@@ -83,42 +91,18 @@ interface Prepared {
   readonly booleans: readonly string[]
 }
 
-class Connection implements DatabaseConnection {
+/** An open file, and what all connections to it share. */
+export class SqliteFile {
+  readonly turns: Turns
   readonly #file: Database.Database
-  readonly #isReady: () => boolean
   readonly #prepared = new Map<string, Prepared>()
 
-  constructor(file: Database.Database, isReady: () => boolean) {
+  constructor(file: Database.Database) {
     this.#file = file
-    this.#isReady = isReady
+    this.turns = new Turns(file)
   }
 
-  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    return this.run(query.sql, query.parameters)
-  }
-
-  streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
-    throw new Error('nothing is streamed from the store: it is read in pages')
-  }
-
-  run<R>(sql: string, parameters: readonly unknown[] = []): QueryResult<R> {
-    if (!this.#isReady()) throw storeError('away', new Error('it is still being prepared'))
-    try {
-      const { statement, booleans } = this.#prepare(sql)
-      const bound = parameters.map(toSqlite)
-      if (!statement.reader) {
-        return { rows: [], numAffectedRows: BigInt(statement.run(...bound).changes) }
-      }
-      const rows = statement.all(...bound)
-      for (const row of rows) for (const name of booleans) row[name] = fromSqlite(row[name])
-      if (!areRows<R>(rows)) throw new Error('SQLite gave a row that is no object')
-      return { rows }
-    } catch (error) {
-      throw error instanceof StoreError ? error : storeError(failureOf(codeOf(error) ?? ''), error)
-    }
-  }
-
-  #prepare(sql: string): Prepared {
+  prepare(sql: string): Prepared {
     const known = this.#prepared.get(sql)
     if (known !== undefined) return known
     const statement = this.#file.prepare<unknown[], Row>(sql)
@@ -128,6 +112,72 @@ class Connection implements DatabaseConnection {
     const made = { statement, booleans }
     this.#prepared.set(sql, made)
     return made
+  }
+
+  close(): void {
+    this.turns.close()
+  }
+}
+
+class Connection implements DatabaseConnection {
+  readonly #file: SqliteFile
+  #transaction: Awaited<ReturnType<Turns['begin']>> | null = null
+
+  constructor(file: SqliteFile) {
+    this.#file = file
+  }
+
+  async begin(): Promise<void> {
+    this.#transaction = await inWords(async () => await this.#file.turns.begin())
+  }
+
+  async commit(): Promise<void> {
+    const transaction = this.#transaction
+    if (transaction === null) throw new Error('no transaction has begun')
+    await inWords(async () => {
+      await this.#file.turns.commit(transaction)
+    })
+  }
+
+  async rollback(): Promise<void> {
+    if (this.#transaction !== null) await this.#file.turns.rollback(this.#transaction)
+  }
+
+  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
+    const { turns } = this.#file
+    const transaction = this.#transaction
+    return await inWords(async () => {
+      const prepared = this.#file.prepare(sql)
+      const bound = parameters.map(toSqlite)
+      const work = () => run<R>(prepared, bound)
+      if (transaction !== null) return turns.within(transaction, work)
+      return await turns.alone(prepared.statement.readonly ? 'read' : 'write', work)
+    })
+  }
+
+  streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new Error('nothing is streamed from the store: it is read in pages')
+  }
+}
+
+function run<R>({ statement, booleans }: Prepared, bound: readonly unknown[]): QueryResult<R> {
+  if (!statement.reader) {
+    return { rows: [], numAffectedRows: BigInt(statement.run(...bound).changes) }
+  }
+  const rows = statement.all(...bound)
+  if (booleans.length > 0) {
+    for (const row of rows) for (const name of booleans) row[name] = fromSqlite(row[name])
+  }
+  if (!areRows<R>(rows)) throw new Error('SQLite gave a row that is no object')
+  return { rows }
+}
+
+/** What SQLite says in its codes becomes a failure of the store. */
+async function inWords<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw error instanceof StoreError ? error : storeError(failureOf(codeOf(error) ?? ''), error)
   }
 }
 
