@@ -8,7 +8,7 @@ import type { Store } from './schema.ts'
 type Values = Readonly<Record<string, string | readonly string[]>>
 
 /** Stands in a compiled statement for a value of each run: `index` of a list, else null. */
-class Parameter {
+export class Parameter {
   readonly name: string
   readonly index: number | null
 

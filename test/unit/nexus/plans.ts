@@ -8,6 +8,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely'
 import { Client } from 'pg'
+import { Parameter } from '#actors/nexus/store/prepare.ts'
 
 /** Tables that do not grow with what users make. */
 const small: ReadonlySet<string> = new Set(['rack', 'sled', 'oximeter', 'published'])
@@ -41,7 +42,7 @@ export function sqliteFaults(path: string, statements: Statements): readonly str
   const faults = statements.for(new SqliteQueryCompiler()).flatMap(({ sql, parameters }) => {
     const steps = file
       .prepare<unknown[], { readonly detail: string }>(`explain query plan ${sql}`)
-      .all(...parameters.map((value) => (typeof value === 'boolean' ? Number(value) : value)))
+      .all(...parameters.map(bindable))
     const details = steps.map(({ detail }) => detail)
     const isPage = / limit \?/.test(sql)
     const wrong = details.filter((detail) => {
@@ -53,6 +54,12 @@ export function sqliteFaults(path: string, statements: Statements): readonly str
   })
   file.close()
   return faults
+}
+
+/** A value that better-sqlite3 takes; what stands for a value of a prepared statement may be any. */
+function bindable(value: unknown): unknown {
+  if (typeof value === 'boolean') return Number(value)
+  return value instanceof Parameter ? '' : value
 }
 
 interface Plan {
