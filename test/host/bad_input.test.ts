@@ -69,7 +69,6 @@ test('disks that cannot be are refused, and no volume, server or file is made', 
     [disk('d', 1_610_612_736), /total size must be a multiple of 1 GiB/],
     [disk('d', gib_bytes, { size: 'large' }), /invalid type: string "large"/],
     [disk('d', gib_bytes, { disk_source: { type: 'blank', block_size: 513 } }), /block_size/],
-    [disk('d', gib_bytes, { disk_source: { type: 'image', image_id } }), /not yet supported/],
     [disk('x'.repeat(64), gib_bytes), /at most 63 characters/],
     [disk('d', gib_bytes, { description: 'x'.repeat(1_100_000) }), /exceeded maximum size/],
   ] as const) {
@@ -77,6 +76,11 @@ test('disks that cannot be are refused, and no volume, server or file is made', 
     assert.equal(said.status, 400)
     assert.match(said.message, message)
   }
+  // A global image is no project's.
+  const other = disk('d', gib_bytes, { disk_source: { type: 'image', image_id } })
+  const said = await ask(`${project}/disks`, other)
+  assert.equal(said.status, 404)
+  assert.equal(said.message, `not found: image with id "${image_id}"`)
   nothingChanged()
 })
 
