@@ -551,7 +551,7 @@ test('a subnet that is routed elsewhere outside is refused in one sentence', asy
     assert.equal(routed.error, 'address_taken')
     assert.match(
       routed.detail,
-      /203\.0\.113\.1\/24 is already routed by vpn0 in .*: choose another/,
+      /the subnet of 203\.0\.113\.1\/24 is already routed by vpn0 in .*: take that away, or give/,
     )
     busy.ip('route', 'flush', 'dev', 'vpn0')
     busy.ip('addr', 'add', '203.0.113.1/32', 'dev', 'vpn0')
