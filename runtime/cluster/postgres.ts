@@ -23,6 +23,8 @@ export function leaseConnections<T>(
     keepAlive: true,
   })
   pool.on('error', onError)
+  // The pool listens to those that rest; to one that breaks between two statements nobody would.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   return new Kysely<T>({ dialect: new PostgresDialect({ pool: withoutBroken(pool) }) })
 }
 

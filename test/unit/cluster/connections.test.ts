@@ -5,6 +5,8 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { sql, type Kysely } from 'kysely'
 import { leaseConnections } from '#runtime/cluster/postgres.ts'
 import { sqlLeaseStore } from '#runtime/cluster/sql.ts'
 import { postgresDatabase } from '#test/kit/lease_databases.ts'
@@ -68,6 +70,25 @@ test('a statement that nobody answers ends in time, and the next has a connectio
   await assert.rejects(store.renew(session), /timeout/i)
   front.serve()
   assert.equal(await store.renew(session), true)
+})
+
+test('a connection that breaks between two statements fails the second, and nothing else', async () => {
+  const { url } = await postgresDatabase(postgres)
+  const db = leaseConnections(url, 10_000, () => undefined)
+  after(async () => {
+    await db.destroy()
+  })
+  const pidOf = async (on: Kysely<unknown>) =>
+    (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(on)).rows[0]?.pid ?? 0
+  const broken = db.transaction().execute(async (transaction) => {
+    const pid = await pidOf(transaction)
+    await postgres.psql(url, `SELECT pg_terminate_backend(${pid}, 10000)`)
+    // What the server said last is read before anything else is asked.
+    await setImmediate()
+    await pidOf(transaction)
+  })
+  await assert.rejects(broken, /terminat|not queryable/i)
+  assert.ok((await pidOf(db)) > 0)
 })
 
 test('connections that the server ended are replaced', async () => {
