@@ -1,9 +1,9 @@
 /** disk-delete: the mark, the volume on its sled, the record. Once marked there is no way back. */
-import { limits } from '#config/limits.ts'
-import { invalidRequest, notFound, unavailable } from '../errors.ts'
+import { invalidRequest, notFound } from '../errors.ts'
 import type { Saga } from '../saga.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
+import { unmarkDestroyed, volumeGoneNodes } from './volume-gone.ts'
 
 export interface DiskDeleteParams {
   readonly id: string
@@ -39,45 +39,13 @@ export const diskDeleteSaga: Saga<DiskDeleteParams> = {
         })
       },
       undo: async ({ services, params }) => {
-        await transact(services, async (store) => {
-          await store
-            .updateTable('disk')
-            .set({ state: params.state })
-            .where('id', '=', params.id)
-            .where('state', '=', 'destroyed')
-            .where('time_deleted_ms', 'is', null)
-            .execute()
-        })
+        await unmarkDestroyed(services, 'disk', params)
       },
     },
-    {
-      name: 'volume_destroy',
-      action: async ({ services, params }) => {
-        const destroyed = await services.sleds
-          .disk(params.sled_id, params.id)
-          .call('destroy', null, { timeout_ms: limits.zone_boot_ms_max })
-        if (destroyed.ok) return
-        const { detail } = destroyed
-        services.log.error('a volume could not be destroyed', { disk: params.id, detail })
-        throw unavailable()
-      },
-      undo: 'onward',
-    },
-    {
-      name: 'disk_record',
-      action: async ({ services, params }) => {
-        const time_deleted_ms = services.clock.now()
-        await transact(services, async (store) => {
-          await store
-            .updateTable('disk')
-            .set({ time_deleted_ms })
-            .where('id', '=', params.id)
-            .where('time_deleted_ms', 'is', null)
-            .execute()
-        })
-      },
-      undo: 'onward',
-    },
+    ...volumeGoneNodes<DiskDeleteParams>('disk', {
+      volume: 'volume_destroy',
+      record: 'disk_record',
+    }),
   ],
 }
 

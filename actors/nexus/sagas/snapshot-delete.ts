@@ -5,7 +5,7 @@
 import type { Saga } from '../saga.ts'
 import type { Snapshot } from '../sources.ts'
 import { transact } from '../store/transact.ts'
-import { destroyVolume } from '../volumes.ts'
+import { unmarkDestroyed, volumeGoneNodes } from './volume-gone.ts'
 
 type Params = Pick<Snapshot, 'id' | 'sled_id' | 'state'>
 
@@ -25,36 +25,12 @@ export const snapshotDeleteSaga: Saga<Params> = {
         })
       },
       undo: async ({ services, params }) => {
-        await transact(services, async (store) => {
-          await store
-            .updateTable('snapshot')
-            .set({ state: params.state })
-            .where('id', '=', params.id)
-            .where('time_deleted_ms', 'is', null)
-            .execute()
-        })
+        await unmarkDestroyed(services, 'snapshot', params)
       },
     },
-    {
-      name: 'snapshot_volume',
-      action: async ({ services, params }) => {
-        await destroyVolume(services, params)
-      },
-      undo: 'onward',
-    },
-    {
-      name: 'snapshot_record',
-      action: async ({ services, params }) => {
-        await transact(services, async (store) => {
-          await store
-            .updateTable('snapshot')
-            .set({ time_deleted_ms: services.clock.now() })
-            .where('id', '=', params.id)
-            .where('time_deleted_ms', 'is', null)
-            .execute()
-        })
-      },
-      undo: 'onward',
-    },
+    ...volumeGoneNodes<Params>('snapshot', {
+      volume: 'snapshot_volume',
+      record: 'snapshot_record',
+    }),
   ],
 }
