@@ -71,7 +71,7 @@ function isPossible(
       return seen.instance === row.attach_instance_id
     case 'detached':
     case 'faulted':
-      return row.attach_instance_id === null && row.state !== 'creating'
+      return row.attach_instance_id === null && !['creating', 'destroyed'].includes(row.state)
     case 'creating':
     case 'destroyed':
       return seen.state === row.state

@@ -145,6 +145,21 @@ test('an instance’s and a disk’s reports count by their generation', async (
   assert.equal((await seen()).state, 'attached')
 })
 
+test('no report brings a disk back that is being deleted', async () => {
+  const image = await nexus.ok('GET', '/system/images/alpine')
+  const { id: disk_id } = await nexus.ok('POST', `${project}/disks`, diskBody(image.id, 'going'))
+  nexus.block.faults.add('destroy')
+  assert.equal((await nexus.call('DELETE', `${project}/disks/going`)).status, 503)
+  for (const state of ['detached', 'faulted']) {
+    const report = { disk_state: { state }, gen: 9, time_updated: now }
+    assert.equal((await call(`PUT /disks/${disk_id}`, report)).status, 400, state)
+  }
+  const { state } = await nexus.ok('GET', `${project}/disks/going`)
+  assert.equal(state.state, 'destroyed')
+  nexus.block.faults.clear()
+  await nexus.ok('DELETE', `${project}/disks/going`)
+})
+
 test('a producer goes to the first collector, which is told of it', async () => {
   const producer = {
     ...{ id: id(7), address: '[fd00:1122:3344:101::7]:4444', base_route: '/collect' },
