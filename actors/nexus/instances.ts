@@ -77,8 +77,10 @@ export async function markTarget(
   const marked = await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined || row.pending_target === deleting) return false
-    // A zone's name is never used twice: every start is a propolis of its own.
-    const isStart = target === 'running' && !isLive(row.run_state)
+    // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
+    // already is this very start.
+    const isWanted = row.pending_target === 'running'
+    const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
     const propolis_id = isStart ? services.random.uuid() : row.propolis_id
     await store
       .updateTable('instance')

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { specOf } from '#actors/nexus/instances.ts'
+import { SagaCrash } from '#actors/nexus/saga.ts'
 import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
@@ -68,6 +69,35 @@ test('a delete that a crash cut off is finished when the sled is back', async ()
     .where('time_deleted_ms', 'is', null)
     .execute()
   assert.deepEqual(live, [])
+  await nexus.stop()
+})
+
+test('a start that is asked for again while it is under way is one start', async () => {
+  let isCut = false
+  const nexus = await TestNexus.start((node, when) => {
+    if (!isCut || node !== 'instance_ensure' || when !== 'before') return
+    isCut = false
+    throw new SagaCrash('as asked')
+  })
+  await nexus.guide()
+  const url = `${project}/instances/myinst`
+  const { id } = await nexus.ok('POST', `${project}/instances`, { ...instanceBody(), ...atRest })
+  const propolis = async () =>
+    await nexus.store
+      .selectFrom('instance')
+      .select(['propolis_id', 'pending_target'])
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow()
+  isCut = true
+  assert.ok((await nexus.call('POST', `${url}/start`)).status >= 500)
+  const begun = await propolis()
+  assert.equal(begun.pending_target, 'running')
+  const [sled] = nexus.services.sleds.connected
+  await reconcileSled(nexus.services, sled ?? '')
+  assert.deepEqual(await propolis(), { propolis_id: begun.propolis_id, pending_target: null })
+  await until('it runs', 5_000, async () =>
+    (await nexus.ok('GET', url)).run_state === 'running' ? true : null,
+  )
   await nexus.stop()
 })
 
