@@ -20,7 +20,7 @@ export async function globalImageById({ store }: Services, id: string): Promise<
   const row = await store
     .selectFrom('global_image')
     .selectAll()
-    .where('id', '=', id.toLowerCase())
+    .where('id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw notFoundById('global-image', id)
@@ -31,7 +31,7 @@ export async function imageById(caller: Caller, id: string): Promise<Image> {
   const row = await caller.services.store
     .selectFrom('image')
     .selectAll()
-    .where('id', '=', id.toLowerCase())
+    .where('id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw notFoundById('image', id)
@@ -43,7 +43,7 @@ export async function snapshotById(caller: Caller, id: string): Promise<Snapshot
   const row = await caller.services.store
     .selectFrom('snapshot')
     .selectAll()
-    .where('id', '=', id.toLowerCase())
+    .where('id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw notFoundById('snapshot', id)
