@@ -2,12 +2,13 @@
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
 import { vpcFirewallRuleFilter, vpcFirewallRuleTarget } from './api/contract/vpcs.ts'
-import { implement, type UserCall } from './api/route.ts'
+import { implement } from './api/route.ts'
 import { powers } from './authz.ts'
 import { newRow } from './context.ts'
 import { invalidRequest } from './errors.ts'
 import { demandLive } from './lookup.ts'
 import { identityView } from './names.ts'
+import { rulesOf } from './firewall.ts'
 import { owe } from './propagation.ts'
 import { readColumn } from './store/column.ts'
 import type { Tables } from './store/schema.ts'
@@ -28,7 +29,7 @@ const ruleView = (row: Selectable<Tables['vpc_firewall_rule']>) => ({
 export const firewallRuleRoutes = [
   implement('vpc_firewall_rules_view', async (call) => {
     const vpc = await vpcOf(call, powers.viewer)
-    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
+    return { rules: (await rulesOf(call.services.store, vpc.id)).map(ruleView) }
   }),
   implement('vpc_firewall_rules_update', async (call) => {
     const vpc = await vpcOf(call, powers.collaborator)
@@ -64,19 +65,9 @@ export const firewallRuleRoutes = [
       await owe(store, { kind: 'firewall', id: vpc.id })
     })
     await services.firewall.publish(services, vpc.id)
-    return { rules: (await rulesOf(call, vpc.id)).map(ruleView) }
+    return { rules: (await rulesOf(call.services.store, vpc.id)).map(ruleView) }
   }),
 ]
-
-async function rulesOf(call: UserCall, vpc_id: string) {
-  return await call.services.store
-    .selectFrom('vpc_firewall_rule')
-    .selectAll()
-    .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .orderBy('name')
-    .execute()
-}
 
 interface RuleGiven {
   readonly name: string

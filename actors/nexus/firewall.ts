@@ -37,15 +37,18 @@ export async function resolvedRules(
   vpc_id: string,
 ): Promise<FirewallRule[]> {
   const facts = await factsOf(store, vpc_id)
-  const rows = await store
+  return (await rulesOf(store, vpc_id)).flatMap((row) => resolveRule(row, facts))
+}
+
+/** The rules of a VPC as users wrote them, by name. */
+export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
+  await store
     .selectFrom('vpc_firewall_rule')
     .selectAll()
     .where('vpc_id', '=', vpc_id)
     .where('time_deleted_ms', 'is', null)
     .orderBy('name')
     .execute()
-  return rows.flatMap((row) => resolveRule(row, facts))
-}
 
 export function resolveRule(
   row: Pick<
