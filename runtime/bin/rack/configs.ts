@@ -14,7 +14,8 @@ import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig } from '#config/sled.ts'
 import type { InternalListen, WireAddress } from '#config/wire.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
-import { certificateFiles, hostPort } from './https.ts'
+import { certificateFiles } from './https.ts'
+import { writeSocketAddress } from '#actors/nexus/api/contract/words.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 
@@ -84,7 +85,7 @@ export function membersOf({ nexus, sleds, profile }: RackPlan): readonly Planned
 
 /** Where the API is had. */
 export const urlOf = ({ address, port }: PlannedMember['external']): string =>
-  `http://${hostPort(address, port)}`
+  `http://${writeSocketAddress(address, port)}`
 
 function memberOf(plan: RackPlan, number: number): PlannedMember {
   const member = membersOf(plan)[number - 1]

@@ -1,7 +1,7 @@
 /** The API over TLS: where, and with which certificate, of which Nexus gets a copy of its own. */
 import { existsSync, mkdirSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
+import { readSocketAddress, writeSocketAddress } from '#actors/nexus/api/contract/words.ts'
 import type { RackProfile } from '#config/rack.ts'
 import type { ServerTls } from '#config/tls.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
@@ -72,15 +72,10 @@ export function provideHttps(
 }
 
 export const httpsUrl = ({ https }: RackProfile): string | null =>
-  https === undefined ? null : `https://${hostPort(https.address, https.port)}`
+  https === undefined ? null : `https://${writeSocketAddress(https.address, https.port)}`
 
-export const hostPort = (address: string, port: number): string =>
-  isIP(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
-
+/** Where somebody can listen; null when the text says no such place. */
 export function parseHostPort(text: string): { address: string; port: number } | null {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
-  const address = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
-  if (address === undefined || isIP(address) === 0 || port < 1 || port > 65_535) return null
-  return { address, port }
+  const read = readSocketAddress(text)
+  return read === null || read.port === 0 ? null : { address: read.ip, port: read.port }
 }

@@ -6,6 +6,7 @@ import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { otlpUrl, telemetryOf } from '#config/seeing.ts'
 import { nexusMembersMax, wellKnown } from '#config/addressing.ts'
+import { writeSocketAddress } from '#actors/nexus/api/contract/words.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
@@ -15,7 +16,7 @@ import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { misfit } from '#runtime/schema.ts'
 import { ensureCertificates } from './certificates.ts'
 import { rackRest, takeDown } from './down.ts'
-import { hostPort, httpsOf, httpsUrl, parseHostPort, provideHttps } from './https.ts'
+import { httpsOf, httpsUrl, parseHostPort, provideHttps } from './https.ts'
 import { nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import {
   checkRoom,
@@ -186,8 +187,8 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
     return refuse('platform', plan.platform)
   }
   const { address, port } = plan.profile.external
-  if (options.external !== null && options.external !== hostPort(address, port)) {
-    return refuse('external address', hostPort(address, port))
+  if (options.external !== null && options.external !== writeSocketAddress(address, port)) {
+    return refuse('external address', writeSocketAddress(address, port))
   }
   const members = String(plan.nexus.length)
   if (options.nexus !== null && options.nexus !== members) return refuse('--nexus', members)
@@ -311,7 +312,11 @@ async function waitServed(external: RackProfile['external']): Promise<Result<nul
 function announce(options: UpOptions, plan: RackPlan): void {
   const sleds = plan.sleds.map(({ id, number }) => {
     const config = sledConfigOf(options.state, plan, number)
-    return { id, address: config.address, dns: hostPort(config.dns.address, config.dns.port) }
+    return {
+      id,
+      address: config.address,
+      dns: writeSocketAddress(config.dns.address, config.dns.port),
+    }
   })
   const members = membersOf(plan).map((member) => urlOf(member.external))
   const [external = '', ...others] = members
