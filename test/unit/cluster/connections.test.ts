@@ -72,14 +72,15 @@ test('a statement that nobody answers ends in time, and the next has a connectio
   assert.equal(await store.renew(session), true)
 })
 
+const pidOf = async (on: Kysely<unknown>) =>
+  (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(on)).rows[0]?.pid ?? 0
+
 test('a connection that breaks between two statements fails the second, and nothing else', async () => {
   const { url } = await postgresDatabase(postgres)
   const db = leaseConnections(url, 10_000, () => undefined)
   after(async () => {
     await db.destroy()
   })
-  const pidOf = async (on: Kysely<unknown>) =>
-    (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(on)).rows[0]?.pid ?? 0
   const broken = db.transaction().execute(async (transaction) => {
     const pid = await pidOf(transaction)
     await postgres.psql(url, `SELECT pg_terminate_backend(${pid}, 10000)`)
