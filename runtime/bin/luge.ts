@@ -51,6 +51,7 @@ rack
     '--nexus <number>',
     'members of Nexus, which share the store; more than one need PostgreSQL',
   )
+  .option('--sleds <number>', 'sleds of the rack, all on this machine; several on sim only')
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
@@ -65,6 +66,7 @@ rack
       config: options.config ?? null,
       store: options.store ?? null,
       nexus: options.nexus ?? null,
+      sleds: options.sleds ?? null,
       detach: options.detach === true,
       json: options.json === true,
     })
@@ -199,6 +201,7 @@ interface UpFlags {
   readonly config?: string
   readonly store?: string
   readonly nexus?: string
+  readonly sleds?: string
   readonly detach?: boolean
   readonly json?: boolean
 }
