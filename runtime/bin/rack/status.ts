@@ -15,21 +15,15 @@ export async function rackStatus(state: string, json: boolean): Promise<Result<n
   const plan = readPlan(state)
   if (!plan.ok) return plan
   if (plan.value === null) return err('no_rack', `there is no rack in ${state}`)
-  const warnings = [...(await certificateWarnings(state, plan.value, systemClock.now()))]
   const members = await lookAtMembers(state, plan.value)
-  for (const { why } of members) if (why !== null) warnings.push(why)
   const sleds = await askSleds(state, plan.value)
-  for (const [index, sled] of plan.value.sleds.entries()) {
-    if (sleds[index]?.ok === true) warnings.push(...(await askWarnings(state, sled)))
-  }
-  for (const warning of json ? [] : new Set(warnings)) {
-    process.stderr.write(`luge: warning: ${warning}\n`)
-  }
+  const warnings = await gatherWarnings(state, plan.value, { members, sleds })
+  for (const warning of json ? [] : warnings) process.stderr.write(`luge: warning: ${warning}\n`)
   const [first] = sleds
   if (first?.ok !== true) return first ?? err('invalid_file', 'the plan has no sled')
   process.stdout.write(
     json
-      ? `${JSON.stringify({ ...first.value, sleds: shown(plan.value, sleds), members, warnings: [...new Set(warnings)] })}\n`
+      ? `${JSON.stringify({ ...first.value, sleds: shown(plan.value, sleds), members, warnings })}\n`
       : asText(plan.value, sleds, members),
   )
   const troubles = sleds.flatMap((sled) => (sled.ok ? sled.value.troubles : [sled.detail]))
@@ -79,6 +73,28 @@ export async function askSleds(state: string, plan: RackPlan): Promise<readonly 
         ),
     ),
   )
+}
+
+/** What should be looked at although the rack serves, a sentence each, each once. */
+async function gatherWarnings(
+  state: string,
+  plan: RackPlan,
+  {
+    members,
+    sleds,
+  }: { readonly members: readonly MemberStatus[]; readonly sleds: readonly Asked[] },
+): Promise<readonly string[]> {
+  const asked = await Promise.all(
+    plan.sleds.map(async (sled, index) =>
+      sleds[index]?.ok === true ? await askWarnings(state, sled) : [],
+    ),
+  )
+  const all = [
+    ...(await certificateWarnings(state, plan, systemClock.now())),
+    ...members.flatMap(({ why }) => why ?? []),
+    ...asked.flat(),
+  ]
+  return [...new Set(all)]
 }
 
 /** What should be looked at although the sled serves. */

@@ -113,10 +113,8 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!profile.ok) return profile
   const store = storeOf(options.store)
   if (!store.ok) return store
-  const members = membersAsked(options.nexus ?? '1', { store: store.value, profile: profile.value })
-  if (!members.ok) return members
-  const sleds = sledsAsked(options.sleds ?? '1', profile.value)
-  if (!sleds.ok) return sleds
+  const size = sizeAsked(options, { store: store.value, profile: profile.value })
+  if (!size.ok) return size
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
@@ -127,7 +125,7 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
       `--state ${options.state} is inside ${home}, which Nexus sees from its zone, keys and all: name a directory elsewhere`,
     )
   }
-  if (platform === 'linux' && sleds.value > 1) {
+  if (platform === 'linux' && size.value.sleds > 1) {
     return err(
       'invalid_option',
       `--sleds ${options.sleds}: on platform linux a machine is one sled, with the network's gateway behind its own uplink: say --platform sim for a rack of several`,
@@ -137,9 +135,19 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
     platform,
     profile: profile.value,
     store: store.value,
-    members: members.value,
-    sleds: sleds.value,
+    ...size.value,
   })
+}
+
+/** How many members of Nexus and how many sleds a new rack gets. */
+function sizeAsked(
+  { nexus, sleds }: UpOptions,
+  given: { readonly store: string | null; readonly profile: RackProfile },
+): Result<{ readonly members: number; readonly sleds: number }, 'invalid_option'> {
+  const members = membersAsked(nexus ?? '1', given)
+  if (!members.ok) return members
+  const asked = sledsAsked(sleds ?? '1', given.profile)
+  return asked.ok ? ok({ members: members.value, sleds: asked.value }) : asked
 }
 
 /** How many members a new rack gets, if its store and its ports have room for them. */

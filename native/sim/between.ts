@@ -1,0 +1,58 @@
+/** How a sim sled is asked by another one: a unix socket in its state, a request and an answer in JSON. */
+import { rmSync } from 'node:fs'
+import { createConnection, createServer, type Server, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
+
+/** Answers at a path, for as long as the process lives, or until it is closed. */
+export class Counter {
+  readonly path: string
+  readonly #answer: (request: unknown) => unknown
+  #server: Promise<Server> | null = null
+
+  constructor(path: string, answer: (request: unknown) => unknown) {
+    this.path = path
+    this.#answer = answer
+  }
+
+  /** Opens when first needed. Throws what the system says. */
+  async open(): Promise<void> {
+    this.#server ??= this.#listen()
+    await this.#server
+  }
+
+  close(): void {
+    void this.#server?.then((server) => server.close())
+    this.#server = null
+  }
+
+  async #listen(): Promise<Server> {
+    // What a killed process left there answers nobody.
+    rmSync(this.path, { force: true })
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      void this.#serve(socket)
+    })
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.once('error', reject)
+    server.listen(this.path, resolve)
+    await promise
+    server.unref()
+    return server
+  }
+
+  async #serve(socket: Socket): Promise<void> {
+    try {
+      const request: unknown = JSON.parse(await text(socket))
+      socket.end(JSON.stringify(this.#answer(request)))
+    } catch {
+      // Whoever asked has gone, or asked for nothing that makes sense.
+      socket.destroy()
+    }
+  }
+}
+
+/** Asks whoever answers at a path. Throws when nobody does. */
+export async function ask(path: string, request: unknown): Promise<unknown> {
+  const socket = createConnection(path)
+  socket.end(JSON.stringify(request))
+  return JSON.parse(await text(socket))
+}
