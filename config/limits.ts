@@ -133,6 +133,7 @@ export const limits = {
   disk_ensure_ms_max: 180_000,
   instance_start_ms_max: 60_000,
   instance_stop_ms_max: 90_000,
+  instance_migrate_ms_max: 300_000,
   /** How long a guest may take to end after its power button was pressed. */
   instance_stop_grace_ms: 30_000,
   zone_boot_ms_max: 30_000,

@@ -201,7 +201,13 @@ async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
     .select(['network_interface.id', 'network_interface.mac', 'instance.sled_id'])
     .where('network_interface.vpc_id', '=', vpc_id)
     .where('network_interface.time_deleted_ms', 'is', null)
-    .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
+    .where('instance.run_state', 'in', [
+      'starting',
+      'running',
+      'rebooting',
+      'stopping',
+      'migrating',
+    ])
     .execute()
   let all = true
   for (const { id, mac, sled_id } of ports) {

@@ -17,6 +17,13 @@ import type { StoreTransaction, Tables } from './store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
 
+interface InstanceReport {
+  readonly instance_id: string
+  /** Whose word it is. */
+  readonly sled_id: string
+  readonly runtime: InstanceRuntime
+}
+
 export const instanceView = (row: Instance) => ({
   ...identityView(row),
   project_id: row.project_id,
@@ -27,21 +34,23 @@ export const instanceView = (row: Instance) => ({
   time_run_state_updated: timestamp(row.time_run_state_updated_ms),
 })
 
-/** Takes a sled's word for an instance's state, unless something newer is known. */
+/**
+ * Takes a sled's word for an instance's state, unless something newer is known, or another sled has it:
+ * the one that it has left, or that it has not come to yet. False when there is no such instance.
+ */
 export async function applyRuntime(
   services: Services,
-  instance_id: string,
-  runtime: InstanceRuntime,
+  { instance_id, sled_id, runtime }: InstanceReport,
 ): Promise<boolean> {
   const row = await services.store
     .selectFrom('instance')
-    .select(['id', 'sled_id', 'time_deleted_ms'])
+    .select(['id', 'time_deleted_ms'])
     .where('id', '=', instance_id)
     .executeTakeFirst()
   if (row === undefined) return false
   if (row.time_deleted_ms !== null) {
     // A request older than the deletion came after it. The sled waits for us: we don't for it.
-    void destroyGuest(services, row)
+    void destroyGuest(services, { id: instance_id, sled_id })
     return false
   }
   await services.store
@@ -52,6 +61,7 @@ export async function applyRuntime(
       time_run_state_updated_ms: runtime.time_updated_ms,
     })
     .where('id', '=', instance_id)
+    .where('sled_id', '=', sled_id)
     .where('gen', '<', runtime.gen)
     .execute()
   return true
@@ -77,6 +87,9 @@ export async function markTarget(
   const marked = await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined || row.pending_target === deleting) return false
+    if (row.migration_id !== null) {
+      throw invalidRequest('instance state cannot be changed from state "migrating"')
+    }
     // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
     // already is this very start.
     const isWanted = row.pending_target === 'running'
@@ -137,7 +150,12 @@ export async function askTarget(
     // What the sled cannot do stays undone; what it may not have heard is sent again.
     throw error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
   }
-  const isThere = await applyRuntime(services, id, answered.value)
+  const { sled_id } = instance
+  const isThere = await applyRuntime(services, {
+    instance_id: id,
+    sled_id,
+    runtime: answered.value,
+  })
   if (!isThere) throw notFound('instance', instance.name)
   await unmarkTarget(services, id, target)
 }
@@ -159,6 +177,12 @@ const onTheWay: Readonly<Record<string, string>> = {
   reboot: 'rebooting',
 }
 
+/** The state that an instance counts as having, whatever is still on its way. */
+export const stateOf = (
+  row: Pick<Instance, 'run_state' | 'pending_target' | 'migration_id'>,
+): string =>
+  row.migration_id === null ? (onTheWay[row.pending_target ?? ''] ?? row.run_state) : 'migrating'
+
 /**
  * Marks an instance that is at rest for its deletion, so that no start can slip in between the sled's
  * part and the records. Throws 400 for one that is not at rest, 404 for one that is gone.
@@ -170,9 +194,8 @@ export async function markDeleting(
   await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined) throw notFound('instance', name)
-    const isPending = row.pending_target !== null && row.pending_target !== deleting
-    if (isPending || !['stopped', 'failed'].includes(row.run_state)) {
-      const state = onTheWay[row.pending_target ?? ''] ?? row.run_state
+    const state = stateOf(row)
+    if (!['stopped', 'failed'].includes(state)) {
       throw invalidRequest(`instance cannot be deleted in state "${state}"`)
     }
     await store

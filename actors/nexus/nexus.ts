@@ -63,7 +63,7 @@ export const nexus = behaviour({
     },
 
     instance_report: async (context, state, report) => {
-      const known = await applyRuntime(context.deps.services, report.instance_id, report.runtime)
+      const known = await applyRuntime(context.deps.services, report)
       return {
         state,
         result: known

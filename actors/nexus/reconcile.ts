@@ -30,7 +30,9 @@ export async function reconcileSled(services: Services, sled_id: string): Promis
       })
       continue
     }
-    if (seen.value !== null) await applyRuntime(services, row.id, seen.value)
+    if (seen.value !== null) {
+      await applyRuntime(services, { instance_id: row.id, sled_id, runtime: seen.value })
+    }
     try {
       if (await settle(services, row, seen.value !== null)) told += 1
     } catch (error) {
@@ -46,6 +48,8 @@ async function settle(services: Services, row: Instance, isKnown: boolean): Prom
     await services.sagas.run(saga, params, services.work?.span)
     return true
   }
+  // Its saga sees to it, and knows on which of two sleds the guest goes on.
+  if (row.migration_id !== null) return false
   const { id, name, sled_id } = row
   const params = { instance_id: id }
   if (row.pending_target === deleting) return await run(instanceDeleteSaga, { id, name, sled_id })

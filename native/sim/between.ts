@@ -1,7 +1,6 @@
 /** How a sim sled is asked by another one: a unix socket in its state, a request and an answer in JSON. */
 import { rmSync } from 'node:fs'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
-import { text } from 'node:stream/consumers'
 
 /** Answers at a path, for as long as the process lives, or until it is closed. */
 export class Counter {
@@ -41,7 +40,7 @@ export class Counter {
 
   async #serve(socket: Socket): Promise<void> {
     try {
-      const request: unknown = JSON.parse(await text(socket))
+      const request: unknown = JSON.parse(await wholeOf(socket))
       socket.end(JSON.stringify(this.#answer(request)))
     } catch {
       // Whoever asked has gone, or asked for nothing that makes sense.
@@ -54,5 +53,20 @@ export class Counter {
 export async function ask(path: string, request: unknown): Promise<unknown> {
   const socket = createConnection(path)
   socket.end(JSON.stringify(request))
-  return JSON.parse(await text(socket))
+  return JSON.parse(await wholeOf(socket))
+}
+
+/** All that the other end says until it has ended; the socket can still be written to. */
+async function wholeOf(socket: Socket): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  let said = ''
+  socket.setEncoding('utf8')
+  socket.on('data', (text: string) => {
+    said += text
+  })
+  socket.on('end', () => {
+    resolve(said)
+  })
+  socket.on('error', reject)
+  return await promise
 }

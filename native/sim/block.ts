@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { dirname, join } from 'node:path'
 import { probeImage } from '#native/image.ts'
 import type { Block, Volume, VolumeSpec } from '#native/platform/block.ts'
-import { err, explain, ok } from '#runtime/result.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { ask, Counter } from './between.ts'
 
@@ -52,10 +52,9 @@ export function simBlock(
     faults.has(name) ? err('os_failed', `${name} fails as scripted`) : null
   const make = (to: Pick<Volume, 'id' | 'size_bytes'>, content: string) =>
     ok(shown(set({ id: to.id, size_bytes: to.size_bytes, exported: false, content })))
-  const counter = new Counter(join(directory, 'volumes.sock'), (request) => ({
-    content: fits(volumeRequest, request) ? (volumes.get(request.id)?.content ?? null) : null,
-  }))
+  const between = { volumes, set, guarded, path: join(directory, 'volumes.sock') }
   return {
+    ...betweenSleds(between),
     faults,
     contentOf: (id) => volumes.get(id)?.content ?? null,
     write: (id, content) => {
@@ -81,6 +80,46 @@ export function simBlock(
       set({ ...volume, exported: true })
       return ok({ socket: `/sim/${id}.sock`, export: id })
     },
+    unexport: async (id) => {
+      const volume = volumes.get(id)
+      const fault = guarded('unexport')
+      if (fault === null && volume !== undefined) set({ ...volume, exported: false })
+      return fault ?? ok(null)
+    },
+    destroy: async (id) => {
+      const fault = guarded('destroy')
+      if (fault === null && volumes.delete(id)) save()
+      return fault ?? ok(null)
+    },
+    unexportAll: async () => {
+      for (const volume of volumes.values()) set({ ...volume, exported: false })
+      return ok(null)
+    },
+    probe: probeImage,
+    destroyAll: async () => {
+      volumes.clear()
+      if (file !== null) rmSync(file, { force: true })
+      return ok(null)
+    },
+  }
+}
+
+/** Volumes that go from sled to sled. */
+function betweenSleds({
+  volumes,
+  set,
+  guarded,
+  path,
+}: {
+  readonly volumes: ReadonlyMap<string, SimVolume>
+  readonly set: (volume: SimVolume) => unknown
+  readonly guarded: (name: string) => Result<never, 'os_failed'> | null
+  readonly path: string
+}): Pick<Block, 'offer' | 'fill'> {
+  const counter = new Counter(path, (request) => ({
+    content: fits(volumeRequest, request) ? (volumes.get(request.id)?.content ?? null) : null,
+  }))
+  return {
     offer: async (id) => {
       if (!volumes.has(id)) return err('not_found', `there is no volume ${id}`)
       const fault = guarded('offer')
@@ -107,27 +146,6 @@ export function simBlock(
       } catch (error) {
         return err('source_gone', `volume ${id} cannot be had at ${address}: ${explain(error)}`)
       }
-    },
-    unexport: async (id) => {
-      const volume = volumes.get(id)
-      const fault = guarded('unexport')
-      if (fault === null && volume !== undefined) set({ ...volume, exported: false })
-      return fault ?? ok(null)
-    },
-    destroy: async (id) => {
-      const fault = guarded('destroy')
-      if (fault === null && volumes.delete(id)) save()
-      return fault ?? ok(null)
-    },
-    unexportAll: async () => {
-      for (const volume of volumes.values()) set({ ...volume, exported: false })
-      return ok(null)
-    },
-    probe: probeImage,
-    destroyAll: async () => {
-      volumes.clear()
-      if (file !== null) rmSync(file, { force: true })
-      return ok(null)
     },
   }
 }

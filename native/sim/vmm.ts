@@ -176,6 +176,7 @@ class SimMachines implements SimVmm {
 
   readonly forget: Vmm['forget'] = async (id) => {
     this.#machines.delete(id)
+    this.#offers.delete(id)
     this.#save()
     return ok(null)
   }
