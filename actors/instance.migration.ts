@@ -84,7 +84,8 @@ export async function migrateIn(
   const taken = await takeOver(context, spec, offer)
   if (taken.ok) return { state: moved.value, result: ok(moved.value.runtime) }
   context.log.error('a guest could not be taken over', { detail: taken.detail })
-  const gone = await drop(context, moved.value, spec)
+  const volumes = spec.disks.map(({ id }) => id)
+  const gone = await drop(context, moved.value, volumes)
   return { state: gone.ok ? blank(context) : moved.value, result: taken, stop: gone.ok }
 }
 
@@ -150,27 +151,25 @@ export async function goOn(
 export async function leave(
   context: InstanceContext,
   state: InstanceState,
-  { propolis_id }: Asked<'leave'>,
+  { propolis_id, volumes }: Asked<'leave'>,
 ): Answer<'leave'> {
   const { spec } = state
-  if (spec?.propolis_id !== propolis_id) {
-    return { state, result: ok(null), stop: spec === null }
-  }
-  const dropped = await drop(context, state, spec)
+  if (spec !== null && spec.propolis_id !== propolis_id) return { state, result: ok(null) }
+  const dropped = await drop(context, state, volumes)
   if (!dropped.ok) return { state, result: dropped }
   return { state: blank(context), result: ok(null), stop: true }
 }
 
-/** Leaves nothing of a guest on this sled, not even its volumes. */
+/** Leaves nothing of a guest on this sled, nor of these volumes. */
 async function drop(
   context: InstanceContext,
-  state: InstanceState,
-  spec: InstanceSpec,
+  { spec, unwatch }: InstanceState,
+  volumes: readonly string[],
 ): Promise<Result<null, 'os_failed'>> {
-  state.unwatch?.()
-  const released = await releaseGuest(context, spec)
+  unwatch?.()
+  const released = spec === null ? ok(null) : await releaseGuest(context, spec)
   if (!released.ok) return released
-  for (const { id } of spec.disks) {
+  for (const id of volumes) {
     const destroyed = await context.ref(diskProtocol, id).call('destroy', null, time)
     // What another instance holds is not this one's any more.
     if (!destroyed.ok && destroyed.error !== 'attached') {

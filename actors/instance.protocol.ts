@@ -170,9 +170,15 @@ export const instanceProtocol = protocol('instance', 3, {
     idempotent: true,
     since: 3,
   }),
-  /** Forgets the guest of this propolis and its volumes: it goes on elsewhere. Another one stays. */
+  /**
+   * Forgets the guest of this propolis, which goes on elsewhere, and the volumes that are not this
+   * sled's any more. While another propolis of the instance is here, nothing is forgotten.
+   */
   leave: call(14, {
-    request: Type.Object({ propolis_id: uuid }),
+    request: Type.Object({
+      propolis_id: uuid,
+      volumes: Type.Array(uuid, { maxItems: limits.instance_disks_max }),
+    }),
     reply: nothing,
     errors: ['os_failed'],
     idempotent: true,

@@ -126,7 +126,10 @@ luge
 luge
   .command('logs')
   .description('print what a zone, or the supervisor itself, wrote')
-  .argument('<zone>', 'a name that `luge zone list` shows, or `supervisor`')
+  .argument(
+    '<zone>',
+    'a name that `luge zone list` shows, or `supervisor` (of the second sled: `supervisor2`)',
+  )
   .addOption(stateOption())
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)

@@ -3,7 +3,9 @@
  * on. Until that record is written the guest can only go on where it was, from then on only where it has
  * come to; in between it stands still on both. Who else wants something of it waits for its end.
  */
+import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
+import { fits } from '#runtime/schema.ts'
 import type { Services } from '../context.ts'
 import { internal, invalidRequest, notFound, unavailable } from '../errors.ts'
 import {
@@ -43,7 +45,8 @@ export const instanceMigrateSaga: Saga<InstanceMigrateParams> = {
       name: 'migrate_instance',
       action: async (run) => {
         await mark(run)
-        await sendOut(run)
+        const { volumes } = await sendOut(run)
+        return volumes.map(({ id }) => id)
       },
       undo: callOff,
     },
@@ -65,6 +68,12 @@ export const instanceMigrateSaga: Saga<InstanceMigrateParams> = {
       undo: 'onward',
     },
   ],
+}
+
+const disksOutput = Type.Array(Type.String())
+function readDisks(output: unknown): readonly string[] {
+  if (!fits(disksOutput, output)) throw new Error('node migrate_instance has given no disks')
+  return output
 }
 
 function idOf({ outputs }: Run, node: 'migrate_id' | 'dst_propolis_id'): string {
@@ -223,14 +232,24 @@ async function goOn(
   }
 }
 
-async function leave(
-  { services, params }: Run,
-  sled_id: string,
-  propolis_id: string,
-): Promise<void> {
+/** Has a sled forget the guest, and those of its disks that the records say are elsewhere. */
+async function leave(run: Run, sled_id: string, propolis_id: string): Promise<void> {
+  const { services, params, outputs } = run
+  const disks = readDisks(outputs.get('migrate_instance'))
+  const volumes: string[] = []
+  for (const id of disks) {
+    const kept = await services.store
+      .selectFrom('disk')
+      .select('id')
+      .where('id', '=', id)
+      .where('sled_id', '=', sled_id)
+      .where('time_deleted_ms', 'is', null)
+      .executeTakeFirst()
+    if (kept === undefined) volumes.push(id)
+  }
   const left = await services.sleds
     .instance(sled_id, params.instance_id)
-    .call('leave', { propolis_id }, { timeout_ms: limits.instance_stop_ms_max })
+    .call('leave', { propolis_id, volumes }, { timeout_ms: limits.instance_stop_ms_max })
   if (left.ok) return
   services.log.warn('a sled has not let go of a guest yet', { sled_id, detail: left.detail })
   throw unavailable()

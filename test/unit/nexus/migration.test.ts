@@ -241,6 +241,35 @@ for (const place of ['after migrate_instance', 'after instance_migrate', 'after 
   })
 }
 
+test('a sled that has a guest still to forget forgets it with its disks, though the instance is gone', async () => {
+  await makeBox()
+  at('before cleanup_source', async () => {
+    const { id } = await rowOf('box')
+    await nexus.ok('POST', `${box}/stop`)
+    await becomes('stopped')
+    await nexus.ok('DELETE', box)
+    // As when the source reports of an instance that is no more.
+    await one.world.ref(instanceProtocol, id).call('destroy', null, soon)
+    assert.equal(one.block.contentOf((await nexus.ok('GET', `${project}/disks/own`)).id), 'alpine')
+  })
+  await migrate(other)
+  await nexus.ok('DELETE', `${project}/disks/own`)
+  assert.deepEqual(await leaksOf(nexus), [])
+})
+
+test('a guest without disks and addresses migrates too', async () => {
+  nexus.connected = [one.id]
+  const bare = { disks: [], external_ips: [], network_interfaces: { type: 'none' } }
+  await nexus.ok('POST', `${project}/instances`, { ...instanceBody('box'), ...bare })
+  await becomes('running')
+  nexus.connected = [one.id, other.id]
+  assert.equal((await migrate(other)).status, 200)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes('stopped')
+  await nexus.ok('DELETE', box)
+})
+
 test('an instance goes where its disks are, and those made with it are together', async () => {
   for (const [name, sled] of [
     ['here', one],
