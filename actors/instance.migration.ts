@@ -7,11 +7,16 @@ import { limits } from '#config/limits.ts'
 import type { Step } from '#runtime/actor/actor.ts'
 import type { Failure, Name, Reply, Request } from '#runtime/actor/protocol.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
-import { diskProtocol, type VolumeOffer } from './disk.protocol.ts'
-import type { GuestOffer, instanceProtocol, InstanceSpec } from './instance.protocol.ts'
-import { blank, forget, move, withGeneration, type InstanceState } from './instance.record.ts'
-import { planMigrate } from './instance.state.ts'
-import { equipGuest, releaseGuest, watchGuest, type InstanceContext } from './instance.work.ts'
+import { diskProtocol, type VolumeOffer } from '#actors/disk.protocol.ts'
+import type { GuestOffer, instanceProtocol, InstanceSpec } from '#actors/instance.protocol.ts'
+import { blank, forget, move, withGeneration, type InstanceState } from '#actors/instance.record.ts'
+import { planMigrate } from '#actors/instance.state.ts'
+import {
+  equipGuest,
+  releaseGuest,
+  watchGuest,
+  type InstanceContext,
+} from '#actors/instance.work.ts'
 
 type Protocol = typeof instanceProtocol
 type Answer<K extends Name<Protocol>> = Promise<

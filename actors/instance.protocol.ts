@@ -2,9 +2,9 @@
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { binary, bytes, generation, moment_ms, nullable, path, uuid } from './schema.ts'
-import { volumeOffer } from './disk.protocol.ts'
-import { guestVnic } from './vnic.protocol.ts'
+import { binary, bytes, generation, moment_ms, nullable, path, uuid } from '#actors/schema.ts'
+import { volumeOffer } from '#actors/disk.protocol.ts'
+import { guestVnic } from '#actors/vnic.protocol.ts'
 
 export const runStates = [
   'creating',

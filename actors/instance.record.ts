@@ -8,11 +8,11 @@ import {
   migration,
   type InstanceRuntime,
   type InstanceSpec,
-} from './instance.protocol.ts'
-import type { Migration, RunState } from './instance.state.ts'
-import type { InstanceContext } from './instance.work.ts'
-import { journalProtocol } from './journal.protocol.ts'
-import { generation, nullable } from './schema.ts'
+} from '#actors/instance.protocol.ts'
+import type { Migration, RunState } from '#actors/instance.state.ts'
+import type { InstanceContext } from '#actors/instance.work.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
+import { generation, nullable } from '#actors/schema.ts'
 
 export const record = Type.Object({
   spec: instanceSpec,

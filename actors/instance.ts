@@ -11,7 +11,7 @@ import { limits } from '#config/limits.ts'
 import { behaviour } from '#runtime/actor/actor.ts'
 import { ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { goOn, leave, migrateIn, migrateOut } from './instance.migration.ts'
+import { goOn, leave, migrateIn, migrateOut } from '#actors/instance.migration.ts'
 import {
   blank,
   forget,
@@ -22,12 +22,17 @@ import {
   withGeneration,
   write,
   type InstanceState as State,
-} from './instance.record.ts'
-import { sampleDisks } from './instance.samples.ts'
-import { releaseGuest, startGuest, watchGuest, type InstanceContext } from './instance.work.ts'
-import { instanceProtocol, type InstanceSpec } from './instance.protocol.ts'
-import { isLive, planRequest, planSeen, type Action } from './instance.state.ts'
-import { nexusProtocol } from './nexus.protocol.ts'
+} from '#actors/instance.record.ts'
+import { sampleDisks } from '#actors/instance.samples.ts'
+import {
+  releaseGuest,
+  startGuest,
+  watchGuest,
+  type InstanceContext,
+} from '#actors/instance.work.ts'
+import { instanceProtocol, type InstanceSpec } from '#actors/instance.protocol.ts'
+import { isLive, planRequest, planSeen, type Action } from '#actors/instance.state.ts'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
 
 const report_pause_ms_max = 5_000
 

@@ -7,7 +7,7 @@ import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { fits } from '#runtime/schema.ts'
 import type { Services } from '../context.ts'
-import { internal, invalidRequest, notFound, unavailable } from '../errors.ts'
+import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import {
   applyRuntime,
   stateOf,
@@ -15,7 +15,7 @@ import {
   refreshNeighbours,
   specOf,
   type Instance,
-} from '../instances.ts'
+} from '../compute/instances.ts'
 import type { Saga, SagaRun } from '../saga.ts'
 import { transact } from '../store/transact.ts'
 
