@@ -89,8 +89,7 @@ export async function migrateIn(
   const taken = await takeOver(context, spec, offer)
   if (taken.ok) return { state: moved.value, result: ok(moved.value.runtime) }
   context.log.error('a guest could not be taken over', { detail: taken.detail })
-  const volumes = spec.disks.map(({ id }) => id)
-  const gone = await drop(context, moved.value, volumes)
+  const gone = await drop(context, moved.value, spec)
   return { state: gone.ok ? blank(context) : moved.value, result: taken, stop: gone.ok }
 }
 
@@ -129,14 +128,16 @@ async function takeOver(
 export async function goOn(
   context: InstanceContext,
   state: InstanceState,
-  { propolis_id, gen }: Asked<'go_on'>,
+  { propolis_id, migration_id, gen }: Asked<'go_on'>,
 ): Answer<'go_on'> {
   const { spec } = state
   if (spec?.propolis_id !== propolis_id) {
     return { state, result: err('not_here', `propolis ${propolis_id} is not here`) }
   }
   const based = withGeneration(state, gen)
-  if (state.runtime.run_state !== 'migrating') return { state: based, result: ok(based.runtime) }
+  if (state.migration?.migration_id !== migration_id) {
+    return { state: based, result: ok(based.runtime) }
+  }
   const resumed = await context.deps.vmm.resume(context.id)
   if (!resumed.ok && resumed.error !== 'not_running') {
     return { state, result: err('os_failed', resumed.detail) }
@@ -156,25 +157,25 @@ export async function goOn(
 export async function leave(
   context: InstanceContext,
   state: InstanceState,
-  { propolis_id, volumes }: Asked<'leave'>,
+  { propolis_id }: Asked<'leave'>,
 ): Answer<'leave'> {
   const { spec } = state
-  if (spec !== null && spec.propolis_id !== propolis_id) return { state, result: ok(null) }
-  const dropped = await drop(context, state, volumes)
+  if (spec?.propolis_id !== propolis_id) return { state, result: ok(null), stop: spec === null }
+  const dropped = await drop(context, state, spec)
   if (!dropped.ok) return { state, result: dropped }
   return { state: blank(context), result: ok(null), stop: true }
 }
 
-/** Leaves nothing of a guest on this sled, nor of these volumes. */
+/** Leaves nothing of a guest on this sled, not even its volumes. */
 async function drop(
   context: InstanceContext,
-  { spec, unwatch }: InstanceState,
-  volumes: readonly string[],
+  { unwatch }: InstanceState,
+  spec: InstanceSpec,
 ): Promise<Result<null, 'os_failed'>> {
   unwatch?.()
-  const released = spec === null ? ok(null) : await releaseGuest(context, spec)
+  const released = await releaseGuest(context, spec)
   if (!released.ok) return released
-  for (const id of volumes) {
+  for (const { id } of spec.disks) {
     const destroyed = await context.ref(diskProtocol, id).call('destroy', null, time)
     // What another instance holds is not this one's any more.
     if (!destroyed.ok && destroyed.error !== 'attached') {

@@ -162,25 +162,30 @@ export const instanceProtocol = protocol('instance', 3, {
     idempotent: true,
     since: 3,
   }),
-  /** The guest of this propolis goes on here: it has come, or the migration is called off. */
+  /**
+   * The guest of this propolis goes on here: it has come, or the migration is called off. One that is
+   * over already, or was replaced by another, changes nothing.
+   */
   go_on: call(13, {
-    request: Type.Object({ propolis_id: uuid, gen: generation }),
+    request: Type.Object({ propolis_id: uuid, migration_id: uuid, gen: generation }),
     reply: instanceRuntime,
     errors: ['not_here', 'os_failed'],
     idempotent: true,
     since: 3,
   }),
-  /**
-   * Forgets the guest of this propolis, which goes on elsewhere, and the volumes that are not this
-   * sled's any more. While another propolis of the instance is here, nothing is forgotten.
-   */
+  /** Forgets the guest of this propolis and its volumes: it goes on elsewhere. Another one stays. */
   leave: call(14, {
-    request: Type.Object({
-      propolis_id: uuid,
-      volumes: Type.Array(uuid, { maxItems: limits.instance_disks_max }),
-    }),
+    request: Type.Object({ propolis_id: uuid }),
     reply: nothing,
     errors: ['os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** The migration that is under way here; null for none. */
+  get_migration: call(15, {
+    request: nothing,
+    reply: nullable(migration),
+    errors: [],
     idempotent: true,
     since: 3,
   }),

@@ -151,6 +151,11 @@ export const instance = behaviour({
     migrate_in: migrateIn,
     go_on: goOn,
     leave,
+    get_migration: (_context, state) => {
+      if (state.migration === null) return { state, result: ok(null) }
+      const { migration_id, dst_propolis_id } = state.migration
+      return { state, result: ok({ migration_id, dst_propolis_id }) }
+    },
 
     report: (context, state) => ({ state, result: send(context, state) }),
 

@@ -5,7 +5,14 @@
  */
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
-import { applyRuntime, deleting, isLive, type Instance } from './compute/instances.ts'
+import {
+  applyRuntime,
+  deleting,
+  goOn,
+  instanceById,
+  isLive,
+  type Instance,
+} from './compute/instances.ts'
 import type { Saga } from './saga.ts'
 import { instanceDeleteSaga } from './sagas/instance-delete.ts'
 import { instanceStartSaga, instanceStopSaga } from './sagas/instance-state.ts'
@@ -34,12 +41,30 @@ export async function reconcileSled(services: Services, sled_id: string): Promis
       await applyRuntime(services, { instance_id: row.id, sled_id, runtime: seen.value })
     }
     try {
+      if (seen.value?.run_state === 'migrating') await endMigration(services, row.id, sled_id)
       if (await settle(services, row, seen.value !== null)) told += 1
     } catch (error) {
       services.log.warn('an instance did not take its pending state', { instance: row.id, error })
     }
   }
   return told
+}
+
+/**
+ * A sled may be asked late to take part in a migration that is over. What the record says then holds: on
+ * the sled that it names the guest goes on.
+ */
+async function endMigration(services: Services, id: string, sled_id: string): Promise<void> {
+  const known = await services.sleds
+    .instance(sled_id, id)
+    .call('get_migration', null, { timeout_ms: limits.zone_boot_ms_max })
+  if (!known.ok || known.value === null) return
+  // Read after that: a migration is marked before any sled hears of it.
+  const now = await instanceById(services, id)
+  const { migration_id } = known.value
+  if (now.migration_id === migration_id || now.sled_id !== sled_id) return
+  const { propolis_id } = now
+  await goOn(services, { instance_id: id, sled_id, propolis_id, migration_id })
 }
 
 /** Asks for what is pending, or to run again when the sled has lost a live guest. */

@@ -44,13 +44,14 @@ export async function applyRuntime(
 ): Promise<boolean> {
   const row = await services.store
     .selectFrom('instance')
-    .select(['id', 'time_deleted_ms'])
+    .select(['id', 'sled_id', 'time_deleted_ms'])
     .where('id', '=', instance_id)
     .executeTakeFirst()
   if (row === undefined) return false
   if (row.time_deleted_ms !== null) {
-    // A request older than the deletion came after it. The sled waits for us: we don't for it.
-    void destroyGuest(services, { id: instance_id, sled_id })
+    // A request older than the deletion came after it. The sled waits for us: we don't for it. On a sled
+    // that the instance had left before, its migration sees to that.
+    if (row.sled_id === sled_id) void destroyGuest(services, row)
     return false
   }
   await services.store
@@ -247,6 +248,32 @@ export async function destroyGuest(
     })
   }
   return destroyed.ok
+}
+
+/**
+ * Has the guest of a migration that is over go on where the record says it is. Throws 503 while the sled
+ * may not have heard. A sled that does not have that propolis has nothing to do.
+ */
+export async function goOn(
+  services: Services,
+  guest: {
+    readonly instance_id: string
+    readonly sled_id: string
+    readonly propolis_id: string
+    readonly migration_id: string
+  },
+): Promise<void> {
+  const { instance_id, sled_id, propolis_id, migration_id } = guest
+  const { gen } = await instanceById(services, instance_id)
+  const went = await services.sleds
+    .instance(sled_id, instance_id)
+    .call('go_on', { propolis_id, migration_id, gen }, { timeout_ms: limits.instance_start_ms_max })
+  if (went.ok) {
+    await applyRuntime(services, { instance_id, sled_id, runtime: went.value })
+  } else if (went.error !== 'not_here') {
+    services.log.warn('a guest does not go on yet', { instance: instance_id, detail: went.detail })
+    throw unavailable()
+  }
 }
 
 export const isLive = (run_state: string): boolean =>

@@ -3,13 +3,12 @@
  * on. Until that record is written the guest can only go on where it was, from then on only where it has
  * come to; in between it stands still on both. Who else wants something of it waits for its end.
  */
-import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
-import { fits } from '#runtime/schema.ts'
 import type { Services } from '../context.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import {
   applyRuntime,
+  goOn,
   stateOf,
   instanceById,
   refreshNeighbours,
@@ -45,8 +44,7 @@ export const instanceMigrateSaga: Saga<InstanceMigrateParams> = {
       name: 'migrate_instance',
       action: async (run) => {
         await mark(run)
-        const { volumes } = await sendOut(run)
-        return volumes.map(({ id }) => id)
+        await sendOut(run)
       },
       undo: callOff,
     },
@@ -68,12 +66,6 @@ export const instanceMigrateSaga: Saga<InstanceMigrateParams> = {
       undo: 'onward',
     },
   ],
-}
-
-const disksOutput = Type.Array(Type.String())
-function readDisks(output: unknown): readonly string[] {
-  if (!fits(disksOutput, output)) throw new Error('node migrate_instance has given no disks')
-  return output
 }
 
 function idOf({ outputs }: Run, node: 'migrate_id' | 'dst_propolis_id'): string {
@@ -172,13 +164,15 @@ function refusal(
 async function callOff(run: Run): Promise<void> {
   const { services, params } = run
   const { instance_id, src_sled_id, src_propolis_id } = params
-  await goOn(services, { instance_id, sled_id: src_sled_id, propolis_id: src_propolis_id })
+  const migration_id = idOf(run, 'migrate_id')
+  const guest = { instance_id, sled_id: src_sled_id, propolis_id: src_propolis_id }
+  await goOn(services, { ...guest, migration_id })
   await transact(services, async (store) => {
     await store
       .updateTable('instance')
       .set({ migration_id: null })
       .where('id', '=', instance_id)
-      .where('migration_id', '=', idOf(run, 'migrate_id'))
+      .where('migration_id', '=', migration_id)
       .execute()
   })
 }
@@ -191,12 +185,13 @@ async function switchOver(run: Run): Promise<void> {
   const { services, params } = run
   const { instance_id, dst_sled_id: sled_id } = params
   const propolis_id = idOf(run, 'dst_propolis_id')
+  const migration_id = idOf(run, 'migrate_id')
   await transact(services, async (store) => {
     const { numUpdatedRows } = await store
       .updateTable('instance')
       .set({ sled_id, propolis_id, migration_id: null })
       .where('id', '=', instance_id)
-      .where('migration_id', '=', idOf(run, 'migrate_id'))
+      .where('migration_id', '=', migration_id)
       .executeTakeFirst()
     if (numUpdatedRows === 0n) return
     await store
@@ -205,51 +200,19 @@ async function switchOver(run: Run): Promise<void> {
       .where('attach_instance_id', '=', instance_id)
       .execute()
   })
-  await goOn(services, { instance_id, sled_id, propolis_id })
+  await goOn(services, { instance_id, sled_id, propolis_id, migration_id })
   // Rules that changed meanwhile went to the port that the guest has left.
   await refreshNeighbours(services, instance_id)
 }
 
-/** Throws 503 while the sled may not have heard. One that does not have that propolis has nothing to do. */
-async function goOn(
-  services: Services,
-  guest: {
-    readonly instance_id: string
-    readonly sled_id: string
-    readonly propolis_id: string
-  },
+async function leave(
+  { services, params }: Run,
+  sled_id: string,
+  propolis_id: string,
 ): Promise<void> {
-  const { instance_id, sled_id, propolis_id } = guest
-  const { gen } = await instanceById(services, instance_id)
-  const went = await services.sleds
-    .instance(sled_id, instance_id)
-    .call('go_on', { propolis_id, gen }, time)
-  if (went.ok) {
-    await applyRuntime(services, { instance_id, sled_id, runtime: went.value })
-  } else if (went.error !== 'not_here') {
-    services.log.warn('a guest does not go on yet', { instance: instance_id, detail: went.detail })
-    throw unavailable()
-  }
-}
-
-/** Has a sled forget the guest, and those of its disks that the records say are elsewhere. */
-async function leave(run: Run, sled_id: string, propolis_id: string): Promise<void> {
-  const { services, params, outputs } = run
-  const disks = readDisks(outputs.get('migrate_instance'))
-  const volumes: string[] = []
-  for (const id of disks) {
-    const kept = await services.store
-      .selectFrom('disk')
-      .select('id')
-      .where('id', '=', id)
-      .where('sled_id', '=', sled_id)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (kept === undefined) volumes.push(id)
-  }
   const left = await services.sleds
     .instance(sled_id, params.instance_id)
-    .call('leave', { propolis_id, volumes }, { timeout_ms: limits.instance_stop_ms_max })
+    .call('leave', { propolis_id }, { timeout_ms: limits.instance_stop_ms_max })
   if (left.ok) return
   services.log.warn('a sled has not let go of a guest yet', { sled_id, detail: left.detail })
   throw unavailable()

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { instanceProtocol } from '#actors/instance.protocol.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
+import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { soon } from '#test/kit/world.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
@@ -37,6 +38,15 @@ const machineOn = async (sled: Sled) => {
 }
 const at = (place: string, does: () => Promise<void>) => {
   meanwhile = { [place]: does }
+}
+
+/** A sled says something of an instance, which is known or is no more. */
+async function report({ id: sled_id }: Sled, instance_id: string, isKnown: boolean) {
+  const runtime = { run_state: 'failed', gen: 1_000, time_updated_ms: 0 } as const
+  const told = await one.world
+    .ref(nexusProtocol, 'nexus')
+    .call('instance_report', { sled_id, instance_id, runtime }, soon)
+  assert.equal(told.ok, isKnown)
 }
 
 /** An instance with a disk, on the first sled. */
@@ -172,18 +182,11 @@ test('of two migrations at once one is done and the other is told', async () => 
 test('the word of a sled that a guest has left, or not come to yet, is not taken', async () => {
   await makeBox()
   const { id } = await rowOf('box')
-  const report = async ({ id: sled_id }: Sled) => {
-    const runtime = { run_state: 'failed', gen: 1_000, time_updated_ms: 0 } as const
-    const told = await one.world
-      .ref(nexusProtocol, 'nexus')
-      .call('instance_report', { sled_id, instance_id: id, runtime }, soon)
-    assert.ok(told.ok)
-  }
   at('before switch_over', async () => {
-    await report(other)
+    await report(other, id, true)
   })
   assert.equal((await migrate(other)).json.run_state, 'running')
-  await report(one)
+  await report(one, id, true)
   assert.equal((await view()).run_state, 'running')
   await removeBox()
 })
@@ -248,13 +251,42 @@ test('a sled that has a guest still to forget forgets it with its disks, though 
     await nexus.ok('POST', `${box}/stop`)
     await becomes('stopped')
     await nexus.ok('DELETE', box)
-    // As when the source reports of an instance that is no more.
-    await one.world.ref(instanceProtocol, id).call('destroy', null, soon)
+    // The source reports of an instance that is no more.
+    await report(one, id, false)
     assert.equal(one.block.contentOf((await nexus.ok('GET', `${project}/disks/own`)).id), 'alpine')
   })
   await migrate(other)
   await nexus.ok('DELETE', `${project}/disks/own`)
   assert.deepEqual(await leaksOf(nexus), [])
+})
+
+test('a sled that hears late of a migration that is over has its guest go on', async () => {
+  await makeBox()
+  const { id, propolis_id, gen } = await rowOf('box')
+  const migration = {
+    migration_id: '77777777-7777-4777-8777-777777777777',
+    dst_propolis_id: '77777777-7777-4777-8777-777777777778',
+  }
+  const late = await one.world
+    .ref(instanceProtocol, id)
+    .call('migrate_out', { propolis_id, migration, gen }, soon)
+  assert.ok(late.ok)
+  await becomes('migrating')
+  assert.equal(await reconcileSled(nexus.services, one.id), 0)
+  assert.equal((await view()).run_state, 'running')
+  // Nor does it take the end of one for the end of another.
+  at('before switch_over', async () => {
+    const { migration_id } = migration
+    const request = { propolis_id, migration_id, gen: 1_000 }
+    const went = await one.world.ref(instanceProtocol, id).call('go_on', request, soon)
+    assert.ok(went.ok)
+    assert.equal(await machineOn(one), 'paused')
+    assert.equal(await reconcileSled(nexus.services, one.id), 0)
+    assert.equal(await machineOn(one), 'paused')
+  })
+  assert.equal((await migrate(other)).status, 200)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await removeBox()
 })
 
 test('a guest without disks and addresses migrates too', async () => {
