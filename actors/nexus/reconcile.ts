@@ -75,9 +75,9 @@ async function settle(services: Services, row: Instance, isKnown: boolean): Prom
   }
   // Its saga sees to it, and knows on which of two sleds the guest goes on.
   if (row.migration_id !== null) return false
-  const { id, name, sled_id } = row
+  const { id, name } = row
   const params = { instance_id: id }
-  if (row.pending_target === deleting) return await run(instanceDeleteSaga, { id, name, sled_id })
+  if (row.pending_target === deleting) return await run(instanceDeleteSaga, { id, name })
   if (row.pending_target === 'stopped') return await run(instanceStopSaga, params)
   const isLost = row.pending_target === null && !isKnown && isLive(row.run_state)
   if (row.pending_target !== 'running' && !isLost) return false

@@ -143,6 +143,7 @@ async function placeInstance(
           .where('project_id', '=', project.id)
           .where('name', 'in', names)
           .where('time_deleted_ms', 'is', null)
+          .orderBy('name')
           .execute()
   const placed = [...attached, ...planned].filter(({ sled_id }) => sled_id !== null)
   const [first] = placed

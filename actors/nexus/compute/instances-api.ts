@@ -91,8 +91,8 @@ export const instanceRoutes = [
 
   implement('instance_delete', async (call) => {
     const { services } = call
-    const { id, name, sled_id } = await instanceOf(call, powers.collaborator)
-    await services.sagas.run(instanceDeleteSaga, { id, name, sled_id }, services.work?.span)
+    const { id, name } = await instanceOf(call, powers.collaborator)
+    await services.sagas.run(instanceDeleteSaga, { id, name }, services.work?.span)
     return null
   }),
 

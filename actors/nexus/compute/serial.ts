@@ -136,8 +136,13 @@ class Console {
       const { sled_id, run_state, migration_id } = await instanceById(this.#services, this.#id)
       const isMoving = migration_id !== null || run_state === 'migrating'
       if (sled_id === this.#sled_id && !isMoving) return answer
-      if (sled_id === this.#sled_id) await this.#services.clock.sleep(slow_look_ms, this.#left)
-      this.#sled_id = sled_id
+      if (sled_id === this.#sled_id) {
+        await this.#services.clock.sleep(slow_look_ms, this.#left)
+      } else {
+        const former = this.#watcher(this.#sled_id)
+        this.#sled_id = sled_id
+        void former.call('close', null, { timeout_ms: call_ms })
+      }
     }
   }
 }

@@ -4,6 +4,7 @@ import {
   deleteRecords,
   deleting,
   destroyGuest,
+  instanceById,
   markDeleting,
   refreshNeighbours,
   unmarkTarget,
@@ -13,7 +14,6 @@ import type { Saga } from '../saga.ts'
 export interface InstanceDeleteParams {
   readonly id: string
   readonly name: string
-  readonly sled_id: string
 }
 
 export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
@@ -31,7 +31,9 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
     {
       name: 'guest_destroy',
       action: async ({ services, params }) => {
-        if (!(await destroyGuest(services, params))) throw unavailable()
+        // Where it is now that nothing moves it any more.
+        const { id, sled_id } = await instanceById(services, params.id)
+        if (!(await destroyGuest(services, { id, sled_id }))) throw unavailable()
       },
       undo: 'onward',
     },

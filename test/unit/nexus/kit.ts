@@ -101,7 +101,8 @@ export class TestNexus {
   /** The sleds whose links are up. */
   connected: readonly string[]
   readonly store: Store
-  readonly #directory: string
+  /** Where sleds ask each other; null while there is one. */
+  readonly #directory: string | null
   readonly #members: Member[] = []
   #server: FastifyInstance | null = null
   #services: Services | null = null
@@ -110,7 +111,8 @@ export class TestNexus {
 
   private constructor(store: Store, sleds: number) {
     this.store = store
-    this.#directory = mkdtempSync(join(tmpdir(), 'luge-nexus-'))
+    const directory = sleds === 1 ? null : mkdtempSync(join(tmpdir(), 'luge-nexus-'))
+    this.#directory = directory
     const services = () => this.services
     const deps = {
       get services() {
@@ -120,9 +122,10 @@ export class TestNexus {
       warnings: () => [],
     }
     this.sleds = sled_ids.slice(0, sleds).map((id, index) => {
-      const directory = join(this.#directory, String(index))
-      mkdirSync(directory)
-      return new TestSled(id, directory, deps)
+      if (directory === null) return new TestSled(id, '.', deps)
+      const own = join(directory, String(index))
+      mkdirSync(own)
+      return new TestSled(id, own, deps)
     })
     this.connected = this.sleds.map(({ id }) => id)
   }
@@ -259,7 +262,7 @@ export class TestNexus {
       await world.stop()
       vmm.close()
     }
-    rmSync(this.#directory, { recursive: true, force: true })
+    if (this.#directory !== null) rmSync(this.#directory, { recursive: true, force: true })
     for (const member of this.#members) await member.stop()
     await this.store.destroy()
     if (this.#ownStore !== null) await giveBack(this.#ownStore)
