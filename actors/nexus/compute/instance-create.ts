@@ -151,7 +151,7 @@ async function placeInstance(
   const other = placed.find(({ sled_id }) => sled_id !== first.sled_id)
   if (other === undefined) return first.sled_id
   throw invalidRequest(
-    `disks "${first.name}" and "${other.name}" are on different sleds (${first.sled_id} and ${other.sled_id}): an instance needs its disks on one`,
+    `disks "${first.name}" and "${other.name}" are on different sleds (${first.sled_id} and ${other.sled_id}): an instance needs its disks on one: have it make the other anew`,
   )
 }
 

@@ -9,10 +9,10 @@ import { internal, invalidRequest, notFound, unavailable } from '#actors/http/er
 import {
   applyRuntime,
   goOn,
-  stateOf,
   instanceById,
   refreshNeighbours,
   specOf,
+  stateOf,
   type Instance,
 } from '../compute/instances.ts'
 import type { Saga, SagaRun } from '../saga.ts'
@@ -160,11 +160,13 @@ function refusal(
   return error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
 }
 
-/** Has the guest go on where it was, and takes the mark away. */
+/** Has the guest go on where it was, then takes the mark away: without it there is nothing to call off. */
 async function callOff(run: Run): Promise<void> {
   const { services, params } = run
   const { instance_id, src_sled_id, src_propolis_id } = params
   const migration_id = idOf(run, 'migrate_id')
+  const row = await instanceById(services, instance_id)
+  if (row.migration_id !== migration_id) return
   const guest = { instance_id, sled_id: src_sled_id, propolis_id: src_propolis_id }
   await goOn(services, { ...guest, migration_id })
   await transact(services, async (store) => {
