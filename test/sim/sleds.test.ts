@@ -34,12 +34,22 @@ const stateFile = <T>(sled: number, name: string, none: T): T => {
   const path = join(rack.state, `sled${sled}`, name)
   return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as T) : none
 }
+/** A sled's guests, of which each line of the file says what is new; null: it is no more. */
+function guestsOn(sled: number): readonly Guest[] {
+  const path = join(rack.state, `sled${sled}`, 'guests.json')
+  const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter(Boolean) : []
+  const guests = new Map<string, Guest | null>()
+  for (const line of lines) {
+    for (const [id, guest] of Object.entries(JSON.parse(line) as Record<string, Guest | null>)) {
+      guests.set(id, guest)
+    }
+  }
+  return [...guests.values()].filter((guest) => guest !== null)
+}
 /** The sleds, from 1, that have guests; `isRunning`: only those whose guests go on. */
 const sledsWithGuests = (isRunning: boolean) =>
   [1, 2].filter((sled) =>
-    Object.values(stateFile<Record<string, Guest>>(sled, 'guests.json', {})).some(
-      (guest) => !isRunning || (guest.isRunning && guest.isPaused !== true),
-    ),
+    guestsOn(sled).some((guest) => !isRunning || (guest.isRunning && guest.isPaused !== true)),
   )
 const view = async () => await rack.api<{ run_state: string }>(box)
 const becomes = async (run_state: string) => {
