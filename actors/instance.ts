@@ -24,17 +24,13 @@ import {
 import { isLive, planRequest, planSeen, type Action, type RunState } from './instance.state.ts'
 import { journalProtocol } from './journal.protocol.ts'
 import { nexusProtocol } from './nexus.protocol.ts'
-import { generation } from './schema.ts'
 
-const record = Type.Object({
-  spec: instanceSpec,
-  runtime: instanceRuntime,
-  reported_gen: generation,
-})
+const record = Type.Object({ spec: instanceSpec, runtime: instanceRuntime })
 interface State {
   /** Null: nobody asked for this instance, or it is destroyed. */
   readonly spec: InstanceSpec | null
   readonly runtime: InstanceRuntime
+  /** What Nexus has taken; forgotten with the process, so that it is told once more. */
   readonly reported_gen: number
   /** Ends the watch over the running machine. */
   readonly unwatch: () => void
@@ -44,6 +40,8 @@ interface State {
 const journalTime = { timeout_ms: limits.zone_boot_ms_max }
 const report_pause_ms_min = 100
 const report_pause_ms_max = 5_000
+/** Who asked was answered with the state: a report of it is sent unless a newer one was by then. */
+const answered_pause_ms = 1_000
 const idle = () => undefined
 
 export const instance = behaviour({
@@ -64,7 +62,8 @@ export const instance = behaviour({
     if (!fits(record, found.value)) {
       return { ...blank(context), spec: null }
     }
-    return await adopt(context, { ...blank(context), ...found.value })
+    const { spec, runtime } = found.value
+    return await adopt(context, { ...blank(context), spec, runtime })
   },
   invariant: (state) => {
     assert(state.reported_gen <= state.runtime.gen, 'no report is ahead of the state')
@@ -86,7 +85,7 @@ export const instance = behaviour({
       if (next === state.runtime.run_state && state.spec !== null) {
         return { state: based, result: ok(based.runtime) }
       }
-      const moved = await move(context, based, next)
+      const moved = await move(context, based, next, answered_pause_ms)
       if (!moved.ok) return { state, result: moved }
       const acted = await act(context, moved.value, action)
       return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
@@ -160,13 +159,12 @@ export const instance = behaviour({
 
     report: (context, state) => ({ state, result: send(context, state) }),
 
-    reported: async (context, state, { gen }) => {
+    reported: (context, state, { gen }) => {
       const reported: State = {
         ...state,
         reported_gen: Math.min(state.runtime.gen, Math.max(state.reported_gen, gen)),
         report_pause_ms: report_pause_ms_min,
       }
-      if (state.spec !== null) await write(context, reported)
       if (reported.reported_gen < reported.runtime.gen) context.after(0, 'report', null)
       return { state: reported, result: ok(null) }
     },
@@ -214,11 +212,12 @@ function withGeneration(state: State, gen: number): State {
   return gen <= state.runtime.gen ? state : { ...state, runtime: { ...state.runtime, gen } }
 }
 
-/** Journals a new run state, then believes it and tells Nexus. */
+/** Journals a new run state, then believes it and tells Nexus, after a pause. */
 async function move(
   context: InstanceContext,
   state: State,
   run_state: RunState,
+  pause_ms = 0,
 ): Promise<Result<State, 'os_failed'>> {
   if (run_state === state.runtime.run_state && state.runtime.gen > 0) return ok(state)
   const next: State = {
@@ -227,13 +226,13 @@ async function move(
   }
   const written = await write(context, next)
   if (!written.ok) return written
-  context.after(0, 'report', null)
+  context.after(pause_ms, 'report', null)
   return ok(next)
 }
 
 async function write(context: InstanceContext, state: State): Promise<Result<null, 'os_failed'>> {
-  const { spec, runtime, reported_gen } = state
-  const document = { spec, runtime, reported_gen }
+  const { spec, runtime } = state
+  const document = { spec, runtime }
   const written = await journal(context).call('put', { ...key(context), document }, journalTime)
   return written.ok ? written : err('os_failed', `instance ${context.id}: ${written.detail}`)
 }
@@ -275,7 +274,7 @@ function overdueLater(context: InstanceContext, spec: InstanceSpec): void {
 
 /** Follows a machine that runs: what it does, and what it asks of its disks. */
 function watch(context: InstanceContext, spec: InstanceSpec): () => void {
-  context.after(0, 'sample', { propolis_id: spec.propolis_id })
+  if (spec.disks.length > 0) context.after(0, 'sample', { propolis_id: spec.propolis_id })
   return context.deps.vmm.watch(context.id, (event) => {
     context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
   })
