@@ -18,6 +18,7 @@ const named = Type.Object({
   value: Type.String(),
 })
 type Named = Static<typeof named>
+const targetsColumn = Type.Array(named)
 const filtersColumn = Type.Object({
   hosts: nullable(Type.Array(named)),
   ports: nullable(Type.Array(Type.String())),
@@ -57,7 +58,7 @@ export function resolveRule(
   >,
   facts: VpcFacts,
 ): FirewallRule[] {
-  const given = readColumn(Type.Array(named), row.targets)
+  const given = readColumn(targetsColumn, row.targets)
   const filters = readColumn(filtersColumn, row.filters)
   const targets = given
     .flatMap((target) => nicsOf(target, facts))
@@ -159,15 +160,35 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
  * a round is on its way share the next one. A port that misses a round gets the rules with the next.
  */
 export class FirewallPublisher {
+  /** VPCs of which a round will begin in a moment. */
+  readonly #gathering = new Set<string>()
   readonly #running = new Map<string, Promise<boolean>>()
   readonly #next = new Map<string, Promise<boolean>>()
 
   /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
   async publishSoon(services: Services, vpc_id: string): Promise<void> {
     await owe(services.store, { kind: 'firewall', id: vpc_id })
-    this.publish(services, vpc_id).catch((error: unknown) => {
-      services.log.warn('firewall rules were not sent', { vpc_id, error })
-    })
+    this.sendSoon(services, [vpc_id])
+  }
+
+  /**
+   * Sends what is owed of these VPCs' rules, a moment later: instances come in bursts, and each changes
+   * the rules of all. What fails is sent again in the background.
+   */
+  sendSoon(services: Services, vpcs: readonly string[]): void {
+    for (const vpc_id of vpcs) {
+      if (this.#gathering.has(vpc_id)) continue
+      this.#gathering.add(vpc_id)
+      this.#sendLater(services, vpc_id).catch((error: unknown) => {
+        services.log.warn('firewall rules were not sent', { vpc_id, error })
+      })
+    }
+  }
+
+  async #sendLater(services: Services, vpc_id: string): Promise<void> {
+    await services.clock.sleep(limits.firewall_gather_ms)
+    this.#gathering.delete(vpc_id)
+    await this.publish(services, vpc_id)
   }
 
   /** Ends when a round that began after this call has been sent; false when a port missed it. */

@@ -11,11 +11,16 @@ import type { Services } from './context.ts'
 import { internal, invalidRequest, notFound, unavailable } from './errors.ts'
 import { resolvedRules, rulesForPort } from './firewall.ts'
 import { identityView, timestamp } from './names.ts'
+import { owe } from './propagation.ts'
 import { transact } from './store/transact.ts'
 import { readColumn } from './store/column.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
+
+/** What else belongs into a transaction. */
+export type InTransaction = (store: StoreTransaction) => Promise<void>
+const nothing: InTransaction = async () => undefined
 
 export const instanceView = (row: Instance) => ({
   ...identityView(row),
@@ -33,28 +38,39 @@ export async function applyRuntime(
   instance_id: string,
   runtime: InstanceRuntime,
 ): Promise<boolean> {
-  const row = await services.store
+  const { isKnown, guest } = await takeRuntime(services.store, instance_id, runtime)
+  // A request older than the deletion came after it. The sled waits for us: we don't for it.
+  if (guest !== null) void destroyGuest(services, guest)
+  return isKnown
+}
+
+interface Taken {
+  /** Whether there is such an instance. */
+  readonly isKnown: boolean
+  /** A deleted instance's, which the sled is to let go of. */
+  readonly guest: Pick<Instance, 'id' | 'sled_id'> | null
+}
+
+async function takeRuntime(
+  store: Store | StoreTransaction,
+  id: string,
+  { run_state, gen, time_updated_ms }: InstanceRuntime,
+): Promise<Taken> {
+  const { numUpdatedRows } = await store
+    .updateTable('instance')
+    .set({ run_state, gen, time_run_state_updated_ms: time_updated_ms })
+    .where('id', '=', id)
+    .where('gen', '<', gen)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (numUpdatedRows > 0n) return { isKnown: true, guest: null }
+  const row = await store
     .selectFrom('instance')
     .select(['id', 'sled_id', 'time_deleted_ms'])
-    .where('id', '=', instance_id)
+    .where('id', '=', id)
     .executeTakeFirst()
-  if (row === undefined) return false
-  if (row.time_deleted_ms !== null) {
-    // A request older than the deletion came after it. The sled waits for us: we don't for it.
-    void destroyGuest(services, row)
-    return false
-  }
-  await services.store
-    .updateTable('instance')
-    .set({
-      run_state: runtime.run_state,
-      gen: runtime.gen,
-      time_run_state_updated_ms: runtime.time_updated_ms,
-    })
-    .where('id', '=', instance_id)
-    .where('gen', '<', runtime.gen)
-    .execute()
-  return true
+  const isKnown = row !== undefined && row.time_deleted_ms === null
+  return { isKnown, guest: row === undefined || isKnown ? null : row }
 }
 
 export async function instanceById(services: Services, id: string): Promise<Instance> {
@@ -73,6 +89,7 @@ export async function markTarget(
   services: Services,
   id: string,
   target: InstanceTarget,
+  also: InTransaction = nothing,
 ): Promise<void> {
   const marked = await transact(services, async (store) => {
     const row = await liveInstance(store, id)
@@ -87,6 +104,7 @@ export async function markTarget(
       .set({ pending_target: target, propolis_id })
       .where('id', '=', id)
       .execute()
+    await also(store)
     return true
   })
   if (!marked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
@@ -99,13 +117,17 @@ export async function unmarkTarget(
   target: InstanceTarget,
 ): Promise<void> {
   await transact(services, async (store) => {
-    await store
-      .updateTable('instance')
-      .set({ pending_target: null })
-      .where('id', '=', id)
-      .where('pending_target', '=', target)
-      .execute()
+    await unmark(store, id, target)
   })
+}
+
+async function unmark(store: StoreTransaction, id: string, target: InstanceTarget): Promise<void> {
+  await store
+    .updateTable('instance')
+    .set({ pending_target: null })
+    .where('id', '=', id)
+    .where('pending_target', '=', target)
+    .execute()
 }
 
 /**
@@ -117,6 +139,7 @@ export async function askTarget(
   services: Services,
   id: string,
   target: InstanceTarget,
+  also: InTransaction = nothing,
 ): Promise<void> {
   const instance = await instanceById(services, id)
   if (instance.pending_target !== target) return
@@ -137,9 +160,15 @@ export async function askTarget(
     // What the sled cannot do stays undone; what it may not have heard is sent again.
     throw error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
   }
-  const isThere = await applyRuntime(services, id, answered.value)
-  if (!isThere) throw notFound('instance', instance.name)
-  await unmarkTarget(services, id, target)
+  const { isKnown, guest } = await transact(services, async (store) => {
+    const taken = await takeRuntime(store, id, answered.value)
+    if (!taken.isKnown) return taken
+    await unmark(store, id, target)
+    await also(store)
+    return taken
+  })
+  if (guest !== null) void destroyGuest(services, guest)
+  if (!isKnown) throw notFound('instance', instance.name)
 }
 
 const liveInstance = async (store: StoreTransaction, id: string) =>
@@ -184,7 +213,11 @@ export async function markDeleting(
 }
 
 /** The records of an instance whose guest is gone. */
-export async function deleteRecords(services: Services, id: string): Promise<void> {
+export async function deleteRecords(
+  services: Services,
+  id: string,
+  also: InTransaction,
+): Promise<void> {
   const time_deleted_ms = services.clock.now()
   await transact(services, async (store) => {
     await store
@@ -206,6 +239,7 @@ export async function deleteRecords(services: Services, id: string): Promise<voi
         .where('time_deleted_ms', 'is', null)
         .execute()
     }
+    await also(store)
   })
 }
 
@@ -229,6 +263,8 @@ export async function destroyGuest(
 export const isLive = (run_state: string): boolean =>
   ['starting', 'running', 'rebooting', 'stopping', 'migrating'].includes(run_state)
 
+const keysColumn = Type.Array(Type.String())
+
 /** Everything a sled needs to run an instance, as it is recorded now. */
 export async function specOf(services: Services, instance: Instance): Promise<InstanceSpec> {
   const disks = await services.store
@@ -237,7 +273,7 @@ export async function specOf(services: Services, instance: Instance): Promise<In
     .where('attach_instance_id', '=', instance.id)
     .orderBy('slot')
     .execute()
-  const public_keys = readColumn(Type.Array(Type.String()), instance.public_keys)
+  const public_keys = readColumn(keysColumn, instance.public_keys)
   return {
     id: instance.id,
     propolis_id: instance.propolis_id,
@@ -304,15 +340,20 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
 }
 
 /**
- * Tells the other ports of an instance's VPCs that its addresses came or went. Nobody waits for it:
- * what fails is sent again in the background.
+ * The other ports of an instance's VPCs are to be told that its addresses came or went; gives back the
+ * VPCs, for `firewall.sendSoon`.
  */
-export async function refreshNeighbours(services: Services, instance_id: string): Promise<void> {
-  const vpcs = await services.store
+export async function oweNeighbours(
+  store: StoreTransaction,
+  instance_id: string,
+): Promise<readonly string[]> {
+  const vpcs = await store
     .selectFrom('network_interface')
     .select('vpc_id')
     .distinct()
     .where('instance_id', '=', instance_id)
     .execute()
-  for (const { vpc_id } of vpcs) await services.firewall.publishSoon(services, vpc_id)
+  const ids = vpcs.map(({ vpc_id }) => vpc_id)
+  for (const id of ids) await owe(store, { kind: 'firewall', id })
+  return ids
 }

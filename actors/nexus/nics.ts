@@ -47,9 +47,15 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
+/** What else belongs into the transaction that gives an instance a NIC. */
+interface Around {
+  /** Sees that nobody else changes the instance; null when nobody can, as it is being made. */
+  readonly hold: ((store: StoreTransaction) => Promise<void>) | null
+  readonly also: (store: StoreTransaction) => Promise<void>
+}
+
 /**
- * Gives an instance a NIC. The same id again gives what it already has. `hold` sees in the
- * transaction that nobody else changes the instance; null when nobody can, as it is being made.
+ * Gives an instance a NIC. The same id again gives what it already has.
  *
  * What a serializable transaction reads, nobody may change at the same time, and databases are
  * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
@@ -60,16 +66,12 @@ export async function giveNic(
   services: Services,
   owner: Owner,
   given: NicGiven,
-  hold: ((store: StoreTransaction) => Promise<void>) | null = null,
+  { hold, also }: Around,
 ): Promise<Nic> {
   const { store } = services
-  const known = await store
-    .selectFrom('network_interface')
-    .selectAll()
-    .where('id', '=', given.id)
-    .executeTakeFirst()
-  if (known !== undefined) return known
   const seen = await nicsOf(store, owner)
+  const known = seen.find(({ id }) => id === given.id)
+  if (known !== undefined) return known
   for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
     const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
     const place = await freePlace({ services, store, tries }, owner, given)
@@ -79,7 +81,9 @@ export async function giveNic(
       if (subnet.id !== place.subnet_id) return null
       const others = hold === null ? seen : await nicsOf(transaction, owner)
       const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
-      return await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+      const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+      if (made !== null) await also(transaction)
+      return made
     })
     if (nic !== null) return nic
   }
