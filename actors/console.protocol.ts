@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { binary, bytes } from './schema.ts'
+import { binary, bytes } from '#actors/schema.ts'
 
 /** An actor's id is `<instance id>.<stream id>`, both UUIDs; made by its first message. */
 export const consoleProtocol = protocol('console', 1, {

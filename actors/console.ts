@@ -2,7 +2,7 @@
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
 import { ok } from '#runtime/result.ts'
-import { consoleProtocol } from './console.protocol.ts'
+import { consoleProtocol } from '#actors/console.protocol.ts'
 
 type ConsoleContext = Context<{ readonly vmm: Vmm }, typeof consoleProtocol>
 

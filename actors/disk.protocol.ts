@@ -1,7 +1,7 @@
 /** Messages of a disk: one raw volume of the sled and the way a guest reaches it. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { bytes, nullable, path, uuid } from './schema.ts'
+import { bytes, nullable, path, uuid } from '#actors/schema.ts'
 
 /** Where a new volume's first bytes come from (Nexus' `VolumeConstructionRequest`, reduced). */
 export const imageSource = Type.Union([

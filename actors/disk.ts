@@ -10,10 +10,10 @@ import { limits } from '#config/limits.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { Type } from 'typebox'
-import { diskProtocol, volumeSpec, type DiskView, type VolumeSpec } from './disk.protocol.ts'
-import * as plan from './disk.state.ts'
-import { journalProtocol } from './journal.protocol.ts'
-import { nullable, uuid } from './schema.ts'
+import { diskProtocol, volumeSpec, type DiskView, type VolumeSpec } from '#actors/disk.protocol.ts'
+import * as plan from '#actors/disk.state.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
+import { nullable, uuid } from '#actors/schema.ts'
 
 type State = plan.DiskState<VolumeSpec>
 type DiskContext = Context<{ readonly block: Block }, typeof diskProtocol>

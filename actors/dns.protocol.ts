@@ -1,7 +1,7 @@
 /** Messages of the internal DNS server: the whole zone at once, with a generation. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { generation, ip, nullable, port } from './schema.ts'
+import { generation, ip, nullable, port } from '#actors/schema.ts'
 
 export const dnsRecord = Type.Union([
   Type.Object({ type: Type.Literal('AAAA'), data: ip }),

@@ -7,8 +7,8 @@ import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import type { DnsServer, Zone } from '#runtime/dns.ts'
 import { ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { dnsConfig, dnsProtocol, type DnsConfig } from './dns.protocol.ts'
-import { journalProtocol } from './journal.protocol.ts'
+import { dnsConfig, dnsProtocol, type DnsConfig } from '#actors/dns.protocol.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
 
 type DnsContext = Context<{ readonly server: DnsServer }, typeof dnsProtocol>
 interface State {

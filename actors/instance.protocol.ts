@@ -2,8 +2,8 @@
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { binary, bytes, generation, moment_ms, nullable, uuid } from './schema.ts'
-import { guestVnic } from './vnic.protocol.ts'
+import { binary, bytes, generation, moment_ms, nullable, uuid } from '#actors/schema.ts'
+import { guestVnic } from '#actors/vnic.protocol.ts'
 
 export const runStates = [
   'creating',

@@ -1,9 +1,9 @@
 /** What a guest has asked of its disks, told to Nexus: a series of counters that begins with each start. */
 import { limits } from '#config/limits.ts'
 import { ok, type Result } from '#runtime/result.ts'
-import type { InstanceSpec } from './instance.protocol.ts'
-import type { InstanceContext } from './instance.work.ts'
-import { nexusProtocol, type DiskSample } from './nexus.protocol.ts'
+import type { InstanceSpec } from '#actors/instance.protocol.ts'
+import type { InstanceContext } from '#actors/instance.work.ts'
+import { nexusProtocol, type DiskSample } from '#actors/nexus.protocol.ts'
 
 /** Counts once, tells the first Nexus that takes it, and has it done again. What is lost is a gap. */
 export async function sampleDisks(

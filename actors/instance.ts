@@ -12,18 +12,24 @@ import { limits } from '#config/limits.ts'
 import { behaviour } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { sampleDisks } from './instance.samples.ts'
-import { releaseGuest, startGuest, type InstanceContext } from './instance.work.ts'
+import { sampleDisks } from '#actors/instance.samples.ts'
+import { releaseGuest, startGuest, type InstanceContext } from '#actors/instance.work.ts'
 import {
   instanceProtocol,
   instanceRuntime,
   instanceSpec,
   type InstanceRuntime,
   type InstanceSpec,
-} from './instance.protocol.ts'
-import { isLive, planRequest, planSeen, type Action, type RunState } from './instance.state.ts'
-import { journalProtocol } from './journal.protocol.ts'
-import { nexusProtocol } from './nexus.protocol.ts'
+} from '#actors/instance.protocol.ts'
+import {
+  isLive,
+  planRequest,
+  planSeen,
+  type Action,
+  type RunState,
+} from '#actors/instance.state.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
 
 const record = Type.Object({ spec: instanceSpec, runtime: instanceRuntime })
 interface State {

@@ -3,9 +3,9 @@ import { limits } from '#config/limits.ts'
 import type { MachineSpec, Vmm } from '#native/platform/vmm.ts'
 import type { Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
-import { diskProtocol } from './disk.protocol.ts'
-import type { instanceProtocol, InstanceSpec } from './instance.protocol.ts'
-import { vnicProtocol } from './vnic.protocol.ts'
+import { diskProtocol } from '#actors/disk.protocol.ts'
+import type { instanceProtocol, InstanceSpec } from '#actors/instance.protocol.ts'
+import { vnicProtocol } from '#actors/vnic.protocol.ts'
 
 export interface InstanceDeps {
   readonly vmm: Vmm

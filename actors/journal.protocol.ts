@@ -2,7 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { limits } from '#config/limits.ts'
-import { nullable } from './schema.ts'
+import { nullable } from '#actors/schema.ts'
 
 const kind = Type.String({ minLength: 1, maxLength: 32 })
 const id = Type.String({ minLength: 1, maxLength: 128 })

@@ -2,7 +2,7 @@
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { NotWritten, type Journal } from '#runtime/journal/journal.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
-import { journalProtocol } from './journal.protocol.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
 
 type JournalContext = Context<{ readonly journal: Journal }, typeof journalProtocol>
 

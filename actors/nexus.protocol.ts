@@ -1,9 +1,9 @@
 /** What sleds tell Nexus. Every report carries a generation; an older one changes nothing. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { instanceRuntime } from './instance.protocol.ts'
+import { instanceRuntime } from '#actors/instance.protocol.ts'
 import { limits } from '#config/limits.ts'
-import { ip, moment_ms, port, uuid } from './schema.ts'
+import { ip, moment_ms, port, uuid } from '#actors/schema.ts'
 
 export const sledHello = Type.Object({
   sled_id: uuid,

@@ -1,8 +1,8 @@
 /** Messages to a sled as a whole: what it has, and errands that belong to no object. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { bytes, uuid } from './schema.ts'
-import { zoneView } from './zone.protocol.ts'
+import { bytes, uuid } from '#actors/schema.ts'
+import { zoneView } from '#actors/zone.protocol.ts'
 
 export const sledStatus = Type.Object({
   sled_id: uuid,

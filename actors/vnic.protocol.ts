@@ -1,7 +1,7 @@
 /** Messages of a vnic: a guest's port into its VPC (OPTE's part), or a zone's control link. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { cidr, ip, ipv4, mac, nullable, path, port, uuid } from './schema.ts'
+import { cidr, ip, ipv4, mac, nullable, path, port, uuid } from '#actors/schema.ts'
 
 /** A firewall rule whose names are already resolved (sled-agent.json, `VpcFirewallRule`). */
 export const firewallRule = Type.Object({

@@ -11,9 +11,9 @@ import type { LinkView, NetFailure, Ports } from '#native/platform/ports.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { journalProtocol } from './journal.protocol.ts'
-import { vnicProtocol, vnicSpec, type VnicView } from './vnic.protocol.ts'
-import * as plan from './vnic.state.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
+import { vnicProtocol, vnicSpec, type VnicView } from '#actors/vnic.protocol.ts'
+import * as plan from '#actors/vnic.state.ts'
 
 type VnicContext = Context<{ readonly ports: Ports }, typeof vnicProtocol>
 

@@ -1,7 +1,7 @@
 /** Messages of a service zone: a container named `oxz_…` that outlives the supervisor. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { ip, nullable, path, port } from './schema.ts'
+import { ip, nullable, path, port } from '#actors/schema.ts'
 
 export const zoneName = Type.String({ pattern: '^oxz_[a-z0-9_-]+$', maxLength: 64 })
 

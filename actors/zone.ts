@@ -8,8 +8,8 @@ import type { ZoneFound, Zones } from '#native/platform/zone.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { journalProtocol } from './journal.protocol.ts'
-import { zoneProtocol, zoneSpec, type ZoneSpec } from './zone.protocol.ts'
+import { journalProtocol } from '#actors/journal.protocol.ts'
+import { zoneProtocol, zoneSpec, type ZoneSpec } from '#actors/zone.protocol.ts'
 
 type ZoneContext = Context<{ readonly zones: Zones }, typeof zoneProtocol>
 interface State {

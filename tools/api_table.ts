@@ -3,7 +3,7 @@
  * test/unit/nexus/api-document.test.ts sees that this was done.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { tags } from '#actors/nexus/api/contract/tags.ts'
+import { tags } from '#actors/nexus/api/contract/about.ts'
 import { routes } from '#actors/nexus/routes.ts'
 
 export const documentFile = new URL('../docs/API.md', import.meta.url)

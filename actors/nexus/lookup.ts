@@ -1,8 +1,8 @@
 /** Finds what a path names, and checks the caller's power over it: absent, forbidden, or there. */
 import type { Selectable } from 'kysely'
-import { organizationPower, powers, projectPower, demand, type Power } from './authz.ts'
+import { organizationPower, powers, projectPower, demand, type Power } from './access/authz.ts'
 import type { Actor, Services } from './context.ts'
-import { notFound, notFoundById } from './errors.ts'
+import { notFound, notFoundById } from '#actors/http/errors.ts'
 import { prepare } from './store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
 

@@ -3,9 +3,9 @@ import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
-import { keepSamples } from './disk-samples.ts'
+import { keepSamples } from './storage/disk-samples.ts'
 import { publishDns } from './dns-config.ts'
-import { applyRuntime } from './instances.ts'
+import { applyRuntime } from './compute/instances.ts'
 import { owe } from './propagation.ts'
 
 export interface NexusDeps {

@@ -1,8 +1,8 @@
 /** Organizations: the containers of projects, named once in a silo. */
 import { implement } from './api/route.ts'
-import { demand, organizationPower, powers, siloPower } from './authz.ts'
+import { demand, organizationPower, powers, siloPower } from './access/authz.ts'
 import { newRow } from './context.ts'
-import { alreadyExists, invalidRequest, notFoundById } from './errors.ts'
+import { alreadyExists, invalidRequest, notFoundById } from '#actors/http/errors.ts'
 import { organizationOf, type Organization } from './lookup.ts'
 import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'

@@ -1,15 +1,15 @@
 /** Projects: where instances, disks and VPCs live. Each begins with a VPC called `default`. */
 import { implement } from './api/route.ts'
-import { powers } from './authz.ts'
+import { powers } from './access/authz.ts'
 import { newRow } from './context.ts'
-import { alreadyExists, invalidRequest } from './errors.ts'
+import { alreadyExists, invalidRequest } from '#actors/http/errors.ts'
 import { demandProject, organizationOf, projectOf, type Project } from './lookup.ts'
 import { identityView } from './names.ts'
 import { planVpc, projectCreateSaga } from './sagas/vpc-create.ts'
 import { isConflict } from './store/failure.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { listPage } from './store/page.ts'
-import { deleteVpcs } from './vpc-create.ts'
+import { deleteVpcs } from './networking/vpc-create.ts'
 import { transact } from './store/transact.ts'
 
 const view = (row: Project) => ({ ...identityView(row), organization_id: row.organization_id })

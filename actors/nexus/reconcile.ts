@@ -5,7 +5,7 @@
  */
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
-import { applyRuntime, deleting, isLive, type Instance } from './instances.ts'
+import { applyRuntime, deleting, isLive, type Instance } from './compute/instances.ts'
 import type { Saga } from './saga.ts'
 import { instanceDeleteSaga } from './sagas/instance-delete.ts'
 import { instanceStartSaga, instanceStopSaga } from './sagas/instance-state.ts'

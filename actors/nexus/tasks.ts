@@ -5,7 +5,7 @@ import type { Services } from './context.ts'
 import { publishDns } from './dns-config.ts'
 import { allOwed, settle } from './propagation.ts'
 import { reconcileSled } from './reconcile.ts'
-import { sweepSessions } from './sweep.ts'
+import { sweepSessions } from './access/sweep.ts'
 
 /** Takes over the sagas of members that are gone, and ends them. */
 const sagaAdoption: Task = {

@@ -1,8 +1,8 @@
 /** The sled agent's API: what a sled can be told over HTTP (spec/01 §13). */
 import { Type, type Static, type TSchema } from 'typebox'
-import { problemOf } from '#actors/nexus/api/check.ts'
-import type { About } from '#actors/nexus/api/openapi.ts'
-import { operation } from '#actors/nexus/api/contract/operation.ts'
+import { problemOf } from '#actors/http/check.ts'
+import type { About } from '#actors/http/openapi.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   diskRuntimeState,
   instanceRuntimeState,
@@ -31,7 +31,7 @@ import {
   uuid,
   whole,
   withDefault,
-} from '#actors/nexus/api/contract/words.ts'
+} from '#actors/http/words.ts'
 
 export const aboutSledAgent: About = {
   title: 'Oxide Sled Agent API',

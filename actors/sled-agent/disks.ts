@@ -2,7 +2,7 @@
 import type { Static } from 'typebox'
 import { diskProtocol, type DiskView } from '#actors/disk.protocol.ts'
 import type { diskState } from '#actors/nexus/api/contract/disks.ts'
-import { invalidRequest, notFoundById, notImplemented } from '#actors/nexus/errors.ts'
+import { invalidRequest, notFoundById, notImplemented } from '#actors/http/errors.ts'
 import { isoTime } from '#runtime/clock.ts'
 import { limits } from '#config/limits.ts'
 import type { DiskEnsure } from './contract.ts'

@@ -2,8 +2,8 @@
  * Firewall rules of a VPC's ports. A sled knows VPCs by their VNIs, which the rules' targets have: rules
  * of no target could be any VPC's, and are refused rather than put on the ports of all.
  */
-import { rulesForPort } from '#actors/nexus/firewall.ts'
-import { invalidRequest } from '#actors/nexus/errors.ts'
+import { rulesForPort } from '#actors/nexus/networking/firewall.ts'
+import { invalidRequest } from '#actors/http/errors.ts'
 import { vnicProtocol, type FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { VpcFirewallRule } from './contract.ts'

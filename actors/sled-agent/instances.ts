@@ -6,7 +6,7 @@ import {
   type InstanceSpec,
   type InstanceTarget,
 } from '#actors/instance.protocol.ts'
-import { badRequest, invalidRequest, notFoundById, notImplemented } from '#actors/nexus/errors.ts'
+import { badRequest, invalidRequest, notFoundById, notImplemented } from '#actors/http/errors.ts'
 import { limits } from '#config/limits.ts'
 import { isoTime } from '#runtime/clock.ts'
 import type { InstanceEnsure } from './contract.ts'

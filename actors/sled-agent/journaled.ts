@@ -2,7 +2,7 @@
 import { Type, type Static, type TSchema } from 'typebox'
 import { instanceRuntime, instanceSpec } from '#actors/instance.protocol.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
-import { unavailable } from '#actors/nexus/errors.ts'
+import { unavailable } from '#actors/http/errors.ts'
 import { guestVnic, type GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { fits } from '#runtime/schema.ts'

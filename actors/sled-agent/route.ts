@@ -1,8 +1,14 @@
 /** What the sled agent's handlers are given, and how an operation gets its handler. */
-import type { HttpServices } from '#actors/nexus/api/http.ts'
-import { implementer } from '#actors/nexus/api/route.ts'
-import { internal, invalidRequest, unavailable, type ApiError } from '#actors/nexus/errors.ts'
-import { asPiece, type Piece } from '#actors/nexus/work.ts'
+import type { HttpServices } from '#actors/http/http.ts'
+import { implementer } from '#actors/http/route.ts'
+import {
+  asApiError,
+  internal,
+  invalidRequest,
+  unavailable,
+  type ApiError,
+} from '#actors/http/errors.ts'
+import { asPiece, type Piece } from '#actors/http/work.ts'
 import type { RefMaker } from '#runtime/actor/actor.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Work } from '#runtime/trace.ts'
@@ -29,7 +35,11 @@ export async function doSledPiece<T>(
   piece: Piece,
   work: (own: SledAgentServices) => Promise<T>,
 ): Promise<T> {
-  return await asPiece(piece, async () => await work({ ...services, ref: services.refFor(piece) }))
+  return await asPiece(
+    piece,
+    asApiError,
+    async () => await work({ ...services, ref: services.refFor(piece) }),
+  )
 }
 
 /** What a caller is told when an actor did not do what it was asked. */

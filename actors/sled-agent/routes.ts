@@ -1,12 +1,12 @@
 /** Every operation of the sled agent's API. */
-import type { Route } from '#actors/nexus/api/route.ts'
+import type { Route } from '#actors/http/route.ts'
 import { diskRoutes } from './disks.ts'
 import { firewallRoutes } from './firewall.ts'
 import { instanceRoutes } from './instances.ts'
 import type { SledAgentServices } from './route.ts'
 import { serviceRoutes } from './services.ts'
 
-export const sledAgentRoutes: readonly Route<SledAgentServices, string>[] = [
+export const sledAgentRoutes: readonly Route<SledAgentServices>[] = [
   ...diskRoutes,
   ...firewallRoutes,
   ...instanceRoutes,

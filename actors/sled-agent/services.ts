@@ -1,5 +1,5 @@
 /** What the sled itself serves with: its zones, datasets and software. */
-import { invalidRequest, notFoundById, notImplemented, ApiError } from '#actors/nexus/errors.ts'
+import { invalidRequest, notFoundById, notImplemented, ApiError } from '#actors/http/errors.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { implementSled as implement, refusal } from './route.ts'

@@ -1,8 +1,8 @@
 /** From the API's hardware of an instance to what its actor takes. Pure. */
 import { createHash } from 'node:crypto'
 import { instanceSpec, type InstanceSpec } from '#actors/instance.protocol.ts'
-import { rulesForPort } from '#actors/nexus/firewall.ts'
-import { invalidRequest, notImplemented } from '#actors/nexus/errors.ts'
+import { rulesForPort } from '#actors/nexus/networking/firewall.ts'
+import { invalidRequest, notImplemented } from '#actors/http/errors.ts'
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { fits, misfit } from '#runtime/schema.ts'
 import type { DiskRequest, InstanceHardware, NetworkInterface } from './contract.ts'

@@ -1,7 +1,7 @@
 /** The stores that Nexus and its peers are measured on: the same file, or database, for both. */
 import { join } from 'node:path'
 import { sql } from 'kysely'
-import { hashToken } from '#actors/nexus/authn.ts'
+import { hashToken } from '#actors/nexus/access/authn.ts'
 import { builtIn } from '#actors/nexus/store/built-in.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'

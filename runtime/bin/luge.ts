@@ -1,7 +1,8 @@
 /** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
 import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { documentOf } from '#actors/http/openapi.ts'
+import { aboutExternal } from '#actors/nexus/api/contract/about.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
 import { processTerminal } from '#runtime/terminal.ts'
@@ -185,7 +186,7 @@ luge
   .command('openapi')
   .description('print the OpenAPI document of the API')
   .action(() => {
-    process.stdout.write(`${JSON.stringify(documentOf(routes), null, 2)}\n`)
+    process.stdout.write(`${JSON.stringify(documentOf(routes, aboutExternal), null, 2)}\n`)
   })
 
 interface UpFlags {

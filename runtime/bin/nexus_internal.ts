@@ -1,11 +1,12 @@
 /** Nexus' internal API as a process serves it. */
-import { makeHttpServer } from '#actors/nexus/api/http.ts'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { makeHttpServer } from '#actors/http/http.ts'
+import { documentOf } from '#actors/http/openapi.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { aboutInternal } from '#actors/nexus/internal/contract.ts'
+import { asApiError } from '#actors/nexus/errors.ts'
 import type { InternalServices } from '#actors/nexus/internal/route.ts'
 import { internalRoutes } from '#actors/nexus/internal/routes.ts'
-import { RequestCounts } from '#actors/nexus/requests.ts'
+import { RequestCounts } from '#actors/http/requests.ts'
 import { doPiece } from '#actors/nexus/work.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { System } from '#runtime/actor/system.ts'
@@ -37,6 +38,7 @@ export function nexusInternal(
       document: documentOf(internalRoutes, aboutInternal),
       authenticate: null,
       doPiece,
+      asApiError,
     }),
     listen: internal,
     where: () => ('path' in at ? at : { host: at.address, port: at.port }),

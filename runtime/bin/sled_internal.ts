@@ -1,7 +1,8 @@
 /** The sled agent's API as the supervisor serves it. */
-import { makeHttpServer } from '#actors/nexus/api/http.ts'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
-import { RequestCounts } from '#actors/nexus/requests.ts'
+import { makeHttpServer } from '#actors/http/http.ts'
+import { asApiError } from '#actors/http/errors.ts'
+import { documentOf } from '#actors/http/openapi.ts'
+import { RequestCounts } from '#actors/http/requests.ts'
 import { aboutSledAgent } from '#actors/sled-agent/contract.ts'
 import { doSledPiece, type SledAgentServices } from '#actors/sled-agent/route.ts'
 import { sledAgentRoutes } from '#actors/sled-agent/routes.ts'
@@ -52,6 +53,7 @@ export function sledInternal(
       document: documentOf(sledAgentRoutes, aboutSledAgent),
       authenticate: null,
       doPiece: doSledPiece,
+      asApiError,
     }),
     listen: internal,
     where: () => whereOf(config, internal.at),

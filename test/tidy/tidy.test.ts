@@ -33,6 +33,10 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
     /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path|tls|url)$|^(fastify|@fastify\/.*|@node-saml\/node-saml|@xmldom\/xmldom|kysely|better-sqlite3|pg|smol-toml|undici|ws|typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],
   [
+    /^actors\/http\//,
+    /^#(runtime|config)\/|^node:assert\/strict$|^(fastify|@fastify\/websocket|ws|typebox(\/.*)?|ipaddr\.js)$/,
+  ],
+  [
     /^actors\//,
     /^#(runtime|actors|config)\/|^#native\/platform\/|^node:(assert(\/strict)?|crypto|util|buffer|path)$|^(typebox(\/.*)?|ipaddr\.js|dns-packet)$/,
   ],

@@ -4,9 +4,9 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { StaticFiles } from '#runtime/static_files.ts'
-import { authenticate } from '../authn.ts'
+import { authenticate } from '../access/authn.ts'
 import type { Services } from '../context.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '#actors/http/errors.ts'
 
 export interface ConsoleFiles {
   readonly files: StaticFiles

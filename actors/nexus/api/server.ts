@@ -4,17 +4,19 @@ import { Server as SecureServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { limits } from '#config/limits.ts'
 import type { KeyPair } from '#runtime/tls/credentials.ts'
-import { authenticate } from '../authn.ts'
+import { authenticate } from '../access/authn.ts'
 import type { Services } from '../context.ts'
+import { asApiError } from '../errors.ts'
 import { doPiece } from '../work.ts'
+import { aboutExternal } from './contract/about.ts'
 import { addConsole, consoleForms, type ConsoleFiles } from './console.ts'
-import { makeHttpServer } from './http.ts'
-import { documentOf } from './openapi.ts'
-import type { Route } from './route.ts'
+import { makeHttpServer } from '#actors/http/http.ts'
+import { documentOf } from '#actors/http/openapi.ts'
+import type { NexusRoute } from './route.ts'
 
 export interface ServerOptions {
   readonly services: Services
-  readonly routes: readonly Route[]
+  readonly routes: readonly NexusRoute[]
   /** How long a client may take to send a request. */
   readonly request_ms_max?: number
   /** What HTTPS is served with; null or absent: plain HTTP. */
@@ -31,9 +33,10 @@ export function makeServer(options: ServerOptions): FastifyInstance {
   return makeHttpServer({
     services,
     routes,
-    document: documentOf(routes),
+    document: documentOf(routes, aboutExternal),
     authenticate,
     doPiece,
+    asApiError,
     ...(request_ms_max === undefined ? {} : { request_ms_max }),
     ...(tls === null ? {} : { https: secureOptions(tls) }),
     others: {

@@ -1,7 +1,7 @@
 /** Nexus' internal API: what sleds, their services and metric collectors tell it (spec/02 §17). */
 import { Type } from 'typebox'
-import type { About } from '../api/openapi.ts'
-import { operation } from '../api/contract/operation.ts'
+import type { About } from '#actors/http/openapi.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   diskRuntimeState,
   instanceRuntimeState,
@@ -16,7 +16,7 @@ import {
   uint32,
   uint64,
   uuid,
-} from '../api/contract/words.ts'
+} from '#actors/http/words.ts'
 import { producerResultsItem } from './samples.ts'
 
 export const aboutInternal: About = {

@@ -1,6 +1,6 @@
 /** Sleds and what they have: each report stands for the one before it. */
-import { readSocketAddress } from '../api/contract/words.ts'
-import { badRequest, notFoundById, unavailable } from '../errors.ts'
+import { readSocketAddress } from '#actors/http/words.ts'
+import { badRequest, notFoundById, unavailable } from '#actors/http/errors.ts'
 import type { Store, StoreTransaction } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import { implementInternal as implement, type Endpoint } from './route.ts'

@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import type { Static } from 'typebox'
 import type { diskState } from '../api/contract/disks.ts'
-import { invalidRequest, notFound, notFoundById, unavailable } from '../errors.ts'
+import { invalidRequest, notFound, notFoundById, unavailable } from '#actors/http/errors.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import { report_ms_max } from './hardware.ts'

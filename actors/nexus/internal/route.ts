@@ -2,9 +2,9 @@
 import type { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Ref } from '#runtime/actor/actor.ts'
 import type { Result } from '#runtime/result.ts'
-import { implementer } from '../api/route.ts'
+import { implementer } from '#actors/http/route.ts'
 import type { Services } from '../context.ts'
-import type { RequestCounts } from '../requests.ts'
+import type { RequestCounts } from '#actors/http/requests.ts'
 import { internalOperations } from './contract.ts'
 
 export interface Endpoint {

@@ -1,15 +1,6 @@
 /** Measurements as producers hand them out (oximeter's types, spec/03 §7). */
 import { Type } from 'typebox'
-import {
-  double,
-  int64,
-  ipAddress,
-  time,
-  uint64,
-  uint8,
-  uuid,
-  whole,
-} from '../api/contract/words.ts'
+import { double, int64, ipAddress, time, uint64, uint8, uuid, whole } from '#actors/http/words.ts'
 
 const tagged = <T extends string, V extends Type.TSchema>(type: T, datum: V) =>
   Type.Object({ type: Type.Literal(type), datum })

@@ -1,6 +1,6 @@
 /** Times in bodies. */
 import { parseIsoTime } from '#runtime/clock.ts'
-import { badRequest } from '../errors.ts'
+import { badRequest } from '#actors/http/errors.ts'
 
 /** A time of RFC 3339 as milliseconds since the epoch. Throws 400 for what is none, or before 1970. */
 export function readTime(field: string, text: string): number {

@@ -3,14 +3,14 @@ import type { Selectable } from 'kysely'
 import { volumeSource } from '#actors/disk.protocol.ts'
 import { nullable } from '#actors/schema.ts'
 import type { Services } from '../context.ts'
-import { alreadyExists, notFound } from '../errors.ts'
+import { alreadyExists, notFound } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/failure.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
-import { destroyVolume, makeVolume } from '../volumes.ts'
+import { destroyVolume, makeVolume } from '../storage/volumes.ts'
 
 /** What a disk will be made of, once its request has passed all checks. */
 export interface DiskPlan {

@@ -1,5 +1,5 @@
 /** disk-delete: the mark, the volume on its sled, the record. Once marked there is no way back. */
-import { invalidRequest, notFound } from '../errors.ts'
+import { invalidRequest, notFound } from '#actors/http/errors.ts'
 import type { Saga } from '../saga.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'

@@ -2,13 +2,13 @@
  * image-create: for an image of a snapshot a volume of its own, so that the two go in any order; then the
  * record. Nobody can see the image before it is whole.
  */
-import { alreadyExists } from '../errors.ts'
+import { alreadyExists } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
 import type { Saga, SagaNode } from '../saga.ts'
-import type { Image } from '../sources.ts'
+import type { Image } from '../storage/sources.ts'
 import { isConflict } from '../store/failure.ts'
 import { transact } from '../store/transact.ts'
-import { destroyVolume, makeVolume } from '../volumes.ts'
+import { destroyVolume, makeVolume } from '../storage/volumes.ts'
 
 export interface ImageCreateParams {
   /** The record as it will be inserted. */

@@ -1,6 +1,6 @@
 /** image-delete: the volume, where the image has one, then the record. */
 import type { Saga } from '../saga.ts'
-import type { Image } from '../sources.ts'
+import type { Image } from '../storage/sources.ts'
 import { volumeGoneNodes } from './volume-gone.ts'
 
 type Params = Pick<Image, 'id' | 'sled_id'>

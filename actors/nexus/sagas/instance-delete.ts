@@ -1,5 +1,5 @@
 /** instance-delete: the mark, the guest on the sled, the records. Once marked there is no way back. */
-import { unavailable } from '../errors.ts'
+import { unavailable } from '#actors/http/errors.ts'
 import {
   deleteRecords,
   deleting,
@@ -7,7 +7,7 @@ import {
   markDeleting,
   oweNeighbours,
   unmarkTarget,
-} from '../instances.ts'
+} from '../compute/instances.ts'
 import type { Saga } from '../saga.ts'
 
 export interface InstanceDeleteParams {

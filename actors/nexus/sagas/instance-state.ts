@@ -1,6 +1,6 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
-import { askTarget, markTarget, oweNeighbours, unmarkTarget } from '../instances.ts'
+import { askTarget, markTarget, oweNeighbours, unmarkTarget } from '../compute/instances.ts'
 import type { Saga } from '../saga.ts'
 
 export interface InstanceStateParams {

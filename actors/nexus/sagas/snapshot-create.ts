@@ -1,11 +1,11 @@
 /** snapshot-create: the record, the copy of the disk's volume on its sled, the record's final state. */
-import { alreadyExists, invalidRequest, notFound } from '../errors.ts'
+import { alreadyExists, invalidRequest, notFound } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
 import type { Saga, SagaRun } from '../saga.ts'
-import type { Snapshot } from '../sources.ts'
+import type { Snapshot } from '../storage/sources.ts'
 import { isConflict } from '../store/failure.ts'
 import { transact } from '../store/transact.ts'
-import { destroyVolume, makeVolume } from '../volumes.ts'
+import { destroyVolume, makeVolume } from '../storage/volumes.ts'
 
 export interface SnapshotCreateParams {
   /** The record as it will be inserted. */

@@ -3,7 +3,7 @@
  * made from the snapshot has volumes of its own and stays.
  */
 import type { Saga } from '../saga.ts'
-import type { Snapshot } from '../sources.ts'
+import type { Snapshot } from '../storage/sources.ts'
 import { transact } from '../store/transact.ts'
 import { unmarkDestroyed, volumeGoneNodes } from './volume-gone.ts'
 

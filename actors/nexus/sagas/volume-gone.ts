@@ -3,7 +3,7 @@ import type { SagaNode } from '../saga.ts'
 import type { Services } from '../context.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
-import { destroyVolume } from '../volumes.ts'
+import { destroyVolume } from '../storage/volumes.ts'
 
 interface Held {
   readonly id: string

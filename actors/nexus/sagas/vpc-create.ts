@@ -5,14 +5,20 @@
  */
 import type { Services } from '../context.ts'
 import { newRow } from '../context.ts'
-import { alreadyExists } from '../errors.ts'
+import { alreadyExists } from '#actors/http/errors.ts'
 import { demandLive, type Project } from '../lookup.ts'
 import { owe } from '../propagation.ts'
 import type { Saga, SagaNode } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import type { StoreTransaction } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
-import { eraseVpc, firstSubnetOf, freeVni, randomPrefix, type VpcGiven } from '../vpc-create.ts'
+import {
+  eraseVpc,
+  firstSubnetOf,
+  freeVni,
+  randomPrefix,
+  type VpcGiven,
+} from '../networking/vpc-create.ts'
 
 const default_priority = 65_534
 

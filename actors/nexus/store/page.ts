@@ -1,6 +1,6 @@
 /** One page of a query, by name or by id, beginning behind what was seen last. */
 import type { SelectQueryBuilder } from 'kysely'
-import { pageOf, type PageRequest } from '../api/pagination.ts'
+import { pageOf, type PageRequest } from '#actors/http/pagination.ts'
 import type { Tables } from './schema.ts'
 
 /** The tables that can be listed: they have an id, and most a name. */

@@ -15,7 +15,7 @@ import type { ServiceZone, SledConfig } from '#config/sled.ts'
 import type { InternalListen, WireAddress } from '#config/wire.ts'
 import { hostFiles } from '#runtime/tls/files.ts'
 import { certificateFiles } from './https.ts'
-import { writeSocketAddress } from '#actors/nexus/api/contract/words.ts'
+import { writeSocketAddress } from '#actors/http/words.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
 

@@ -1,7 +1,7 @@
 /** The API over TLS: where, and with which certificate, of which Nexus gets a copy of its own. */
 import { existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { readSocketAddress, writeSocketAddress } from '#actors/nexus/api/contract/words.ts'
+import { readSocketAddress, writeSocketAddress } from '#actors/http/words.ts'
 import type { RackProfile } from '#config/rack.ts'
 import type { ServerTls } from '#config/tls.ts'
 import { writeFileAtomically } from '#runtime/files.ts'

@@ -1,7 +1,7 @@
 /** The sled agent's document against the original, and that every operation is implemented. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { documentOf } from '#actors/http/openapi.ts'
 import { aboutSledAgent, sledAgentOperations } from '#actors/sled-agent/contract.ts'
 import { sledAgentRoutes } from '#actors/sled-agent/routes.ts'
 import { original, sameDocument } from '../nexus/documents.ts'

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
-import { sweepSessions } from '#actors/nexus/sweep.ts'
+import { sweepSessions } from '#actors/nexus/access/sweep.ts'
 import { limits } from '#config/limits.ts'
 import { diskBody, instanceBody, privileged, project, TestNexus, unprivileged } from './kit.ts'
 

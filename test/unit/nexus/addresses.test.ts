@@ -1,8 +1,8 @@
 /** Where free addresses are looked for, and that all are found, none twice. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { allocateIp, type ExternalIp } from '#actors/nexus/external-ips.ts'
-import { placesToTry } from '#actors/nexus/places.ts'
+import { allocateIp, type ExternalIp } from '#actors/nexus/networking/external-ips.ts'
+import { placesToTry } from '#actors/nexus/networking/places.ts'
 import { transact } from '#actors/nexus/store/transact.ts'
 import { seededRandom } from '#runtime/random.ts'
 import { project, TestNexus } from './kit.ts'

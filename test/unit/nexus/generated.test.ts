@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { problemOf } from '#actors/nexus/api/check.ts'
-import type { Operation } from '#actors/nexus/api/contract/operation.ts'
-import { errorBody } from '#actors/nexus/api/contract/words.ts'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { problemOf } from '#actors/http/check.ts'
+import type { Operation } from '#actors/http/operation.ts'
+import { errorBody } from '#actors/http/words.ts'
+import { documentOf } from '#actors/http/openapi.ts'
+import { aboutExternal } from '#actors/nexus/api/contract/about.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { seededRandom } from '#runtime/random.ts'
 import { TestNexus } from './kit.ts'
@@ -16,7 +17,7 @@ type Json = Record<string, any>
 const seed = Number(process.env['LUGE_SEED'] ?? 20_221_111)
 const rounds = 12
 const random = seededRandom(seed)
-const document = documentOf(routes) as Json
+const document = documentOf(routes, aboutExternal) as Json
 
 /** These may be 503: images from snapshots (spec §12), and from URLs that nobody can be asked for. */
 const unavailable = new Set<string>(['system_image_create', 'image_create'])

@@ -1,7 +1,7 @@
 /** The internal API's document against the original, and that every operation is implemented. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { documentOf } from '#actors/http/openapi.ts'
 import { aboutInternal, internalOperations } from '#actors/nexus/internal/contract.ts'
 import { internalRoutes } from '#actors/nexus/internal/routes.ts'
 import { original, sameDocument } from './documents.ts'

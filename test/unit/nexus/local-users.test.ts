@@ -1,7 +1,7 @@
 /** Users that a silo keeps itself: their passwords, sessions, and what goes when they go. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { Passwords, standardCost } from '#actors/nexus/passwords.ts'
+import { Passwords, standardCost } from '#actors/nexus/access/passwords.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { TestNexus } from './kit.ts'
 

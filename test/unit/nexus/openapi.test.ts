@@ -1,7 +1,8 @@
 /** The external API's document against the original, and which operations are implemented. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { documentOf } from '#actors/nexus/api/openapi.ts'
+import { documentOf } from '#actors/http/openapi.ts'
+import { aboutExternal } from '#actors/nexus/api/contract/about.ts'
 import { operations, type OperationId } from '#actors/nexus/api/contract/operations.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { original, sameDocument, type Json } from './documents.ts'
@@ -11,7 +12,7 @@ const contract = Object.entries(operations).map(([id, operation]) => ({
   id: id as OperationId,
   operation,
 }))
-const ours = documentOf(contract) as Json
+const ours = documentOf(contract, aboutExternal) as Json
 
 /** Operations that nobody has implemented yet. The list shrinks to nothing. */
 const missing: readonly OperationId[] = ['instance_migrate']

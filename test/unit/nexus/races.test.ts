@@ -1,7 +1,7 @@
 /** Requests that meet: whoever is first wins, and no guest, volume or address is left without a record. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { specOf } from '#actors/nexus/instances.ts'
+import { specOf } from '#actors/nexus/compute/instances.ts'
 import { SagaCrash } from '#actors/nexus/saga.ts'
 import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { until } from '#test/kit/rack.ts'

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { internal } from '#actors/nexus/errors.ts'
+import { internal } from '#actors/http/errors.ts'
 import { SagaCrash, type SagaNode } from '#actors/nexus/saga.ts'
 import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { until } from '#test/kit/rack.ts'

@@ -1,7 +1,16 @@
 /** Disks and snapshots. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { maybe, name, uuid, byteCount, blockSize, identity, named, page } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import {
+  maybe,
+  name,
+  uuid,
+  byteCount,
+  blockSize,
+  identity,
+  named,
+  page,
+} from '#actors/http/words.ts'
 
 const snapshotsPath = '/organizations/{organization_name}/projects/{project_name}/snapshots'
 const disksPath = '/organizations/{organization_name}/projects/{project_name}/disks'

@@ -1,6 +1,6 @@
 /** Images of the fleet and of projects. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   maybe,
   name,
@@ -12,7 +12,7 @@ import {
   page,
   url,
   version,
-} from './words.ts'
+} from '#actors/http/words.ts'
 
 const imagesPath = '/organizations/{organization_name}/projects/{project_name}/images'
 

@@ -1,7 +1,7 @@
 /** Instances, their interfaces, addresses, disks and consoles. */
 import { Type } from 'typebox'
 import { disk, diskSource } from './disks.ts'
-import { operation } from './operation.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   withDefault,
   instanceCpuCount,
@@ -20,7 +20,7 @@ import {
   page,
   userData,
   hostname,
-} from './words.ts'
+} from '#actors/http/words.ts'
 
 const instancesPath = '/organizations/{organization_name}/projects/{project_name}/instances'
 const instancePath = `${instancesPath}/{instance_name}` as const

@@ -1,6 +1,6 @@
 /** Pools of external addresses. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   maybe,
   name,
@@ -12,7 +12,7 @@ import {
   updatedIdentity,
   named,
   page,
-} from './words.ts'
+} from '#actors/http/words.ts'
 
 const servicePoolPath = '/system/ip-pools-service/{rack_id}'
 const poolPath = '/system/ip-pools/{pool_name}'

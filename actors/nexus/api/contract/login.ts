@@ -1,7 +1,7 @@
 /** Ways to get credentials: logins, logging out, and the device flow. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { userId, uuid, password } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import { userId, uuid, password } from '#actors/http/words.ts'
 
 export const deviceAccessTokenRequest = Type.Object(
   { client_id: uuid, device_code: Type.String(), grant_type: Type.String() },

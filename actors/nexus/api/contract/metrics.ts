@@ -1,7 +1,7 @@
 /** Measurements. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { timeseriesName, time, uint8, uint64, int64, double, page } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import { timeseriesName, time, uint8, uint64, int64, double, page } from '#actors/http/words.ts'
 
 const disksPath = '/organizations/{organization_name}/projects/{project_name}/disks'
 

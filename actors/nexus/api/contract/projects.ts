@@ -1,7 +1,15 @@
 /** Organizations and projects. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { assignments, uuid, identity, updatedIdentity, named, page, identityType } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import {
+  assignments,
+  uuid,
+  identity,
+  updatedIdentity,
+  named,
+  page,
+  identityType,
+} from '#actors/http/words.ts'
 
 const organizationPath = '/organizations/{organization_name}'
 const projectPath = `${organizationPath}/projects/{project_name}` as const

@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { diskState } from './disks.ts'
 import { instanceState } from './instances.ts'
-import { byteCount, instanceCpuCount, maybe, time, uuid, whole } from './words.ts'
+import { byteCount, instanceCpuCount, maybe, time, uuid, whole } from '#actors/http/words.ts'
 
 /** Counts the changes of something; what has a lower one than is known is old. */
 export const generation = whole(

@@ -1,7 +1,7 @@
 /** The caller: who they are, their groups, their ssh keys. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { uuid, identity, named, page, publicKey } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import { uuid, identity, named, page, publicKey } from '#actors/http/words.ts'
 
 export const group = Type.Object(
   { display_name: Type.String(), id: uuid, silo_id: uuid },

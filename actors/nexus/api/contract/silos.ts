@@ -1,7 +1,7 @@
 /** Silos, their users, groups and identity providers. */
 import { Type } from 'typebox'
 import { user, group } from './session.ts'
-import { operation } from './operation.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   assignments,
   maybe,
@@ -12,7 +12,7 @@ import {
   named,
   page,
   identityType,
-} from './words.ts'
+} from '#actors/http/words.ts'
 
 const siloPath = '/system/silos/{silo_name}'
 

@@ -1,7 +1,15 @@
 /** The operator's view: hardware, sagas, updates, roles, built-in users. */
 import { Type } from 'typebox'
-import { operation } from './operation.ts'
-import { assignments, roleName, uuid, asset, named, page, identityType } from './words.ts'
+import { operation } from '#actors/http/operation.ts'
+import {
+  assignments,
+  roleName,
+  uuid,
+  asset,
+  named,
+  page,
+  identityType,
+} from '#actors/http/words.ts'
 
 export const fleetRole = Type.Enum(['admin', 'collaborator', 'viewer'], { component: 'FleetRole' })
 

@@ -1,7 +1,7 @@
 /** VPCs, subnets, firewalls, routers and routes. */
 import { Type } from 'typebox'
 import { networkInterface } from './instances.ts'
-import { operation } from './operation.ts'
+import { operation } from '#actors/http/operation.ts'
 import {
   maybe,
   name,
@@ -16,7 +16,7 @@ import {
   updatedIdentity,
   named,
   page,
-} from './words.ts'
+} from '#actors/http/words.ts'
 
 const vpcsPath = '/organizations/{organization_name}/projects/{project_name}/vpcs'
 const vpcPath = `${vpcsPath}/{vpc_name}` as const

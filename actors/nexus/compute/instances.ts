@@ -1,0 +1,359 @@
+/**
+ * Instances as Nexus knows them: intent, addresses, disks. What the guest does is the sled's to
+ * say; its reports move `run_state`, older ones change nothing.
+ */
+import type { Selectable } from 'kysely'
+import { Type } from 'typebox'
+import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/instance.protocol.ts'
+import type { GuestVnic } from '#actors/vnic.protocol.ts'
+import { limits } from '#config/limits.ts'
+import type { Services } from '../context.ts'
+import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
+import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
+import { identityView, timestamp } from '../names.ts'
+import { owe } from '../propagation.ts'
+import { transact } from '../store/transact.ts'
+import { readColumn } from '../store/column.ts'
+import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
+
+export type Instance = Selectable<Tables['instance']>
+
+/** What else belongs into a transaction. */
+export type InTransaction = (store: StoreTransaction) => Promise<void>
+const nothing: InTransaction = async () => undefined
+
+export const instanceView = (row: Instance) => ({
+  ...identityView(row),
+  project_id: row.project_id,
+  ncpus: row.ncpus,
+  memory: row.memory_bytes,
+  hostname: row.hostname,
+  run_state: row.run_state,
+  time_run_state_updated: timestamp(row.time_run_state_updated_ms),
+})
+
+/** Takes a sled's word for an instance's state, unless something newer is known. */
+export async function applyRuntime(
+  services: Services,
+  instance_id: string,
+  runtime: InstanceRuntime,
+): Promise<boolean> {
+  const { isKnown, guest } = await takeRuntime(services.store, instance_id, runtime)
+  // A request older than the deletion came after it. The sled waits for us: we don't for it.
+  if (guest !== null) void destroyGuest(services, guest)
+  return isKnown
+}
+
+interface Taken {
+  /** Whether there is such an instance. */
+  readonly isKnown: boolean
+  /** A deleted instance's, which the sled is to let go of. */
+  readonly guest: Pick<Instance, 'id' | 'sled_id'> | null
+}
+
+async function takeRuntime(
+  store: Store | StoreTransaction,
+  id: string,
+  { run_state, gen, time_updated_ms }: InstanceRuntime,
+): Promise<Taken> {
+  const { numUpdatedRows } = await store
+    .updateTable('instance')
+    .set({ run_state, gen, time_run_state_updated_ms: time_updated_ms })
+    .where('id', '=', id)
+    .where('gen', '<', gen)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (numUpdatedRows > 0n) return { isKnown: true, guest: null }
+  const row = await store
+    .selectFrom('instance')
+    .select(['id', 'sled_id', 'time_deleted_ms'])
+    .where('id', '=', id)
+    .executeTakeFirst()
+  const isKnown = row !== undefined && row.time_deleted_ms === null
+  return { isKnown, guest: row === undefined || isKnown ? null : row }
+}
+
+export async function instanceById(services: Services, id: string): Promise<Instance> {
+  return await services.store
+    .selectFrom('instance')
+    .selectAll()
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+}
+
+/**
+ * Writes down what an instance is asked to become, so that it holds until the sled has it. Throws 400
+ * for an instance that is being deleted.
+ */
+export async function markTarget(
+  services: Services,
+  id: string,
+  target: InstanceTarget,
+  also: InTransaction = nothing,
+): Promise<void> {
+  const marked = await transact(services, async (store) => {
+    const row = await liveInstance(store, id)
+    if (row === undefined || row.pending_target === deleting) return false
+    // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
+    // already is this very start.
+    const isWanted = row.pending_target === 'running'
+    const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
+    const propolis_id = isStart ? services.random.uuid() : row.propolis_id
+    await store
+      .updateTable('instance')
+      .set({ pending_target: target, propolis_id })
+      .where('id', '=', id)
+      .execute()
+    await also(store)
+    return true
+  })
+  if (!marked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
+}
+
+/** Takes a mark back, unless another one has replaced it. */
+export async function unmarkTarget(
+  services: Services,
+  id: string,
+  target: InstanceTarget,
+): Promise<void> {
+  await transact(services, async (store) => {
+    await unmark(store, id, target)
+  })
+}
+
+async function unmark(store: StoreTransaction, id: string, target: InstanceTarget): Promise<void> {
+  await store
+    .updateTable('instance')
+    .set({ pending_target: null })
+    .where('id', '=', id)
+    .where('pending_target', '=', target)
+    .execute()
+}
+
+/**
+ * Asks an instance's sled for the target that is marked, and takes the mark away. A mark that is gone
+ * was reached already, or somebody wanted something else since. Throws 400 for what the sled does not
+ * do in this state, 503 while it may not have heard.
+ */
+export async function askTarget(
+  services: Services,
+  id: string,
+  target: InstanceTarget,
+  also: InTransaction = nothing,
+): Promise<void> {
+  const instance = await instanceById(services, id)
+  if (instance.pending_target !== target) return
+  const spec = await specOf(services, instance)
+  const answered = await services.sleds
+    .instance(instance.sled_id, id)
+    .call(
+      'ensure',
+      { spec, target, gen: instance.gen },
+      { timeout_ms: limits.instance_start_ms_max },
+    )
+  if (!answered.ok && answered.error === 'invalid_transition') {
+    throw invalidRequest(answered.detail)
+  }
+  if (!answered.ok) {
+    const { error, detail } = answered
+    services.log.error('a sled did not take an instance', { instance: id, error, detail })
+    // What the sled cannot do stays undone; what it may not have heard is sent again.
+    throw error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
+  }
+  const { isKnown, guest } = await transact(services, async (store) => {
+    const taken = await takeRuntime(store, id, answered.value)
+    if (!taken.isKnown) return taken
+    await unmark(store, id, target)
+    await also(store)
+    return taken
+  })
+  if (guest !== null) void destroyGuest(services, guest)
+  if (!isKnown) throw notFound('instance', instance.name)
+}
+
+const liveInstance = async (store: StoreTransaction, id: string) =>
+  await store
+    .selectFrom('instance')
+    .selectAll()
+    .where('id', '=', id)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+
+/** The pending target that nothing else may replace: the instance is on its way out. */
+export const deleting: InstanceTarget = 'destroyed'
+/** As whose state an instance counts that has not reached its pending target yet. */
+const onTheWay: Readonly<Record<string, string>> = {
+  running: 'starting',
+  stopped: 'stopping',
+  reboot: 'rebooting',
+}
+
+/**
+ * Marks an instance that is at rest for its deletion, so that no start can slip in between the sled's
+ * part and the records. Throws 400 for one that is not at rest, 404 for one that is gone.
+ */
+export async function markDeleting(
+  services: Services,
+  { id, name }: Pick<Instance, 'id' | 'name'>,
+): Promise<void> {
+  await transact(services, async (store) => {
+    const row = await liveInstance(store, id)
+    if (row === undefined) throw notFound('instance', name)
+    const isPending = row.pending_target !== null && row.pending_target !== deleting
+    if (isPending || !['stopped', 'failed'].includes(row.run_state)) {
+      const state = onTheWay[row.pending_target ?? ''] ?? row.run_state
+      throw invalidRequest(`instance cannot be deleted in state "${state}"`)
+    }
+    await store
+      .updateTable('instance')
+      .set({ pending_target: deleting })
+      .where('id', '=', id)
+      .execute()
+  })
+}
+
+/** The records of an instance whose guest is gone. */
+export async function deleteRecords(
+  services: Services,
+  id: string,
+  also: InTransaction,
+): Promise<void> {
+  const time_deleted_ms = services.clock.now()
+  await transact(services, async (store) => {
+    await store
+      .updateTable('instance')
+      .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
+      .where('id', '=', id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    await store
+      .updateTable('disk')
+      .set({ state: 'detached', attach_instance_id: null, slot: null })
+      .where('attach_instance_id', '=', id)
+      .execute()
+    for (const table of ['network_interface', 'external_ip'] as const) {
+      await store
+        .updateTable(table)
+        .set({ time_deleted_ms })
+        .where('instance_id', '=', id)
+        .where('time_deleted_ms', 'is', null)
+        .execute()
+    }
+    await also(store)
+  })
+}
+
+/** Whether the sled has let go of the guest. */
+export async function destroyGuest(
+  services: Services,
+  { id, sled_id }: Pick<Instance, 'id' | 'sled_id'>,
+): Promise<boolean> {
+  const destroyed = await services.sleds
+    .instance(sled_id, id)
+    .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
+  if (!destroyed.ok) {
+    services.log.error('a guest could not be destroyed', {
+      instance: id,
+      detail: destroyed.detail,
+    })
+  }
+  return destroyed.ok
+}
+
+export const isLive = (run_state: string): boolean =>
+  ['starting', 'running', 'rebooting', 'stopping', 'migrating'].includes(run_state)
+
+const keysColumn = Type.Array(Type.String())
+
+/** Everything a sled needs to run an instance, as it is recorded now. */
+export async function specOf(services: Services, instance: Instance): Promise<InstanceSpec> {
+  const disks = await services.store
+    .selectFrom('disk')
+    .select(['id', 'slot', 'block_size'])
+    .where('attach_instance_id', '=', instance.id)
+    .orderBy('slot')
+    .execute()
+  const public_keys = readColumn(keysColumn, instance.public_keys)
+  return {
+    id: instance.id,
+    propolis_id: instance.propolis_id,
+    name: instance.name,
+    hostname: instance.hostname,
+    ncpus: instance.ncpus,
+    memory_bytes: instance.memory_bytes,
+    nics: await vnicsOf(services, instance),
+    disks: disks.map(({ id, slot, block_size }) => ({
+      id,
+      slot: slot ?? 0,
+      read_only: false,
+      block_size,
+    })),
+    cidata: { public_keys, user_data: instance.user_data },
+  }
+}
+
+async function vnicsOf(services: Services, instance: Instance): Promise<GuestVnic[]> {
+  const { store } = services
+  const nics = await store
+    .selectFrom('network_interface')
+    .innerJoin('vpc', 'vpc.id', 'network_interface.vpc_id')
+    .innerJoin('vpc_subnet', 'vpc_subnet.id', 'network_interface.subnet_id')
+    .selectAll('network_interface')
+    .select(['vpc.vni', 'vpc_subnet.ipv4_block'])
+    .where('network_interface.instance_id', '=', instance.id)
+    .where('network_interface.time_deleted_ms', 'is', null)
+    .orderBy('network_interface.slot')
+    .execute()
+  const ips = await store
+    .selectFrom('external_ip')
+    .selectAll()
+    .where('instance_id', '=', instance.id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const snat = ips.find(({ kind }) => kind === 'snat')
+  const source_nat =
+    snat === undefined
+      ? null
+      : { ip: snat.ip, first_port: snat.first_port, last_port: snat.last_port }
+  const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
+  // An instance's interfaces are all in one VPC.
+  const [first] = nics
+  const rules = first === undefined ? [] : await resolvedRules(store, first.vpc_id)
+  return nics.map((nic): GuestVnic => {
+    const primary = nic.is_primary
+    return {
+      kind: 'guest',
+      id: nic.id,
+      instance_id: instance.id,
+      vni: nic.vni,
+      subnet: nic.ipv4_block,
+      ip: nic.ip,
+      mac: nic.mac,
+      primary,
+      slot: nic.slot,
+      hostname: instance.hostname,
+      source_nat: primary ? source_nat : null,
+      external_ips: primary ? external_ips : [],
+      firewall_rules: rulesForPort(rules, nic.mac),
+    }
+  })
+}
+
+/**
+ * The other ports of an instance's VPCs are to be told that its addresses came or went; gives back the
+ * VPCs, for `firewall.sendSoon`.
+ */
+export async function oweNeighbours(
+  store: StoreTransaction,
+  instance_id: string,
+): Promise<readonly string[]> {
+  const vpcs = await store
+    .selectFrom('network_interface')
+    .select('vpc_id')
+    .distinct()
+    .where('instance_id', '=', instance_id)
+    .execute()
+  const ids = vpcs.map(({ vpc_id }) => vpc_id)
+  for (const id of ids) await owe(store, { kind: 'firewall', id })
+  return ids
+}

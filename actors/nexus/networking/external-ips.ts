@@ -1,0 +1,175 @@
+/**
+ * External addresses. SNAT takes a quarter of an address' ports, an ephemeral IP all of them. Taken
+ * is the lowest address that has room, and of it the lowest chunk, among the lowest few of all
+ * addresses that a project may use; beyond those the search begins anywhere (`places.ts`).
+ */
+import type { Selectable } from 'kysely'
+import { familyOf, toAddress, toNumber } from './addresses.ts'
+import { invalidRequest, notFound } from '#actors/http/errors.ts'
+import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
+import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
+
+export type ExternalIp = Selectable<Tables['external_ip']>
+type Range = Selectable<Tables['ip_pool_range']>
+
+const chunk_ports = 16_384
+const port_max = 65_535
+const exhausted = 'No external IP addresses available'
+
+interface Ports {
+  readonly first_port: number
+  readonly last_port: number
+}
+/** An address of a range, and which of the chunks that a kind takes are free in it. */
+interface Candidate {
+  readonly range: Range
+  readonly ip: string
+  readonly isUsed: boolean
+  readonly free: readonly Ports[]
+}
+
+/** The port chunks that a kind takes from an address, the lowest first. */
+function chunksOf(kind: ExternalIp['kind']): readonly Ports[] {
+  if (kind === 'ephemeral') return [{ first_port: 0, last_port: port_max }]
+  return Array.from({ length: (port_max + 1) / chunk_ports }, (_, index) => ({
+    first_port: index * chunk_ports,
+    last_port: (index + 1) * chunk_ports - 1,
+  }))
+}
+
+/** Takes an address for an instance. The same id again gives what it already has. */
+export async function allocateIp(
+  attempt: Attempt,
+  wanted: {
+    readonly id: string
+    readonly instance_id: string
+    readonly project_id: string
+    readonly kind: ExternalIp['kind']
+    readonly pool_name: string | null
+  },
+): Promise<ExternalIp> {
+  const { services, store } = attempt
+  const known = await store
+    .selectFrom('external_ip')
+    .selectAll()
+    .where('id', '=', wanted.id)
+    .executeTakeFirst()
+  if (known !== undefined) return known
+  const { range, ip, ports } = await freePorts(
+    attempt,
+    await usableRanges(store, wanted),
+    wanted.kind,
+  )
+  const row: ExternalIp = {
+    id: wanted.id,
+    ip_pool_id: range.ip_pool_id,
+    ip_pool_range_id: range.id,
+    instance_id: wanted.instance_id,
+    kind: wanted.kind,
+    ip,
+    ...ports,
+    time_created_ms: services.clock.now(),
+    time_deleted_ms: null,
+  }
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('external_ip')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(ip)
+  return row
+}
+
+/** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
+async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
+  const count = ranges.reduce((sum, range) => sum + sizeOf(range), 0)
+  for (const { lowest, others } of placesToTry(count, attempt)) {
+    const candidates = await look(
+      attempt.store,
+      [...lowest, ...others].map((place) => addressAt(ranges, place)),
+      kind,
+    )
+    const withRoom = (list: readonly Candidate[]) => list.filter(({ free }) => free.length > 0)
+    const low = withRoom(candidates.slice(0, lowest.length))
+    const elsewhere = withRoom(candidates.slice(lowest.length))
+    // Chunks share an address where they can: one alone keeps it from being somebody's external IP.
+    const chosen = low[0] ?? elsewhere.find(({ isUsed }) => isUsed) ?? elsewhere[0]
+    if (chosen === undefined) continue
+    // Who was in the way took the lowest chunk, and may be about to take the next.
+    const at = attempt.tries === 1 ? 0 : attempt.services.random.next() * chosen.free.length
+    const ports = chosen.free[Math.floor(at)]
+    if (ports !== undefined) return { range: chosen.range, ip: chosen.ip, ports }
+  }
+  throw invalidRequest(exhausted)
+}
+
+const sizeOf = ({ first_address, last_address }: Range) =>
+  Number(toNumber(last_address) - toNumber(first_address)) + 1
+
+function addressAt(ranges: readonly Range[], place: number) {
+  let left = place
+  for (const range of ranges) {
+    const size = sizeOf(range)
+    if (left < size) {
+      return { range, ip: toAddress(toNumber(range.first_address) + BigInt(left), 4) }
+    }
+    left -= size
+  }
+  throw new Error(`there is no place ${place}`)
+}
+
+/** Reads what is taken of these addresses, whichever kind took it. */
+async function look(
+  store: Store | StoreTransaction,
+  addresses: ReadonlyArray<{ readonly range: Range; readonly ip: string }>,
+  kind: ExternalIp['kind'],
+): Promise<readonly Candidate[]> {
+  const rows = await store
+    .selectFrom('external_ip')
+    .select(['ip', 'first_port', 'last_port'])
+    .where(
+      'ip',
+      'in',
+      addresses.map(({ ip }) => ip),
+    )
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const taken = Map.groupBy(rows, ({ ip }) => ip)
+  const chunks = chunksOf(kind)
+  return addresses.map((address) => {
+    const used = taken.get(address.ip) ?? []
+    const free = chunks.filter(
+      ({ first_port, last_port }) =>
+        !used.some((other) => other.first_port <= last_port && other.last_port >= first_port),
+    )
+    return { ...address, isUsed: used.length > 0, free }
+  })
+}
+
+/** IPv4 ranges of pools that are unrestricted or this project's, or of the named one only. */
+async function usableRanges(
+  store: Store | StoreTransaction,
+  wanted: { readonly project_id: string; readonly pool_name: string | null },
+): Promise<readonly Range[]> {
+  const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)
+  const pools = await live
+    .where('project_id', 'is', null)
+    .unionAll(live.where('project_id', '=', wanted.project_id))
+    .execute()
+  const { pool_name } = wanted
+  const usable = pool_name === null ? pools : pools.filter(({ name }) => name === pool_name)
+  if (pool_name !== null && usable.length === 0) throw notFound('ip-pool', pool_name)
+  if (usable.length === 0) return []
+  const ranges = await store
+    .selectFrom('ip_pool_range')
+    .selectAll()
+    .where(
+      'ip_pool_id',
+      'in',
+      usable.map(({ id }) => id),
+    )
+    .where('time_deleted_ms', 'is', null)
+    .orderBy('first_sort')
+    .execute()
+  return ranges.filter(({ first_address }) => familyOf(first_address) === 4)
+}

@@ -1,0 +1,243 @@
+/**
+ * From a VPC's rules, which speak of names, to what a sled's ports enforce, which speaks of
+ * addresses. Resolved again for all of a VPC's ports whenever its rules or its NICs change.
+ */
+import type { Selectable } from 'kysely'
+import { Type, type Static } from 'typebox'
+import { nullable } from '#actors/schema.ts'
+import type { FirewallRule } from '#actors/vnic.protocol.ts'
+import { limits } from '#config/limits.ts'
+import type { Services } from '../context.ts'
+import type { Nic } from './nics.ts'
+import { owe, settle } from '../propagation.ts'
+import { readColumn } from '../store/column.ts'
+import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
+
+const named = Type.Object({
+  type: Type.Enum(['vpc', 'subnet', 'instance', 'ip', 'ip_net']),
+  value: Type.String(),
+})
+type Named = Static<typeof named>
+const targetsColumn = Type.Array(named)
+const filtersColumn = Type.Object({
+  hosts: nullable(Type.Array(named)),
+  ports: nullable(Type.Array(Type.String())),
+  protocols: nullable(Type.Array(Type.Enum(['TCP', 'UDP', 'ICMP']))),
+})
+/** Everything that a rule's names can mean within one VPC. */
+export interface VpcFacts {
+  readonly vni: number
+  readonly nics: readonly Nic[]
+  readonly instances: ReadonlyMap<string, string>
+  readonly subnets: ReadonlyMap<string, Selectable<Tables['vpc_subnet']>>
+}
+
+/** The rules of a VPC with every name resolved. A rule whose names mean nothing is left out. */
+export async function resolvedRules(
+  store: Store | StoreTransaction,
+  vpc_id: string,
+): Promise<FirewallRule[]> {
+  const facts = await factsOf(store, vpc_id)
+  return (await rulesOf(store, vpc_id)).flatMap((row) => resolveRule(row, facts))
+}
+
+/** The rules of a VPC as users wrote them, by name. */
+export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
+  await store
+    .selectFrom('vpc_firewall_rule')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .orderBy('name')
+    .execute()
+
+export function resolveRule(
+  row: Pick<
+    Selectable<Tables['vpc_firewall_rule']>,
+    'status' | 'direction' | 'targets' | 'filters' | 'action' | 'priority'
+  >,
+  facts: VpcFacts,
+): FirewallRule[] {
+  const given = readColumn(targetsColumn, row.targets)
+  const filters = readColumn(filtersColumn, row.filters)
+  const targets = given
+    .flatMap((target) => nicsOf(target, facts))
+    .map(({ mac }) => ({ mac, vni: facts.vni }))
+  const hosts = filters.hosts?.flatMap((host) => blocksOf(host, facts)) ?? null
+  if ((given.length > 0 && targets.length === 0) || hosts?.length === 0) return []
+  return [
+    {
+      status: row.status === 'enabled' ? 'enabled' : 'disabled',
+      direction: row.direction === 'inbound' ? 'inbound' : 'outbound',
+      targets,
+      filter_hosts: hosts,
+      filter_ports: filters.ports === null ? null : [...filters.ports],
+      filter_protocols: filters.protocols === null ? null : [...filters.protocols],
+      action: row.action === 'allow' ? 'allow' : 'deny',
+      priority: row.priority,
+    },
+  ]
+}
+
+function nicsOf(target: Named, facts: VpcFacts): readonly Nic[] {
+  switch (target.type) {
+    case 'vpc':
+      return facts.nics
+    case 'subnet': {
+      const subnet = facts.subnets.get(target.value)
+      return facts.nics.filter((nic) => nic.subnet_id === subnet?.id)
+    }
+    case 'instance': {
+      const id = facts.instances.get(target.value)
+      return facts.nics.filter((nic) => nic.instance_id === id)
+    }
+    case 'ip':
+    case 'ip_net':
+      return facts.nics.filter((nic) => nic.ip === target.value.split('/')[0])
+  }
+}
+
+function blocksOf(host: Named, facts: VpcFacts): readonly string[] {
+  switch (host.type) {
+    case 'vpc':
+    case 'instance':
+      return nicsOf(host, facts).map(({ ip }) => `${ip}/32`)
+    case 'subnet': {
+      const subnet = facts.subnets.get(host.value)
+      return subnet === undefined ? [] : [subnet.ipv4_block, subnet.ipv6_block]
+    }
+    case 'ip':
+      return [host.value.includes(':') ? `${host.value}/128` : `${host.value}/32`]
+    case 'ip_net':
+      return [host.value]
+  }
+}
+
+async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise<VpcFacts> {
+  const vpc = await store
+    .selectFrom('vpc')
+    .select('vni')
+    .where('id', '=', vpc_id)
+    .executeTakeFirstOrThrow()
+  const nics = await store
+    .selectFrom('network_interface')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const subnets = await store
+    .selectFrom('vpc_subnet')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  const instances = await store
+    .selectFrom('instance')
+    .innerJoin('network_interface', 'network_interface.instance_id', 'instance.id')
+    .select(['instance.id', 'instance.name'])
+    .where('network_interface.vpc_id', '=', vpc_id)
+    .where('network_interface.time_deleted_ms', 'is', null)
+    .where('instance.time_deleted_ms', 'is', null)
+    .execute()
+  return {
+    vni: vpc.vni,
+    nics,
+    instances: new Map(instances.map(({ id, name }) => [name, id])),
+    subnets: new Map(subnets.map((subnet) => [subnet.name, subnet])),
+  }
+}
+
+/** What of a VPC's rules one port has to know: those for it, with itself as their only target. */
+export function rulesForPort(rules: readonly FirewallRule[], mac: string): FirewallRule[] {
+  return rules.flatMap((rule) => {
+    const own = rule.targets.filter((target) => target.mac === mac)
+    return rule.targets.length > 0 && own.length === 0 ? [] : [{ ...rule, targets: own }]
+  })
+}
+
+/**
+ * Sends a VPC's rules to every port of it that is up, one round at a time: requests that come while
+ * a round is on its way share the next one. A port that misses a round gets the rules with the next.
+ */
+export class FirewallPublisher {
+  /** VPCs of which a round will begin in a moment. */
+  readonly #gathering = new Set<string>()
+  readonly #running = new Map<string, Promise<boolean>>()
+  readonly #next = new Map<string, Promise<boolean>>()
+
+  /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
+  async publishSoon(services: Services, vpc_id: string): Promise<void> {
+    await owe(services.store, { kind: 'firewall', id: vpc_id })
+    this.sendSoon(services, [vpc_id])
+  }
+
+  /**
+   * Sends what is owed of these VPCs' rules, a moment later: instances come in bursts, and each changes
+   * the rules of all. What fails is sent again in the background.
+   */
+  sendSoon(services: Services, vpcs: readonly string[]): void {
+    for (const vpc_id of vpcs) {
+      if (this.#gathering.has(vpc_id)) continue
+      this.#gathering.add(vpc_id)
+      this.#sendLater(services, vpc_id).catch((error: unknown) => {
+        services.log.warn('firewall rules were not sent', { vpc_id, error })
+      })
+    }
+  }
+
+  async #sendLater(services: Services, vpc_id: string): Promise<void> {
+    await services.clock.sleep(limits.firewall_gather_ms)
+    this.#gathering.delete(vpc_id)
+    await this.publish(services, vpc_id)
+  }
+
+  /** Ends when a round that began after this call has been sent; false when a port missed it. */
+  async publish(services: Services, vpc_id: string): Promise<boolean> {
+    const waiting = this.#next.get(vpc_id)
+    if (waiting !== undefined) return await waiting
+    const running = this.#running.get(vpc_id) ?? Promise.resolve(true)
+    const begin = async () => {
+      this.#next.delete(vpc_id)
+      this.#running.set(vpc_id, round)
+      const owed = { kind: 'firewall', id: vpc_id } as const
+      return await settle(services, owed, async () => await sendRules(services, vpc_id))
+    }
+    // A round that failed has told those who waited for it.
+    const round: Promise<boolean> = running.then(begin, begin)
+    this.#next.set(vpc_id, round)
+    try {
+      return await round
+    } finally {
+      if (this.#running.get(vpc_id) === round) this.#running.delete(vpc_id)
+    }
+  }
+}
+
+/** Whether every port that is there took them. */
+async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
+  const rules = await resolvedRules(services.store, vpc_id)
+  const ports = await services.store
+    .selectFrom('network_interface')
+    .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
+    .select(['network_interface.id', 'network_interface.mac', 'instance.sled_id'])
+    .where('network_interface.vpc_id', '=', vpc_id)
+    .where('network_interface.time_deleted_ms', 'is', null)
+    .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
+    .execute()
+  let all = true
+  for (const { id, mac, sled_id } of ports) {
+    const told = await services.sleds
+      .vnic(sled_id, id)
+      .call(
+        'set_rules',
+        { firewall_rules: rulesForPort(rules, mac) },
+        { timeout_ms: limits.zone_boot_ms_max },
+      )
+    // A port that is not made yet is made with the rules of its instance's start.
+    if (!told.ok && told.error !== 'not_found') {
+      services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
+      all = false
+    }
+  }
+  return all
+}

@@ -1,0 +1,235 @@
+/** Network interfaces: which address, MAC and slot an instance's NIC gets. */
+import type { Selectable } from 'kysely'
+import { limits } from '#config/limits.ts'
+import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
+import { newRow, type Services } from '../context.ts'
+import { alreadyExists, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
+import { identityView } from '../names.ts'
+import { placesToTry, type Attempt } from './places.ts'
+import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
+
+export type Nic = Selectable<Tables['network_interface']>
+
+/** The first five addresses and the last of a subnet are the system's. */
+const reserved_first = 5n
+const slots_max = 8
+const mac_first = 0xa8_40_25_f0_00_00
+const mac_last = 0xa8_40_25_fe_ff_ff
+
+export interface NicGiven {
+  readonly id: string
+  readonly name: string
+  readonly description: string
+  readonly vpc_name: string
+  readonly subnet_name: string
+  readonly ip: string | null
+}
+interface Owner {
+  readonly instance_id: string
+  readonly project_id: string
+}
+
+export const nicView = (row: Nic) => ({
+  ...identityView(row),
+  instance_id: row.instance_id,
+  vpc_id: row.vpc_id,
+  subnet_id: row.subnet_id,
+  mac: row.mac.toUpperCase(),
+  ip: row.ip,
+  primary: row.is_primary,
+})
+
+/** Whether an instance may have this address of the subnet. */
+export function isUsableIp(cidr: string, ip: string): boolean {
+  const block = blockOf(cidr)
+  const value = toNumber(ip)
+  return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
+}
+
+/** What else belongs into the transaction that gives an instance a NIC. */
+interface Around {
+  /** Sees that nobody else changes the instance; null when nobody can, as it is being made. */
+  readonly hold: ((store: StoreTransaction) => Promise<void>) | null
+  readonly also: (store: StoreTransaction) => Promise<void>
+}
+
+/**
+ * Gives an instance a NIC. The same id again gives what it already has.
+ *
+ * What a serializable transaction reads, nobody may change at the same time, and databases are
+ * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
+ * way of all who take one. So both are looked for before the transaction where that is safe. The
+ * unique indices say whether the address and the MAC are still free; if not, others are looked for.
+ */
+export async function giveNic(
+  services: Services,
+  owner: Owner,
+  given: NicGiven,
+  { hold, also }: Around,
+): Promise<Nic> {
+  const { store } = services
+  const seen = await nicsOf(store, owner)
+  const known = seen.find(({ id }) => id === given.id)
+  if (known !== undefined) return known
+  for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
+    const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
+    const place = await freePlace({ services, store, tries }, owner, given)
+    const nic = await transact(services, async (transaction) => {
+      await hold?.(transaction)
+      const { subnet } = await placeOf(transaction, owner.project_id, given)
+      if (subnet.id !== place.subnet_id) return null
+      const others = hold === null ? seen : await nicsOf(transaction, owner)
+      const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
+      const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+      if (made !== null) await also(transaction)
+      return made
+    })
+    if (nic !== null) return nic
+  }
+  throw unavailable()
+}
+
+const nicsOf = async (
+  store: Store | StoreTransaction,
+  { instance_id }: Owner,
+): Promise<readonly Nic[]> =>
+  await store
+    .selectFrom('network_interface')
+    .selectAll()
+    .where('instance_id', '=', instance_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+
+async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGiven) {
+  const { vpc, subnet } = await placeOf(attempt.store, project_id, given)
+  return {
+    vpc_id: vpc.id,
+    subnet_id: subnet.id,
+    mac: await chooseMac(attempt, vpc.id),
+    ip: await chooseIp(attempt, subnet, given.ip),
+  }
+}
+
+/** Null when somebody has taken the place after it was looked at. */
+async function insertNic(store: StoreTransaction, row: Nic): Promise<Nic | null> {
+  const { numInsertedOrUpdatedRows } = await store
+    .insertInto('network_interface')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .executeTakeFirst()
+  return numInsertedOrUpdatedRows === 0n ? null : row
+}
+
+/** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
+async function placeOf(
+  store: Store | StoreTransaction,
+  project_id: string,
+  given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
+) {
+  const vpc = await store
+    .selectFrom('vpc')
+    .selectAll()
+    .where('project_id', '=', project_id)
+    .where('name', '=', given.vpc_name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (vpc === undefined) throw notFound('vpc', given.vpc_name)
+  const subnet = await store
+    .selectFrom('vpc_subnet')
+    .selectAll()
+    .where('vpc_id', '=', vpc.id)
+    .where('name', '=', given.subnet_name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  if (subnet === undefined) throw notFound('vpc-subnet', given.subnet_name)
+  return { vpc, subnet }
+}
+
+/** The lowest free slot for a NIC beside the others. Throws 400 when they do not go together. */
+function slotFor(
+  others: readonly Nic[],
+  { name, vpc_id, subnet_id }: Pick<Nic, 'name' | 'vpc_id' | 'subnet_id'>,
+): number {
+  if (others.some((other) => other.vpc_id !== vpc_id)) {
+    throw invalidRequest(
+      'Networking may not span multiple VPCs, but the requested instance is associated with another VPC',
+    )
+  }
+  if (others.some((other) => other.subnet_id === subnet_id)) {
+    throw invalidRequest('Each interface for an instance must be in a distinct VPC Subnet')
+  }
+  if (others.some((other) => other.name === name)) throw alreadyExists('network-interface', name)
+  const slot = Array.from({ length: slots_max }, (_, index) => index).find(
+    (index) => !others.some((other) => other.slot === index),
+  )
+  if (slot === undefined) {
+    throw invalidRequest('Instances may not have more than 8 network interfaces')
+  }
+  return slot
+}
+
+interface Subnet {
+  readonly id: string
+  readonly ipv4_block: string
+}
+
+async function chooseIp(attempt: Attempt, subnet: Subnet, wanted: string | null): Promise<string> {
+  if (wanted === null) return await freeIp(attempt, subnet)
+  if (!isUsableIp(subnet.ipv4_block, wanted)) {
+    throw invalidRequest(
+      `Address '${wanted}' not in subnet '${subnet.ipv4_block}' or is reserved for rack services`,
+    )
+  }
+  const taken = await takenIps(attempt.store, subnet, [wanted])
+  if (taken.has(wanted)) throw invalidRequest(`The IP address '${wanted}' is not available`)
+  return wanted
+}
+
+async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
+  const block = blockOf(subnet.ipv4_block)
+  const first = block.first + reserved_first
+  for (const { lowest, others } of placesToTry(Number(block.last - first), attempt)) {
+    const ips = [...lowest, ...others].map((place) => toAddress(first + BigInt(place), 4))
+    const taken = await takenIps(attempt.store, subnet, ips)
+    const free = ips.find((ip) => !taken.has(ip))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available IP addresses for interface')
+}
+
+async function takenIps(
+  store: Store | StoreTransaction,
+  { id }: Subnet,
+  ips: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const rows = await store
+    .selectFrom('network_interface')
+    .select('ip')
+    .where('subnet_id', '=', id)
+    .where('ip', 'in', ips)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  return new Set(rows.map(({ ip }) => ip))
+}
+
+/** Of MACs none is better than another: all attempts begin anywhere. */
+async function chooseMac(attempt: Attempt, vpc_id: string): Promise<string> {
+  for (const { others } of placesToTry(mac_last - mac_first + 1, { ...attempt, tries: 2 })) {
+    const macs = others.map((place) => macText(mac_first + place))
+    const rows = await attempt.store
+      .selectFrom('network_interface')
+      .select('mac')
+      .where('vpc_id', '=', vpc_id)
+      .where('mac', 'in', macs)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    const taken = new Set(rows.map(({ mac }) => mac))
+    const free = macs.find((mac) => !taken.has(mac))
+    if (free !== undefined) return free
+  }
+  throw invalidRequest('No available MAC addresses for interface')
+}
+
+const macText = (value: number) =>
+  (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':')
