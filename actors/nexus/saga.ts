@@ -24,7 +24,8 @@ import type { Services } from './context.ts'
 import { ApiError, unavailable } from '#actors/http/errors.ts'
 import { recordError, restoreError } from './errors.ts'
 import type { Member, Ownership } from './member.ts'
-import type { StoreTransaction } from './store/schema.ts'
+import { prepare } from './store/prepare.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 import { doPiece } from './work.ts'
 
@@ -438,16 +439,24 @@ export class SagaCrash extends Error {}
 /** What ends the work here and is no failure of the saga's. */
 const isStop = (error: unknown): boolean => error instanceof SagaCrash || error instanceof LeaseLost
 
+const noted = prepare((store, row: Tables['saga_node']) =>
+  store
+    .insertInto('saga_node')
+    .values(row)
+    .onConflict((conflict) =>
+      conflict
+        .columns(['saga_id', 'position'])
+        .doUpdateSet({ state: row.state, output: row.output }),
+    ),
+)
+const ended = prepare((store, { id, state }: { id: string; state: 'succeeded' | 'failed' }) =>
+  store.updateTable('saga').set({ state }).where('id', '=', id),
+)
+
 async function note(store: StoreTransaction, saga_id: string, step: Step): Promise<void> {
   const { position, node, state } = step
   const output = state === 'done' ? JSON.stringify(step.output) : null
-  await store
-    .insertInto('saga_node')
-    .values({ saga_id, position, name: node.name, state, output })
-    .onConflict((conflict) =>
-      conflict.columns(['saga_id', 'position']).doUpdateSet({ state, output }),
-    )
-    .execute()
+  await noted(store, { saga_id, position, name: node.name, state, output })
 }
 
 async function setState(
@@ -455,5 +464,5 @@ async function setState(
   id: string,
   state: 'succeeded' | 'failed',
 ): Promise<void> {
-  await store.updateTable('saga').set({ state }).where('id', '=', id).execute()
+  await ended(store, { id, state })
 }

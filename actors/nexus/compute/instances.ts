@@ -14,6 +14,7 @@ import { identityView, timestamp } from '../names.ts'
 import { owe } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 import { readColumn } from '../store/column.ts'
+import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
@@ -51,19 +52,24 @@ interface Taken {
   readonly guest: Pick<Instance, 'id' | 'sled_id'> | null
 }
 
+const runtimeTaken = prepare(
+  (store, { id, run_state, gen, time_updated_ms }: InstanceRuntime & { readonly id: string }) =>
+    store
+      .updateTable('instance')
+      .set({ run_state, gen, time_run_state_updated_ms: time_updated_ms })
+      .where('id', '=', id)
+      .where('gen', '<', gen)
+      .where('time_deleted_ms', 'is', null)
+      .returning('id'),
+)
+
 async function takeRuntime(
   store: Store | StoreTransaction,
   id: string,
   { run_state, gen, time_updated_ms }: InstanceRuntime,
 ): Promise<Taken> {
-  const { numUpdatedRows } = await store
-    .updateTable('instance')
-    .set({ run_state, gen, time_run_state_updated_ms: time_updated_ms })
-    .where('id', '=', id)
-    .where('gen', '<', gen)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
-  if (numUpdatedRows > 0n) return { isKnown: true, guest: null }
+  const moved = await runtimeTaken(store, { id, run_state, gen, time_updated_ms })
+  if (moved.length > 0) return { isKnown: true, guest: null }
   const row = await store
     .selectFrom('instance')
     .select(['id', 'sled_id', 'time_deleted_ms'])
@@ -73,12 +79,14 @@ async function takeRuntime(
   return { isKnown, guest: row === undefined || isKnown ? null : row }
 }
 
+const instanceRows = prepare((store, { id }: { readonly id: string }) =>
+  store.selectFrom('instance').selectAll().where('id', '=', id),
+)
+
 export async function instanceById(services: Services, id: string): Promise<Instance> {
-  return await services.store
-    .selectFrom('instance')
-    .selectAll()
-    .where('id', '=', id)
-    .executeTakeFirstOrThrow()
+  const [row] = await instanceRows(services.store, { id })
+  if (row === undefined) throw new Error(`there is no instance ${id}`)
+  return row
 }
 
 /**
@@ -91,7 +99,7 @@ export async function markTarget(
   target: InstanceTarget,
   also: InTransaction = nothing,
 ): Promise<void> {
-  const marked = await transact(services, async (store) => {
+  const isMarked = await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined || row.pending_target === deleting) return false
     // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
@@ -99,15 +107,11 @@ export async function markTarget(
     const isWanted = row.pending_target === 'running'
     const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
     const propolis_id = isStart ? services.random.uuid() : row.propolis_id
-    await store
-      .updateTable('instance')
-      .set({ pending_target: target, propolis_id })
-      .where('id', '=', id)
-      .execute()
+    await marked(store, { id, target, propolis_id })
     await also(store)
     return true
   })
-  if (!marked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
+  if (!isMarked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
 }
 
 /** Takes a mark back, unless another one has replaced it. */
@@ -122,13 +126,27 @@ export async function unmarkTarget(
 }
 
 async function unmark(store: StoreTransaction, id: string, target: InstanceTarget): Promise<void> {
-  await store
-    .updateTable('instance')
-    .set({ pending_target: null })
-    .where('id', '=', id)
-    .where('pending_target', '=', target)
-    .execute()
+  await unmarked(store, { id, target })
 }
+
+const marked = prepare(
+  (
+    store,
+    given: Pick<Instance, 'id' | 'propolis_id'> & { readonly target: InstanceTarget },
+  ) =>
+    store
+      .updateTable('instance')
+      .set({ pending_target: given.target, propolis_id: given.propolis_id })
+      .where('id', '=', given.id),
+)
+const unmarked = prepare(
+  (store, { id, target }: { readonly id: string; readonly target: InstanceTarget }) =>
+    store
+      .updateTable('instance')
+      .set({ pending_target: null })
+      .where('id', '=', id)
+      .where('pending_target', '=', target),
+)
 
 /**
  * Asks an instance's sled for the target that is marked, and takes the mark away. A mark that is gone
@@ -171,13 +189,10 @@ export async function askTarget(
   if (!isKnown) throw notFound('instance', instance.name)
 }
 
-const liveInstance = async (store: StoreTransaction, id: string) =>
-  await store
-    .selectFrom('instance')
-    .selectAll()
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+async function liveInstance(store: StoreTransaction, id: string): Promise<Instance | undefined> {
+  const [row] = await instanceRows(store, { id })
+  return row?.time_deleted_ms === null ? row : undefined
+}
 
 /** The pending target that nothing else may replace: the instance is on its way out. */
 export const deleting: InstanceTarget = 'destroyed'
@@ -263,16 +278,44 @@ export async function destroyGuest(
 export const isLive = (run_state: string): boolean =>
   ['starting', 'running', 'rebooting', 'stopping', 'migrating'].includes(run_state)
 
+type InstanceId = { readonly id: string }
+const diskRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('disk')
+    .select(['id', 'slot', 'block_size'])
+    .where('attach_instance_id', '=', id)
+    .orderBy('slot'),
+)
+const nicRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('network_interface')
+    .innerJoin('vpc', 'vpc.id', 'network_interface.vpc_id')
+    .innerJoin('vpc_subnet', 'vpc_subnet.id', 'network_interface.subnet_id')
+    .selectAll('network_interface')
+    .select(['vpc.vni', 'vpc_subnet.ipv4_block'])
+    .where('network_interface.instance_id', '=', id)
+    .where('network_interface.time_deleted_ms', 'is', null)
+    .orderBy('network_interface.slot'),
+)
+const ipRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('external_ip')
+    .selectAll()
+    .where('instance_id', '=', id)
+    .where('time_deleted_ms', 'is', null),
+)
+const vpcRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('network_interface')
+    .select('vpc_id')
+    .distinct()
+    .where('instance_id', '=', id),
+)
 const keysColumn = Type.Array(Type.String())
 
 /** Everything a sled needs to run an instance, as it is recorded now. */
 export async function specOf(services: Services, instance: Instance): Promise<InstanceSpec> {
-  const disks = await services.store
-    .selectFrom('disk')
-    .select(['id', 'slot', 'block_size'])
-    .where('attach_instance_id', '=', instance.id)
-    .orderBy('slot')
-    .execute()
+  const disks = await diskRows(services.store, { id: instance.id })
   const public_keys = readColumn(keysColumn, instance.public_keys)
   return {
     id: instance.id,
@@ -294,22 +337,8 @@ export async function specOf(services: Services, instance: Instance): Promise<In
 
 async function vnicsOf(services: Services, instance: Instance): Promise<GuestVnic[]> {
   const { store } = services
-  const nics = await store
-    .selectFrom('network_interface')
-    .innerJoin('vpc', 'vpc.id', 'network_interface.vpc_id')
-    .innerJoin('vpc_subnet', 'vpc_subnet.id', 'network_interface.subnet_id')
-    .selectAll('network_interface')
-    .select(['vpc.vni', 'vpc_subnet.ipv4_block'])
-    .where('network_interface.instance_id', '=', instance.id)
-    .where('network_interface.time_deleted_ms', 'is', null)
-    .orderBy('network_interface.slot')
-    .execute()
-  const ips = await store
-    .selectFrom('external_ip')
-    .selectAll()
-    .where('instance_id', '=', instance.id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
+  const nics = await nicRows(store, { id: instance.id })
+  const ips = await ipRows(store, { id: instance.id })
   const snat = ips.find(({ kind }) => kind === 'snat')
   const source_nat =
     snat === undefined
@@ -347,12 +376,7 @@ export async function oweNeighbours(
   store: StoreTransaction,
   instance_id: string,
 ): Promise<readonly string[]> {
-  const vpcs = await store
-    .selectFrom('network_interface')
-    .select('vpc_id')
-    .distinct()
-    .where('instance_id', '=', instance_id)
-    .execute()
+  const vpcs = await vpcRows(store, { id: instance_id })
   const ids = vpcs.map(({ vpc_id }) => vpc_id)
   for (const id of ids) await owe(store, { kind: 'firewall', id })
   return ids

@@ -9,6 +9,7 @@ import { demandLive } from '../lookup.ts'
 import { giveNic, type NicGiven } from '../networking/nics.ts'
 import type { Saga, SagaNode, SagaRun } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
+import { prepare } from '../store/prepare.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
 import { transact } from '../store/transact.ts'
 
@@ -42,13 +43,15 @@ export const instanceCreateSaga: Saga<InstanceCreateParams> = {
   ],
 }
 
+const instanceInserted = prepare((store, row: Instance) => store.insertInto('instance').values(row))
+
 const recordNode: Node = {
   name: 'instance_name',
   action: async ({ services, params, done }) => {
     const { instance } = params
     await transact(services, async (store) => {
       await demandLive(store, 'project', { id: instance.project_id, name: null })
-      await store.insertInto('instance').values(instance).execute()
+      await instanceInserted(store, instance)
       await done(store)
     }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('instance', instance.name) : error
