@@ -12,12 +12,11 @@ import {
 import type { Migration, RunState } from '#actors/instance.state.ts'
 import type { InstanceContext } from '#actors/instance.work.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
-import { generation, nullable } from '#actors/schema.ts'
+import { nullable } from '#actors/schema.ts'
 
 export const record = Type.Object({
   spec: instanceSpec,
   runtime: instanceRuntime,
-  reported_gen: generation,
   /** Absent in journals of before. */
   migration: Type.Optional(
     nullable(Type.Object({ ...migration.properties, side: Type.Enum(['source', 'target']) })),
@@ -27,6 +26,7 @@ export interface InstanceState {
   /** Null: nobody asked for this instance, or it is destroyed. */
   readonly spec: InstanceSpec | null
   readonly runtime: InstanceRuntime
+  /** What Nexus has taken; forgotten with the process, so that it is told once more. */
   readonly reported_gen: number
   /** The one that is under way; null for none. */
   readonly migration: Migration | null
@@ -58,11 +58,12 @@ export function withGeneration(state: InstanceState, gen: number): InstanceState
   return gen <= state.runtime.gen ? state : { ...state, runtime: { ...state.runtime, gen } }
 }
 
-/** Journals a new run state, then believes it and tells Nexus. */
+/** Journals a new run state, then believes it and tells Nexus, after a pause. */
 export async function move(
   context: InstanceContext,
   state: InstanceState,
   run_state: RunState,
+  pause_ms = 0,
 ): Promise<Result<InstanceState, 'os_failed'>> {
   if (run_state === state.runtime.run_state && state.runtime.gen > 0) return ok(state)
   const next: InstanceState = {
@@ -73,15 +74,15 @@ export async function move(
   }
   const written = await write(context, next)
   if (!written.ok) return written
-  context.after(0, 'report', null)
+  context.after(pause_ms, 'report', null)
   return ok(next)
 }
 
 export async function write(
   context: InstanceContext,
-  { spec, runtime, reported_gen, migration: current }: InstanceState,
+  { spec, runtime, migration: current }: InstanceState,
 ): Promise<Result<null, 'os_failed'>> {
-  const document = { spec, runtime, reported_gen, migration: current }
+  const document = { spec, runtime, migration: current }
   const written = await journal(context).call('put', { ...key(context), document }, journalTime)
   return written.ok ? written : err('os_failed', `instance ${context.id}: ${written.detail}`)
 }

@@ -20,7 +20,6 @@ import {
   remembered,
   report_pause_ms_min,
   withGeneration,
-  write,
   type InstanceState as State,
 } from '#actors/instance.record.ts'
 import { sampleDisks } from '#actors/instance.samples.ts'
@@ -35,6 +34,8 @@ import { isLive, planRequest, planSeen, type Action } from '#actors/instance.sta
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 
 const report_pause_ms_max = 5_000
+/** Who asked was answered with the state: a report of it is sent unless a newer one was by then. */
+const answered_pause_ms = 1_000
 
 export const instance = behaviour({
   protocol: instanceProtocol,
@@ -52,8 +53,8 @@ export const instance = behaviour({
     const found = await remembered(context)
     if (!found.ok) throw new Error(`instance ${context.id}: journal: ${found.detail}`)
     if (!fits(record, found.value)) return blank(context)
-    const { migration = null, ...known } = found.value
-    return await adopt(context, { ...blank(context), ...known, migration })
+    const { spec, runtime, migration = null } = found.value
+    return await adopt(context, { ...blank(context), spec, runtime, migration })
   },
   invariant: (state) => {
     assert(state.reported_gen <= state.runtime.gen, 'no report is ahead of the state')
@@ -75,7 +76,7 @@ export const instance = behaviour({
       if (next === state.runtime.run_state && state.spec !== null) {
         return { state: based, result: ok(based.runtime) }
       }
-      const moved = await move(context, based, next)
+      const moved = await move(context, based, next, answered_pause_ms)
       if (!moved.ok) return { state, result: moved }
       const acted = await act(context, moved.value, action)
       return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
@@ -159,13 +160,12 @@ export const instance = behaviour({
 
     report: (context, state) => ({ state, result: send(context, state) }),
 
-    reported: async (context, state, { gen }) => {
+    reported: (context, state, { gen }) => {
       const reported: State = {
         ...state,
         reported_gen: Math.min(state.runtime.gen, Math.max(state.reported_gen, gen)),
         report_pause_ms: report_pause_ms_min,
       }
-      if (state.spec !== null) await write(context, reported)
       if (reported.reported_gen < reported.runtime.gen) context.after(0, 'report', null)
       return { state: reported, result: ok(null) }
     },

@@ -52,7 +52,7 @@ export async function startGuest(
 
 /** Follows a machine that runs: what it does, and what it asks of its disks. */
 export function watchGuest(context: InstanceContext, spec: InstanceSpec): () => void {
-  context.after(0, 'sample', { propolis_id: spec.propolis_id })
+  if (spec.disks.length > 0) context.after(0, 'sample', { propolis_id: spec.propolis_id })
   return context.deps.vmm.watch(context.id, (event) => {
     context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
   })

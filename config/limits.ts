@@ -164,6 +164,9 @@ export const limits = {
   /** Between two attempts to reach a database that is not there when Nexus starts. */
   store_wait_ms: 1_000,
 
+  /** Changes of a VPC's instances that come within this time are sent to its ports together. */
+  firewall_gather_ms: 250,
+
   // Background tasks of Nexus: from the end of a run to the next.
   background_sagas_ms: 5_000,
   background_instances_ms: 30_000,

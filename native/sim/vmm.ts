@@ -3,7 +3,14 @@
  * typed, and end when their power button is pressed. With a state directory they are written down,
  * so that a supervisor that starts again finds them as it would find real ones.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Type, type Static } from 'typebox'
 import type {
@@ -30,7 +37,8 @@ const machine = Type.Object({
   /** It stands still: another sled has, or is, what goes on. */
   isPaused: Type.Optional(Type.Boolean()),
 })
-const saved = Type.Record(Type.String(), machine)
+/** A line of the file: guests that came or changed, and null for those that went. */
+const saved = Type.Record(Type.String(), Type.Union([machine, Type.Null()]))
 type SimMachine = Static<typeof machine>
 const takeRequest = Type.Object({
   instance_id: Type.String(),
@@ -80,7 +88,7 @@ class SimMachines implements SimVmm {
     this.#stop_ms = options.stop_ms ?? 5
     if (options.state !== null) mkdirSync(options.state, { recursive: true, mode: 0o700 })
     this.#file = options.state === null ? null : join(options.state, 'guests.json')
-    this.#machines = new Map(Object.entries(load(this.#file)))
+    this.#machines = load(this.#file)
     const directory = options.directory ?? options.state ?? '.'
     this.#counter = new Counter(join(directory, 'guests.sock'), (request) => this.#give(request))
   }
@@ -175,9 +183,8 @@ class SimMachines implements SimVmm {
   }
 
   readonly forget: Vmm['forget'] = async (id) => {
-    this.#machines.delete(id)
     this.#offers.delete(id)
-    this.#save()
+    if (this.#machines.delete(id)) this.#save(id, null)
     return ok(null)
   }
 
@@ -253,13 +260,13 @@ class SimMachines implements SimVmm {
 
   #set(id: string, next: SimMachine): void {
     this.#machines.set(id, next)
-    this.#save()
+    this.#save(id, next)
     for (const wake of this.#waiting) wake()
   }
 
-  #save(): void {
-    if (this.#file === null) return
-    writeFileSync(this.#file, JSON.stringify(Object.fromEntries(this.#machines)))
+  /** One more line: a start costs the same however many guests there are. */
+  #save(id: string, change: SimMachine | null): void {
+    if (this.#file !== null) appendFileSync(this.#file, `${JSON.stringify({ [id]: change })}\n`)
   }
 }
 
@@ -294,8 +301,33 @@ function cut(whole: Buffer, from: number, max_bytes: number): SerialChunk {
   return { data, last_byte_offset: start + data.length }
 }
 
-function load(file: string | null): Record<string, SimMachine> {
-  if (file === null || !existsSync(file)) return {}
-  const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
-  return fits(saved, read) ? read : {}
+/** What the lines of a state directory's file say in the end. The last may be cut short. */
+export function readGuests(file: string): ReadonlyMap<string, SimMachine> {
+  const machines = new Map<string, SimMachine>()
+  if (!existsSync(file)) return machines
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    for (const [id, change] of Object.entries(readLine(line))) {
+      if (change === null) machines.delete(id)
+      else machines.set(id, change)
+    }
+  }
+  return machines
+}
+
+function readLine(line: string): Static<typeof saved> {
+  try {
+    const read: unknown = JSON.parse(line)
+    return fits(saved, read) ? read : {}
+  } catch {
+    return {}
+  }
+}
+
+/** Reads the file, and leaves one line that says the same. */
+function load(file: string | null): Map<string, SimMachine> {
+  if (file === null) return new Map()
+  const machines = new Map(readGuests(file))
+  writeFileSync(`${file}.new`, `${JSON.stringify(Object.fromEntries(machines))}\n`)
+  renameSync(`${file}.new`, file)
+  return machines
 }

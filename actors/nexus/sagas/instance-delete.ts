@@ -6,7 +6,7 @@ import {
   destroyGuest,
   instanceById,
   markDeleting,
-  refreshNeighbours,
+  oweNeighbours,
   unmarkTarget,
 } from '../compute/instances.ts'
 import type { Saga } from '../saga.ts'
@@ -39,9 +39,13 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
     },
     {
       name: 'instance_records',
-      action: async ({ services, params }) => {
-        await deleteRecords(services, params.id)
-        await refreshNeighbours(services, params.id)
+      action: async ({ services, params, done }) => {
+        let vpcs: readonly string[] = []
+        await deleteRecords(services, params.id, async (store) => {
+          vpcs = await oweNeighbours(store, params.id)
+          await done(store)
+        })
+        services.firewall.sendSoon(services, vpcs)
       },
       undo: 'onward',
     },

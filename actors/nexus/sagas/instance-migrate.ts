@@ -10,7 +10,7 @@ import {
   applyRuntime,
   goOn,
   instanceById,
-  refreshNeighbours,
+  oweNeighbours,
   specOf,
   stateOf,
   type Instance,
@@ -25,7 +25,7 @@ export interface InstanceMigrateParams {
   readonly src_propolis_id: string
   readonly dst_sled_id: string
 }
-type Run = SagaRun<InstanceMigrateParams>
+type Run = Omit<SagaRun<InstanceMigrateParams>, 'done'>
 
 const time = { timeout_ms: limits.instance_start_ms_max }
 
@@ -188,23 +188,24 @@ async function switchOver(run: Run): Promise<void> {
   const { instance_id, dst_sled_id: sled_id } = params
   const propolis_id = idOf(run, 'dst_propolis_id')
   const migration_id = idOf(run, 'migrate_id')
-  await transact(services, async (store) => {
+  const vpcs = await transact(services, async (store) => {
     const { numUpdatedRows } = await store
       .updateTable('instance')
       .set({ sled_id, propolis_id, migration_id: null })
       .where('id', '=', instance_id)
       .where('migration_id', '=', migration_id)
       .executeTakeFirst()
-    if (numUpdatedRows === 0n) return
+    if (numUpdatedRows === 0n) return []
     await store
       .updateTable('disk')
       .set({ sled_id })
       .where('attach_instance_id', '=', instance_id)
       .execute()
+    // Rules that changed meanwhile went to the port that the guest leaves.
+    return await oweNeighbours(store, instance_id)
   })
   await goOn(services, { instance_id, sled_id, propolis_id, migration_id })
-  // Rules that changed meanwhile went to the port that the guest has left.
-  await refreshNeighbours(services, instance_id)
+  services.firewall.sendSoon(services, vpcs)
 }
 
 async function leave(
