@@ -62,15 +62,13 @@ export const nexus = behaviour({
       return { state, result: ok(null) }
     },
 
-    instance_report: async (context, state, report) => {
-      const known = await applyRuntime(context.deps.services, report.instance_id, report.runtime)
-      return {
-        state,
-        result: known
-          ? ok(null)
-          : err('unknown_instance', `there is no instance ${report.instance_id}`),
-      }
-    },
+    // No report waits for the one before: generations say which is newer.
+    instance_report: (context, state, report) => ({
+      state,
+      result: applyRuntime(context.deps.services, report).then((isKnown) =>
+        isKnown ? ok(null) : err('unknown_instance', `there is no instance ${report.instance_id}`),
+      ),
+    }),
 
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({

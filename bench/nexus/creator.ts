@@ -10,7 +10,7 @@ import { serveOrders, type Answer } from '../peers/orders.ts'
 
 const clients = Number(process.argv[2])
 /** Seldom enough that looking is not what is measured. */
-const look_ms = 20
+const look_ms = 100
 const text = { description: 'bench' }
 const rack = new TestRack('sim')
 const { external, token } = await rack.up()

@@ -13,17 +13,39 @@ export interface SimPorts extends Ports {
 export function simPorts(): SimPorts {
   const links = new Map<string, LinkView>()
   const specs = new Map<string, PortSpec>()
+  /** Ids of ports by address. */
+  const holders = new Map<string, Set<string>>()
+  /** Names of links that are free again, and how many were ever given. */
+  const spare: string[] = []
+  let named = 0
   const faults = new Set<string>()
   const fault = (name: string, on: string): Result<never, 'os_failed'> | null =>
     faults.has(name) ? err('os_failed', `${name} of ${on} fails as scripted`) : null
 
+  /** A port's addresses are free again. */
+  const release = (id: string): void => {
+    const spec = specs.get(id)
+    for (const key of spec === undefined ? [] : addressesOf(spec)) {
+      const ids = holders.get(key)
+      ids?.delete(id)
+      if (ids?.size === 0) holders.delete(key)
+    }
+  }
+
   const ensurePort = (spec: PortSpec) => {
     const failed = fault('ensurePort', spec.id)
     if (failed !== null) return failed
-    const conflict = conflictOf(spec, [...specs.values()])
+    const others = addressesOf(spec).flatMap((key) =>
+      [...(holders.get(key) ?? [])].flatMap((id) => specs.get(id) ?? []),
+    )
+    const conflict = conflictOf(spec, others)
     if (conflict !== null) return err('address_taken', `port ${spec.id}: ${conflict}`)
-    const link = links.get(spec.id)?.link ?? freeName([...links.values()])
+    const link = links.get(spec.id)?.link ?? spare.pop() ?? `opte${named++}`
     const view: LinkView = { id: spec.id, link, netns: null, addresses: [spec.ip] }
+    release(spec.id)
+    for (const key of addressesOf(spec)) {
+      holders.set(key, (holders.get(key) ?? new Set()).add(spec.id))
+    }
     links.set(spec.id, view)
     specs.set(spec.id, spec)
     return ok(view)
@@ -62,14 +84,19 @@ export function simPorts(): SimPorts {
     remove: (id) => {
       const failed = fault('remove', id)
       if (failed !== null) return failed
+      release(id)
+      const link = links.get(id)?.link
+      if (specs.delete(id) && link !== undefined) spare.push(link)
       links.delete(id)
-      specs.delete(id)
       return ok(null)
     },
     list: () => fault('list', 'links') ?? ok([...links.values()]),
     destroyAll: () => {
       const failed = fault('destroyAll', 'the sled')
       if (failed !== null) return failed
+      holders.clear()
+      spare.length = 0
+      named = 0
       links.clear()
       specs.clear()
       return ok(null)
@@ -78,12 +105,11 @@ export function simPorts(): SimPorts {
   }
 }
 
-function freeName(links: readonly LinkView[]): string {
-  const used = new Set(links.map(({ link }) => link))
-  let number = 0
-  while (used.has(`opte${number}`)) number += 1
-  return `opte${number}`
-}
+/** What two ports can be in each other's way for. */
+const addressesOf = (spec: PortSpec): readonly string[] => [
+  `${spec.vni} ${spec.ip}`,
+  ...externalOf(spec).map(({ ip }) => ip),
+]
 
 function conflictOf(wanted: PortSpec, known: readonly PortSpec[]): string | null {
   for (const spec of known) {
