@@ -3,7 +3,14 @@
  * typed, and end when their power button is pressed. With a state directory they are written down,
  * so that a supervisor that starts again finds them as it would find real ones.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Type, type Static } from 'typebox'
 import type { DiskCounters, MachineEvent, SerialChunk, Vmm } from '#native/platform/vmm.ts'

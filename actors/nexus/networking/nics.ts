@@ -80,7 +80,8 @@ export async function giveNic(
       await hold?.(transaction)
       const { subnet } = await placeOf(transaction, owner.project_id, given)
       if (subnet.id !== place.subnet_id) return null
-      const others = hold === null ? seen : await nicsOf(transaction, { instance_id: owner.instance_id })
+      const others =
+        hold === null ? seen : await nicsOf(transaction, { instance_id: owner.instance_id })
       const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
       const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
       if (made !== null) await also(transaction)
@@ -203,13 +204,14 @@ async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
   throw invalidRequest('No available IP addresses for interface')
 }
 
-const ipRows = prepare((store, { id, ips }: { readonly id: string; readonly ips: readonly string[] }) =>
-  store
-    .selectFrom('network_interface')
-    .select('ip')
-    .where('subnet_id', '=', id)
-    .where('ip', 'in', ips)
-    .where('time_deleted_ms', 'is', null),
+const ipRows = prepare(
+  (store, { id, ips }: { readonly id: string; readonly ips: readonly string[] }) =>
+    store
+      .selectFrom('network_interface')
+      .select('ip')
+      .where('subnet_id', '=', id)
+      .where('ip', 'in', ips)
+      .where('time_deleted_ms', 'is', null),
 )
 
 async function takenIps(
