@@ -14,9 +14,7 @@ export function simPorts(): SimPorts {
   const links = new Map<string, LinkView>()
   const specs = new Map<string, PortSpec>()
   const holders = new Holders()
-  /** Names of links that are free again, and how many were ever given. */
-  const spare: string[] = []
-  let named = 0
+  const names = new Names()
   const faults = new Set<string>()
   const fault = (name: string, on: string): Result<never, 'os_failed'> | null =>
     faults.has(name) ? err('os_failed', `${name} of ${on} fails as scripted`) : null
@@ -26,7 +24,7 @@ export function simPorts(): SimPorts {
     if (failed !== null) return failed
     const conflict = conflictOf(spec, holders.around(spec))
     if (conflict !== null) return err('address_taken', `port ${spec.id}: ${conflict}`)
-    const link = links.get(spec.id)?.link ?? spare.pop() ?? `opte${named++}`
+    const link = links.get(spec.id)?.link ?? names.take()
     const view: LinkView = { id: spec.id, link, netns: null, addresses: [spec.ip] }
     holders.release(specs.get(spec.id))
     holders.hold(spec)
@@ -48,13 +46,7 @@ export function simPorts(): SimPorts {
     faults,
     specs,
     ensureUnderlay: ({ addresses }) =>
-      fault('ensureUnderlay', 'the sled') ??
-      ok({
-        id: 'underlay0',
-        link: 'underlay0',
-        netns: null,
-        addresses: addresses.map((address) => address.replace(/\/.*$/, '')),
-      }),
+      fault('ensureUnderlay', 'the sled') ?? ok(underlayOf(addresses)),
     ensureControl,
     ensurePort,
     setRules: (id, firewall_rules) => {
@@ -69,8 +61,7 @@ export function simPorts(): SimPorts {
       const failed = fault('remove', id)
       if (failed !== null) return failed
       holders.release(specs.get(id))
-      const link = links.get(id)?.link
-      if (specs.delete(id) && link !== undefined) spare.push(link)
+      if (specs.delete(id)) names.give(links.get(id)?.link)
       links.delete(id)
       return ok(null)
     },
@@ -79,13 +70,41 @@ export function simPorts(): SimPorts {
       const failed = fault('destroyAll', 'the sled')
       if (failed !== null) return failed
       holders.clear()
-      spare.length = 0
-      named = 0
+      names.clear()
       links.clear()
       specs.clear()
       return ok(null)
     },
     close: () => undefined,
+  }
+}
+
+const underlayOf = (addresses: readonly string[]): LinkView => ({
+  id: 'underlay0',
+  link: 'underlay0',
+  netns: null,
+  addresses: addresses.map((address) => address.replace(/\/.*$/, '')),
+})
+
+/** Names of ports' links: one that is free again is given first. */
+class Names {
+  readonly #spare: string[] = []
+  #given = 0
+
+  take(): string {
+    const spare = this.#spare.pop()
+    if (spare !== undefined) return spare
+    this.#given += 1
+    return `opte${this.#given - 1}`
+  }
+
+  give(name: string | undefined): void {
+    if (name !== undefined) this.#spare.push(name)
+  }
+
+  clear(): void {
+    this.#spare.length = 0
+    this.#given = 0
   }
 }
 
