@@ -61,17 +61,18 @@ const port = (id: string, more: Partial<PortSpec> = {}): PortSpec => ({
   ...more,
 })
 
+const nat = (first_port: number) => ({
+  ip: '192.0.2.1',
+  first_port,
+  last_port: first_port + 16_383,
+})
+
 test('an address belongs to one port until that has another, or is gone', () => {
   const ports = simPorts()
   const codeOf = (spec: PortSpec) => {
     const made = ports.ensurePort(spec)
     return made.ok ? made.value.link : made.error
   }
-  const nat = (first_port: number) => ({
-    ip: '192.0.2.1',
-    first_port,
-    last_port: first_port + 16_383,
-  })
   assert.equal(codeOf(port('a', { source_nat: nat(0) })), 'opte0')
   assert.equal(codeOf(port('b')), 'address_taken')
   assert.equal(codeOf(port('b', { ip: '10.0.0.6', source_nat: nat(0) })), 'address_taken')
