@@ -18,10 +18,10 @@ const sends_max = 8
 
 /** Says that something has to be sent; in the transaction of the change where there is one. */
 export async function owe(store: Store | StoreTransaction, { kind, id }: Owed): Promise<void> {
-  await owed(store, { kind, id })
+  await nowOwed(store, { kind, id })
 }
 
-const owed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed[K] }) =>
+const nowOwed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed[K] }) =>
   store
     .insertInto('propagation')
     .values({ kind, id, generation: 1, is_owed: true })

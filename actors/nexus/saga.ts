@@ -24,8 +24,8 @@ import type { Services } from './context.ts'
 import { ApiError, unavailable } from '#actors/http/errors.ts'
 import { recordError, restoreError } from './errors.ts'
 import type { Member, Ownership } from './member.ts'
-import { prepare } from './store/prepare.ts'
-import type { StoreTransaction, Tables } from './store/schema.ts'
+import { beginSaga, endSaga, noteNode, unfinishedStates } from './saga-records.ts'
+import type { StoreTransaction } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 import { doPiece } from './work.ts'
 
@@ -76,7 +76,6 @@ interface Progress {
  */
 export type CrashPoint = (node: string, when: 'before' | 'after') => void | Promise<void>
 
-export const unfinishedStates = ['running', 'unwinding'] as const
 const undo_retry_ms = 500
 const undo_tries_max = 6
 
@@ -126,19 +125,16 @@ export class Sagas {
     const progress = { id, definition, params, outputs: new Map(), ownership, span }
     return await this.#alone(progress, async () => {
       await this.#write(progress, async (store) => {
-        await store
-          .insertInto('saga')
-          .values({
-            id,
-            name: saga.name,
-            params: JSON.stringify(params),
-            state: 'running',
-            error_node_name: null,
-            error: null,
-            time_created_ms: services.clock.now(),
-            owner: ownership.owner,
-          })
-          .execute()
+        await beginSaga(store, {
+          id,
+          name: saga.name,
+          params: JSON.stringify(params),
+          state: 'running',
+          error_node_name: null,
+          error: null,
+          time_created_ms: services.clock.now(),
+          owner: ownership.owner,
+        })
       })
       return await this.#forward(progress, 0)
     })
@@ -283,7 +279,7 @@ export class Sagas {
     // The last node's record says it too, unless the crash of an earlier version came in between.
     if (from >= nodes.length) {
       await this.#write(progress, async (store) => {
-        await setState(store, progress.id, 'succeeded')
+        await endSaga(store, progress.id, 'succeeded')
       })
     }
     return progress.outputs
@@ -294,8 +290,8 @@ export class Sagas {
     const isLast = position === progress.definition.nodes(progress.params).length - 1
     let recorded: { readonly output: unknown } | null = null
     const done: SagaRun<unknown>['done'] = async (store, output = null) => {
-      await note(store, progress.id, { position, node, state: 'done', output })
-      if (isLast) await setState(store, progress.id, 'succeeded')
+      await noteNode(store, progress.id, { position, name: node.name, state: 'done', output })
+      if (isLast) await endSaga(store, progress.id, 'succeeded')
       recorded = { output }
     }
     const output = await this.#do(progress, node.name, async (run) => {
@@ -353,11 +349,16 @@ export class Sagas {
       if (node === undefined) continue
       await this.#undo(progress, node)
       await this.#write(progress, async (store) => {
-        await note(store, progress.id, { position, node, state: 'undone', output: null })
+        await noteNode(store, progress.id, {
+          position,
+          name: node.name,
+          state: 'undone',
+          output: null,
+        })
       })
     }
     await this.#write(progress, async (store) => {
-      await setState(store, progress.id, 'failed')
+      await endSaga(store, progress.id, 'failed')
     })
   }
 
@@ -421,12 +422,6 @@ export class Sagas {
   }
 }
 
-interface Step {
-  readonly position: number
-  readonly node: SagaNode<unknown>
-  readonly state: 'done' | 'undone'
-  readonly output: unknown
-}
 interface Failure {
   readonly position: number
   readonly node: SagaNode<unknown>
@@ -438,31 +433,3 @@ export class SagaCrash extends Error {}
 
 /** What ends the work here and is no failure of the saga's. */
 const isStop = (error: unknown): boolean => error instanceof SagaCrash || error instanceof LeaseLost
-
-const noted = prepare((store, row: Tables['saga_node']) =>
-  store
-    .insertInto('saga_node')
-    .values(row)
-    .onConflict((conflict) =>
-      conflict
-        .columns(['saga_id', 'position'])
-        .doUpdateSet({ state: row.state, output: row.output }),
-    ),
-)
-const ended = prepare((store, { id, state }: { id: string; state: 'succeeded' | 'failed' }) =>
-  store.updateTable('saga').set({ state }).where('id', '=', id),
-)
-
-async function note(store: StoreTransaction, saga_id: string, step: Step): Promise<void> {
-  const { position, node, state } = step
-  const output = state === 'done' ? JSON.stringify(step.output) : null
-  await noted(store, { saga_id, position, name: node.name, state, output })
-}
-
-async function setState(
-  store: StoreTransaction,
-  id: string,
-  state: 'succeeded' | 'failed',
-): Promise<void> {
-  await ended(store, { id, state })
-}

@@ -333,19 +333,18 @@ const diskRows = prepare((store, { id }: InstanceId) =>
   store
     .selectFrom('disk')
     .select(['id', 'slot', 'block_size'])
-    .where('attach_instance_id', '=', id)
-    .orderBy('slot'),
+    .where('attach_instance_id', '=', id),
 )
+// Neither joined nor sorted: SQLite plans that anew for every value.
 const nicRows = prepare((store, { id }: InstanceId) =>
   store
     .selectFrom('network_interface')
-    .innerJoin('vpc', 'vpc.id', 'network_interface.vpc_id')
-    .innerJoin('vpc_subnet', 'vpc_subnet.id', 'network_interface.subnet_id')
-    .selectAll('network_interface')
-    .select(['vpc.vni', 'vpc_subnet.ipv4_block'])
-    .where('network_interface.instance_id', '=', id)
-    .where('network_interface.time_deleted_ms', 'is', null)
-    .orderBy('network_interface.slot'),
+    .selectAll()
+    .where('instance_id', '=', id)
+    .where('time_deleted_ms', 'is', null),
+)
+const blockRows = prepare((store, { id }: InstanceId) =>
+  store.selectFrom('vpc_subnet').select('ipv4_block').where('id', '=', id),
 )
 const ipRows = prepare((store, { id }: InstanceId) =>
   store
@@ -355,7 +354,7 @@ const ipRows = prepare((store, { id }: InstanceId) =>
     .where('time_deleted_ms', 'is', null),
 )
 const vpcRows = prepare((store, { id }: InstanceId) =>
-  store.selectFrom('network_interface').select('vpc_id').distinct().where('instance_id', '=', id),
+  store.selectFrom('network_interface').select('vpc_id').where('instance_id', '=', id),
 )
 const keysColumn = Type.Array(Type.String())
 
@@ -371,12 +370,9 @@ export async function specOf(services: Services, instance: Instance): Promise<In
     ncpus: instance.ncpus,
     memory_bytes: instance.memory_bytes,
     nics: await vnicsOf(services, instance),
-    disks: disks.map(({ id, slot, block_size }) => ({
-      id,
-      slot: slot ?? 0,
-      read_only: false,
-      block_size,
-    })),
+    disks: disks
+      .map(({ id, slot, block_size }) => ({ id, slot: slot ?? 0, read_only: false, block_size }))
+      .toSorted((a, b) => a.slot - b.slot),
     cidata: { public_keys, user_data: instance.user_data },
   }
 }
@@ -384,6 +380,8 @@ export async function specOf(services: Services, instance: Instance): Promise<In
 async function vnicsOf(services: Services, instance: Instance): Promise<GuestVnic[]> {
   const { store } = services
   const nics = await nicRows(store, { id: instance.id })
+  const [first] = nics
+  if (first === undefined) return []
   const ips = await ipRows(store, { id: instance.id })
   const snat = ips.find(({ kind }) => kind === 'snat')
   const source_nat =
@@ -392,26 +390,28 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       : { ip: snat.ip, first_port: snat.first_port, last_port: snat.last_port }
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
   // An instance's interfaces are all in one VPC.
-  const [first] = nics
-  const rules = first === undefined ? [] : await resolvedRules(store, first.vpc_id)
-  return nics.map((nic): GuestVnic => {
-    const primary = nic.is_primary
-    return {
+  const { vni, rules } = await resolvedRules(store, first.vpc_id)
+  const vnics: GuestVnic[] = []
+  for (const { id, subnet_id, ip, mac, slot, is_primary: primary } of nics) {
+    const [subnet] = await blockRows(store, { id: subnet_id })
+    if (subnet === undefined) throw new Error(`there is no subnet ${subnet_id}`)
+    vnics.push({
       kind: 'guest',
-      id: nic.id,
+      id,
       instance_id: instance.id,
-      vni: nic.vni,
-      subnet: nic.ipv4_block,
-      ip: nic.ip,
-      mac: nic.mac,
+      vni,
+      subnet: subnet.ipv4_block,
+      ip,
+      mac,
       primary,
-      slot: nic.slot,
+      slot,
       hostname: instance.hostname,
       source_nat: primary ? source_nat : null,
       external_ips: primary ? external_ips : [],
-      firewall_rules: rulesForPort(rules, nic.mac),
-    }
-  })
+      firewall_rules: rulesForPort(rules, mac),
+    })
+  }
+  return vnics.toSorted((a, b) => a.slot - b.slot)
 }
 
 /**
@@ -423,7 +423,7 @@ export async function oweNeighbours(
   instance_id: string,
 ): Promise<readonly string[]> {
   const vpcs = await vpcRows(store, { id: instance_id })
-  const ids = vpcs.map(({ vpc_id }) => vpc_id)
+  const ids = [...new Set(vpcs.map(({ vpc_id }) => vpc_id))]
   for (const id of ids) await owe(store, { kind: 'firewall', id })
   return ids
 }

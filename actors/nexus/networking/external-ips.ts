@@ -85,11 +85,12 @@ export async function allocateIp(
 
 /** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
 async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
-  const count = ranges.reduce((sum, range) => sum + sizeOf(range), 0)
+  const sized = ranges.map((range) => sizeOf(range))
+  const count = sized.reduce((sum, { size }) => sum + size, 0)
   for (const { lowest, others } of placesToTry(count, attempt)) {
     const candidates = await look(
       attempt.store,
-      [...lowest, ...others].map((place) => addressAt(ranges, place)),
+      [...lowest, ...others].map((place) => addressAt(sized, place)),
       kind,
     )
     const withRoom = (list: readonly Candidate[]) => list.filter(({ free }) => free.length > 0)
@@ -106,16 +107,20 @@ async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: Exter
   throw invalidRequest(exhausted)
 }
 
-const sizeOf = ({ first_address, last_address }: Range) =>
-  Number(toNumber(last_address) - toNumber(first_address)) + 1
+interface Sized {
+  readonly range: Range
+  readonly first: bigint
+  readonly size: number
+}
+function sizeOf(range: Range): Sized {
+  const first = toNumber(range.first_address)
+  return { range, first, size: Number(toNumber(range.last_address) - first) + 1 }
+}
 
-function addressAt(ranges: readonly Range[], place: number) {
+function addressAt(ranges: readonly Sized[], place: number) {
   let left = place
-  for (const range of ranges) {
-    const size = sizeOf(range)
-    if (left < size) {
-      return { range, ip: toAddress(toNumber(range.first_address) + BigInt(left), 4) }
-    }
+  for (const { range, first, size } of ranges) {
+    if (left < size) return { range, ip: toAddress(first + BigInt(left), 4) }
     left -= size
   }
   throw new Error(`there is no place ${place}`)

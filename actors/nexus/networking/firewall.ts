@@ -37,10 +37,10 @@ export interface VpcFacts {
 export async function resolvedRules(
   store: Store | StoreTransaction,
   vpc_id: string,
-): Promise<FirewallRule[]> {
+): Promise<{ readonly vni: number; readonly rules: readonly FirewallRule[] }> {
   const rules = await rulesOf(store, vpc_id)
   const facts = await factsOf(store, vpc_id, namesIn(rules))
-  return rules.flatMap((row) => resolveRule(row, facts))
+  return { vni: facts.vni, rules: rules.flatMap((row) => resolveRule(row, facts)) }
 }
 
 const ruleRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
@@ -48,13 +48,12 @@ const ruleRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
     .selectFrom('vpc_firewall_rule')
     .selectAll()
     .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .orderBy('name'),
+    .where('time_deleted_ms', 'is', null),
 )
 
-/** The rules of a VPC as users wrote them, by name. */
+/** The rules of a VPC as users wrote them, by name: SQLite would plan it anew each time to sort them. */
 export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
-  await ruleRows(store, { vpc_id })
+  (await ruleRows(store, { vpc_id })).toSorted((a, b) => (a.name < b.name ? -1 : 1))
 
 /** What kinds of things rules name. */
 const namesIn = (rows: readonly RuleRow[]): ReadonlySet<Named['type']> =>
@@ -259,7 +258,7 @@ const portRows = prepare((store, { vpc_id }: VpcId) =>
 
 /** Whether every port that is there took them. */
 async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
-  const rules = await resolvedRules(services.store, vpc_id)
+  const { rules } = await resolvedRules(services.store, vpc_id)
   const ports = await portRows(services.store, { vpc_id })
   let all = true
   for (const { id, mac, sled_id } of ports) {
