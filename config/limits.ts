@@ -96,6 +96,10 @@ export const limits = {
   sweep_pause_ms: 60_000,
   /** When there may be more than went. */
   sweep_again_ms: 1_000,
+  /** Batches of one run: what is left then goes with the next, and nobody waits long for a run's end. */
+  saga_sweep_batches_max: 10,
+  /** How long after its beginning a saga that has ended is still listed: a week. */
+  saga_kept_ms: 7 * 24 * 60 * 60 * 1_000,
   /** How long a device that asks too late is told so. */
   device_expired_kept_ms: 600_000,
 
@@ -171,6 +175,7 @@ export const limits = {
   background_sagas_ms: 5_000,
   background_instances_ms: 30_000,
   background_propagation_ms: 5_000,
+  background_saga_expiry_ms: 10_000,
   /** How often one that does only what is left to do does all of it. */
   background_whole_ms: 60_000,
 

@@ -1,9 +1,13 @@
 /** What is written down of every saga: its row, and one of each node that is done or undone. */
+import { limits } from '#config/limits.ts'
+import type { Services } from './context.ts'
 import { prepare } from './store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from './store/schema.ts'
+import { transact } from './store/transact.ts'
 
 export const unfinishedStates = ['running', 'unwinding'] as const
-type End = 'succeeded' | 'failed'
+const ends = ['succeeded', 'failed'] as const
+type End = (typeof ends)[number]
 interface Step {
   /** Of the node among its saga's, from 0. */
   readonly position: number
@@ -49,4 +53,35 @@ export async function endSaga(
   state: End,
 ): Promise<void> {
   await ended(store, { id, state })
+}
+
+/**
+ * Removes sagas that have ended and began more than `saga_kept_ms` ago, each with its nodes, at most
+ * `sweep_rows_max` of each end. What has not ended stays, however old it is. Gives back how many
+ * sagas went: as many again may be left while that is not 0.
+ */
+export async function sweepSagas(services: Services): Promise<number> {
+  const before_ms = services.clock.now() - limits.saga_kept_ms
+  let gone = 0
+  for (const state of ends) {
+    gone += await transact(services, async (store) => await sweepEnded(store, state, before_ms))
+  }
+  return gone
+}
+
+/** No saga leaves an end again, so those that were found may be deleted by their ids. */
+async function sweepEnded(store: StoreTransaction, state: End, before_ms: number) {
+  const found = await store
+    .selectFrom('saga')
+    .select('id')
+    .where('state', '=', state)
+    .where('time_created_ms', '<', before_ms)
+    .orderBy('time_created_ms')
+    .limit(limits.sweep_rows_max)
+    .execute()
+  if (found.length === 0) return 0
+  const ids = found.map(({ id }) => id)
+  await store.deleteFrom('saga_node').where('saga_id', 'in', ids).execute()
+  await store.deleteFrom('saga').where('id', 'in', ids).execute()
+  return ids.length
 }

@@ -6,6 +6,7 @@ import { publishDns } from './dns-config.ts'
 import { allOwed, settle } from './propagation.ts'
 import { reconcileSled } from './reconcile.ts'
 import { sweepSessions } from './access/sweep.ts'
+import { sweepSagas } from './saga-records.ts'
 
 /** Takes over the sagas of members that are gone, and ends them. */
 const sagaAdoption: Task = {
@@ -70,4 +71,19 @@ const expiry: Task = {
   },
 }
 
-export const tasks: readonly Task[] = [sagaAdoption, instances, propagation, expiry]
+/** Removes sagas that ended long ago. */
+const sagaExpiry: Task = {
+  name: 'saga-expiry',
+  period_ms: limits.background_saga_expiry_ms,
+  run: async (services) => {
+    let all = 0
+    for (let batches = 0; batches < limits.saga_sweep_batches_max; batches += 1) {
+      const gone = await sweepSagas(services)
+      if (gone === 0) break
+      all += gone
+    }
+    return all === 0 ? null : `${all} sagas that ended long ago are gone`
+  },
+}
+
+export const tasks: readonly Task[] = [sagaAdoption, sagaExpiry, instances, propagation, expiry]
