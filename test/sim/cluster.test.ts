@@ -278,6 +278,7 @@ test('through all of it, what was acknowledged is there, and nothing else is', a
     'instances',
     'propagation',
     'saga-adoption',
+    'saga-expiry',
   ])
   const holders = new Map<string, string>()
   const newest = new Map<string, number>()
