@@ -79,7 +79,7 @@ function open(url: StoreUrl, log: Log): Database {
     return {
       dialect: (isReady) => sqliteDialect(file, isReady),
       close: async () => {
-        file.close()
+        await file.close()
       },
     }
   } catch (cause) {
