@@ -1,5 +1,6 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
+import { onBehalfOf } from '#runtime/behalf.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
@@ -31,39 +32,43 @@ export const nexus = behaviour({
   init: (_context: NexusContext) => null,
   invariant: () => undefined,
   handlers: {
-    sled_up: async (context, state, hello) => {
-      const { services } = context.deps
-      if (!services.config.sleds.includes(hello.sled_id)) {
-        return {
-          state,
-          result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
+    sled_up: async (context, state, hello) =>
+      await onBehalfOf(context, async () => {
+        const { services } = context.deps
+        if (!services.config.sleds.includes(hello.sled_id)) {
+          return {
+            state,
+            result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
+          }
         }
-      }
-      const now_ms = context.clock.now()
-      const seen = {
-        ip: hello.address,
-        port: hello.port,
-        platform: hello.platform,
-        time_modified_ms: now_ms,
-      }
-      await services.store
-        .insertInto('sled')
-        .values({
-          id: hello.sled_id,
-          rack_id: services.config.rack_id,
-          time_created_ms: now_ms,
-          ...seen,
-        })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
-        .execute()
-      await owe(services.store, { kind: 'dns', id: '' })
-      await publishDns(services, hello.sled_id)
-      context.after(0, 'reconcile', { sled_id: hello.sled_id })
-      return { state, result: ok(null) }
-    },
+        const now_ms = context.clock.now()
+        const seen = {
+          ip: hello.address,
+          port: hello.port,
+          platform: hello.platform,
+          time_modified_ms: now_ms,
+        }
+        await services.store
+          .insertInto('sled')
+          .values({
+            id: hello.sled_id,
+            rack_id: services.config.rack_id,
+            time_created_ms: now_ms,
+            ...seen,
+          })
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
+          .execute()
+        await owe(services.store, { kind: 'dns', id: '' })
+        await publishDns(services, hello.sled_id)
+        context.after(0, 'reconcile', { sled_id: hello.sled_id })
+        return { state, result: ok(null) }
+      }),
 
     instance_report: async (context, state, report) => {
-      const known = await applyRuntime(context.deps.services, report.instance_id, report.runtime)
+      const known = await onBehalfOf(context, async () => {
+        const { instance_id, runtime } = report
+        return await applyRuntime(context.deps.services, instance_id, runtime)
+      })
       return {
         state,
         result: known
@@ -75,7 +80,10 @@ export const nexus = behaviour({
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({
       state,
-      result: keepSamples(context.deps.services, samples).then(() => ok(null)),
+      result: onBehalfOf(context, async () => {
+        await keepSamples(context.deps.services, samples)
+        return ok(null)
+      }),
     }),
 
     // What waited for the sled goes on; whoever has the task looks at its instances.
