@@ -64,18 +64,15 @@ export const nexus = behaviour({
         return { state, result: ok(null) }
       }),
 
-    instance_report: async (context, state, report) => {
-      const known = await onBehalfOf(context, async () => {
-        const { instance_id, runtime } = report
-        return await applyRuntime(context.deps.services, instance_id, runtime)
-      })
-      return {
-        state,
-        result: known
+    // No report waits for the one before: generations say which is newer.
+    instance_report: (context, state, report) => ({
+      state,
+      result: onBehalfOf(context, async () =>
+        (await applyRuntime(context.deps.services, report))
           ? ok(null)
           : err('unknown_instance', `there is no instance ${report.instance_id}`),
-      }
-    },
+      ),
+    }),
 
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({

@@ -60,11 +60,14 @@ export const networkInterfaceRoutes = [
     const instance = await instanceOf(call, powers.collaborator)
     const given = { ...body, id: services.random.uuid(), ip: body.ip ?? null }
     const owner = { instance_id: instance.id, project_id: instance.project_id }
-    const nic = await giveNic(services, owner, given, async (store) => {
-      await demandAtRest(store, instance, {
-        states: ['stopped'],
-        or: 'Instance must be stopped to attach a new network interface',
-      })
+    const nic = await giveNic(services, owner, given, {
+      hold: async (store) => {
+        await demandAtRest(store, instance, {
+          states: ['stopped'],
+          or: 'Instance must be stopped to attach a new network interface',
+        })
+      },
+      also: async () => undefined,
     })
     await services.firewall.publishSoon(services, nic.vpc_id)
     return nicView(nic)

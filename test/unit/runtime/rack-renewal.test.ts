@@ -30,7 +30,8 @@ async function agedRack() {
   const state = scratch()
   const profile = readJson(join(repository, 'config/profiles/dev.json'), rackProfile)
   assert.ok(profile.ok)
-  const made = await makePlan(state, { platform: 'sim', profile: profile.value, members: 1 })
+  const given = { platform: 'sim', profile: profile.value, members: 1, sleds: 1 } as const
+  const made = await makePlan(state, given)
   assert.ok(made.ok)
   const plan = made.value
   const now_ms = systemClock.now()
