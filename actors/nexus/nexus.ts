@@ -8,6 +8,7 @@ import { keepSamples } from './storage/disk-samples.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime } from './compute/instances.ts'
 import { owe } from './propagation.ts'
+import { transact } from './store/transact.ts'
 
 export interface NexusDeps {
   readonly services: Services
@@ -48,17 +49,19 @@ export const nexus = behaviour({
           platform: hello.platform,
           time_modified_ms: now_ms,
         }
-        await services.store
-          .insertInto('sled')
-          .values({
-            id: hello.sled_id,
-            rack_id: services.config.rack_id,
-            time_created_ms: now_ms,
-            ...seen,
-          })
-          .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
-          .execute()
-        await owe(services.store, { kind: 'dns', id: '' })
+        await transact(services, async (store) => {
+          await store
+            .insertInto('sled')
+            .values({
+              id: hello.sled_id,
+              rack_id: services.config.rack_id,
+              time_created_ms: now_ms,
+              ...seen,
+            })
+            .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
+            .execute()
+          await owe(store, { kind: 'dns', id: '' })
+        })
         await publishDns(services, hello.sled_id)
         context.after(0, 'reconcile', { sled_id: hello.sled_id })
         return { state, result: ok(null) }

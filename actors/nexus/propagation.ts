@@ -6,7 +6,7 @@
 import { sql } from 'kysely'
 import type { Services } from './context.ts'
 import { prepare } from './store/prepare.ts'
-import type { Store, StoreTransaction } from './store/schema.ts'
+import type { StoreTransaction } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
 /** `firewall`: the rules of the VPC of this id. `dns`: the zone, whose id is empty. */
@@ -16,8 +16,8 @@ export interface Owed {
 }
 const sends_max = 8
 
-/** Says that something has to be sent; in the transaction of the change where there is one. */
-export async function owe(store: Store | StoreTransaction, { kind, id }: Owed): Promise<void> {
+/** Says that something has to be sent: in the transaction of the change, so that no crash comes between. */
+export async function owe(store: StoreTransaction, { kind, id }: Owed): Promise<void> {
   await nowOwed(store, { kind, id })
 }
 

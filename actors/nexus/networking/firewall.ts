@@ -9,7 +9,7 @@ import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
 import type { Nic } from './nics.ts'
-import { owe, settle } from '../propagation.ts'
+import { settle } from '../propagation.ts'
 import { readColumn } from '../store/column.ts'
 import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
@@ -191,12 +191,6 @@ export class FirewallPublisher {
   readonly #gathering = new Set<string>()
   readonly #running = new Map<string, Promise<boolean>>()
   readonly #next = new Map<string, Promise<boolean>>()
-
-  /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
-  async publishSoon(services: Services, vpc_id: string): Promise<void> {
-    await owe(services.store, { kind: 'firewall', id: vpc_id })
-    this.sendSoon(services, [vpc_id])
-  }
 
   /**
    * Sends what is owed of these VPCs' rules, a moment later: instances come in bursts, and each changes

@@ -17,6 +17,7 @@ import type { Instance } from '../compute/instances.ts'
 import { instanceOf } from '../compute/instances-api.ts'
 import { changesOf } from '../names.ts'
 import { giveNic, nicView, type Nic } from './nics.ts'
+import { owe } from '../propagation.ts'
 import { isConflict } from '../store/failure.ts'
 import { listPage } from '../store/page.ts'
 import type { Store, StoreTransaction } from '../store/schema.ts'
@@ -67,9 +68,11 @@ export const networkInterfaceRoutes = [
           or: 'Instance must be stopped to attach a new network interface',
         })
       },
-      also: async () => undefined,
+      also: async (store, { vpc_id }) => {
+        await owe(store, { kind: 'firewall', id: vpc_id })
+      },
     })
-    await services.firewall.publishSoon(services, nic.vpc_id)
+    services.firewall.sendSoon(services, [nic.vpc_id])
     return nicView(nic)
   }),
 
@@ -116,9 +119,10 @@ export const networkInterfaceRoutes = [
         .set({ time_deleted_ms: services.clock.now() })
         .where('id', '=', nic.id)
         .execute()
+      await owe(store, { kind: 'firewall', id: nic.vpc_id })
       return nic
     })
-    await services.firewall.publishSoon(services, gone.vpc_id)
+    services.firewall.sendSoon(services, [gone.vpc_id])
     return null
   }),
 ]

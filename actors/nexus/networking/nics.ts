@@ -52,7 +52,7 @@ export function isUsableIp(cidr: string, ip: string): boolean {
 interface Around {
   /** Sees that nobody else changes the instance; null when nobody can, as it is being made. */
   readonly hold: ((store: StoreTransaction) => Promise<void>) | null
-  readonly also: (store: StoreTransaction) => Promise<void>
+  readonly also: (store: StoreTransaction, nic: Nic) => Promise<void>
 }
 
 /**
@@ -84,7 +84,7 @@ export async function giveNic(
         hold === null ? seen : await nicsOf(transaction, { instance_id: owner.instance_id })
       const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
       const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
-      if (made !== null) await also(transaction)
+      if (made !== null) await also(transaction, made)
       return made
     })
     if (nic !== null) return nic

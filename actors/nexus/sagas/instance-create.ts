@@ -7,6 +7,7 @@ import { allocateIp } from '../networking/external-ips.ts'
 import { askTarget, markTarget, oweNeighbours, type Instance } from '../compute/instances.ts'
 import { demandLive } from '../lookup.ts'
 import { giveNic, type NicGiven } from '../networking/nics.ts'
+import { owe } from '../propagation.ts'
 import type { Saga, SagaNode, SagaRun } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
 import { prepare } from '../store/prepare.ts'
@@ -78,14 +79,22 @@ function nicNode(_nic: NicGiven, index: number): Node {
     action: async ({ services, params, done }) => {
       const { id, project_id } = params.instance
       const owner = { instance_id: id, project_id }
-      await giveNic(services, owner, at(params.nics, index), { hold: null, also: done })
+      await giveNic(services, owner, at(params.nics, index), {
+        hold: null,
+        also: async (store) => {
+          await done(store)
+        },
+      })
     },
     undo: async ({ services, params }) => {
       await transact(services, async (store) => {
-        await store
+        const gone = await store
           .deleteFrom('network_interface')
           .where('id', '=', at(params.nics, index).id)
+          .returning('vpc_id')
           .execute()
+        // A round for something else may have told others of its address.
+        for (const { vpc_id } of gone) await owe(store, { kind: 'firewall', id: vpc_id })
       })
     },
   }
