@@ -1,9 +1,8 @@
 /**
  * What is waited for that is no call to an actor: a backend, a timer, the store; what of it runs now, and
- * since when. An actor whose deps
- * were given as `nativeDeps` reaches its backends through an object that names the call; nothing
- * else is changed. What blocks the whole thread is also written on a board in shared memory, where
- * others read it while this thread cannot answer.
+ * since when. An actor whose deps were given as `nativeDeps` reaches its backends through an object that
+ * names the call; nothing else is changed. What blocks the whole thread is also written on a board in
+ * shared memory, where others read it while this thread cannot answer.
  */
 import { doerNow } from '../behalf.ts'
 import type { Alarm, Clock } from '../clock.ts'
