@@ -1,4 +1,5 @@
 /** Pieces of work of a face: named for people, traced when their senders are. */
+import { onBehalfOf } from '#runtime/behalf.ts'
 import type { OpenSpan } from '#runtime/trace.ts'
 import type { ApiError } from './errors.ts'
 
@@ -16,7 +17,7 @@ export async function asPiece<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   try {
-    const done = await work()
+    const done = await onBehalfOf(piece, work)
     piece.span?.end(null)
     return done
   } catch (error) {

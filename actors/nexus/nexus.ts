@@ -1,5 +1,6 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
+import { onBehalfOf } from '#runtime/behalf.ts'
 import { err, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
@@ -32,51 +33,57 @@ export const nexus = behaviour({
   init: (_context: NexusContext) => null,
   invariant: () => undefined,
   handlers: {
-    sled_up: async (context, state, hello) => {
-      const { services } = context.deps
-      if (!services.config.sleds.includes(hello.sled_id)) {
-        return {
-          state,
-          result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
+    sled_up: async (context, state, hello) =>
+      await onBehalfOf(context, async () => {
+        const { services } = context.deps
+        if (!services.config.sleds.includes(hello.sled_id)) {
+          return {
+            state,
+            result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
+          }
         }
-      }
-      const now_ms = context.clock.now()
-      const seen = {
-        ip: hello.address,
-        port: hello.port,
-        platform: hello.platform,
-        time_modified_ms: now_ms,
-      }
-      await transact(services, async (store) => {
-        await store
-          .insertInto('sled')
-          .values({
-            id: hello.sled_id,
-            rack_id: services.config.rack_id,
-            time_created_ms: now_ms,
-            ...seen,
-          })
-          .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
-          .execute()
-        await owe(store, { kind: 'dns', id: '' })
-      })
-      await publishDns(services, hello.sled_id)
-      context.after(0, 'reconcile', { sled_id: hello.sled_id })
-      return { state, result: ok(null) }
-    },
+        const now_ms = context.clock.now()
+        const seen = {
+          ip: hello.address,
+          port: hello.port,
+          platform: hello.platform,
+          time_modified_ms: now_ms,
+        }
+        await transact(services, async (store) => {
+          await store
+            .insertInto('sled')
+            .values({
+              id: hello.sled_id,
+              rack_id: services.config.rack_id,
+              time_created_ms: now_ms,
+              ...seen,
+            })
+            .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
+            .execute()
+          await owe(store, { kind: 'dns', id: '' })
+        })
+        await publishDns(services, hello.sled_id)
+        context.after(0, 'reconcile', { sled_id: hello.sled_id })
+        return { state, result: ok(null) }
+      }),
 
     // No report waits for the one before: generations say which is newer.
     instance_report: (context, state, report) => ({
       state,
-      result: applyRuntime(context.deps.services, report).then((isKnown) =>
-        isKnown ? ok(null) : err('unknown_instance', `there is no instance ${report.instance_id}`),
+      result: onBehalfOf(context, async () =>
+        (await applyRuntime(context.deps.services, report))
+          ? ok(null)
+          : err('unknown_instance', `there is no instance ${report.instance_id}`),
       ),
     }),
 
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({
       state,
-      result: keepSamples(context.deps.services, samples).then(() => ok(null)),
+      result: onBehalfOf(context, async () => {
+        await keepSamples(context.deps.services, samples)
+        return ok(null)
+      }),
     }),
 
     // What waited for the sled goes on; whoever has the task looks at its instances.

@@ -21,9 +21,6 @@ export const diskRoutes = [
     const time_updated = isoTime(services.clock.now())
     return { disk_state: state, gen: initial_runtime.gen + 1, time_updated }
   }),
-  implement('issue_disk_snapshot_request', async () => {
-    throw notImplemented('this sled takes no snapshots over HTTP: ask Nexus for one')
-  }),
 ]
 
 /** Asks a disk for a state, and says which it has then. */

@@ -40,9 +40,6 @@ export const instanceRoutes = [
     if (read.error !== 'not_running') throw refusal(services, read)
     throw invalidRequest('No rolling buffer was allocated for this instance.')
   }),
-  implement('instance_issue_disk_snapshot_request', async () => {
-    throw notImplemented('this sled takes no snapshots over HTTP: ask Nexus for one')
-  }),
 ]
 
 const serial_ms_max = 10_000

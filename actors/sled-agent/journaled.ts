@@ -1,8 +1,10 @@
 /** What the sled was asked to have, as its actors have journaled it. */
 import { Type, type Static, type TSchema } from 'typebox'
+import { volumeSpec } from '#actors/disk.protocol.ts'
 import { instanceRuntime, instanceSpec } from '#actors/instance.protocol.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
 import { unavailable } from '#actors/http/errors.ts'
+import { uuid } from '#actors/schema.ts'
 import { guestVnic, type GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { fits } from '#runtime/schema.ts'
@@ -24,6 +26,22 @@ export async function journaledInstance(
   const read = await journal(services).call('get', { kind: 'instance', id }, options)
   if (!read.ok) throw unavailable()
   return only(record, read.value)[0] ?? null
+}
+
+const volume = Type.Object({
+  spec: volumeSpec,
+  attachment: Type.Union([Type.Object({ instance_id: uuid }), Type.Null()]),
+})
+export type VolumeRecord = Static<typeof volume>
+
+/** A volume, of a disk or of what was copied from one; null when there is none of that id. Throws 503. */
+export async function journaledVolume(
+  services: SledAgentServices,
+  id: string,
+): Promise<VolumeRecord | null> {
+  const read = await journal(services).call('get', { kind: 'disk', id }, options)
+  if (!read.ok) throw unavailable()
+  return only(volume, read.value)[0] ?? null
 }
 
 /** The ports of all guests. Throws 503. */

@@ -5,10 +5,12 @@ import { firewallRoutes } from './firewall.ts'
 import { instanceRoutes } from './instances.ts'
 import type { SledAgentServices } from './route.ts'
 import { serviceRoutes } from './services.ts'
+import { snapshotRoutes } from './snapshots.ts'
 
 export const sledAgentRoutes: readonly Route<SledAgentServices>[] = [
   ...diskRoutes,
   ...firewallRoutes,
   ...instanceRoutes,
   ...serviceRoutes,
+  ...snapshotRoutes,
 ]

@@ -73,15 +73,21 @@ function portId(instance_id: string, slot: number): string {
 
 /** Volumes of this sled go by their id; what Crucible would put together is not here. */
 function diskOf({ slot, read_only, volume_construction_request }: DiskRequest) {
-  const request = volume_construction_request
+  const where = `volume_construction_request of slot ${slot}`
+  const { id, block_size } = volumeOf(volume_construction_request, where)
+  return { id, slot, read_only, block_size }
+}
+
+/** The volume of this sled that is named at `where`. Throws 400 for anything that Crucible would make. */
+export function volumeOf(request: DiskRequest['volume_construction_request'], where: string) {
   if (
     request.type !== 'volume' ||
     request.sub_volumes.length > 0 ||
     (request.read_only_parent ?? null) !== null
   ) {
     throw invalidRequest(
-      `volume_construction_request of slot ${slot}: this sled has no Crucible: name a disk of this sled as {"type":"volume","id":…} without sub_volumes and read_only_parent`,
+      `${where}: this sled has no Crucible: name a disk of this sled as {"type":"volume","id":…} without sub_volumes and read_only_parent`,
     )
   }
-  return { id: request.id, slot, read_only, block_size: request.block_size }
+  return request
 }

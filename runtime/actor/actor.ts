@@ -43,6 +43,8 @@ export interface Down {
 export interface Context<D, P extends Protocol = Protocol> {
   /** The id part of this actor's name. */
   readonly id: string
+  /** For people: this actor and the message that it handles. */
+  readonly what: string
   /** Aborted when the caller cancels, an urgent message arrives or the actor is stopped. */
   readonly signal: AbortSignal
   /** When the caller stops waiting, in the clock's monotonic milliseconds. */

@@ -64,7 +64,7 @@ export class Message implements Context<unknown>, Work, Linked {
     return deps instanceof NativeDeps ? deps.for(this) : deps
   }
   get clock(): Clock {
-    return this.cell.services.clock
+    return this.cell.services.natives.clockOf(this)
   }
   get random(): Random {
     return this.cell.services.random

@@ -1,18 +1,20 @@
 /**
- * The calls of actors into the platform's backends: what runs now, and since when. An actor whose deps
- * were given as `nativeDeps` reaches its backends through an object that names the call; nothing
- * else is changed. What blocks the whole thread is also written on a board in shared memory, where
- * others read it while this thread cannot answer.
+ * What is waited for that is no call to an actor: a backend, a timer, the store; what of it runs now, and
+ * since when. An actor whose deps were given as `nativeDeps` reaches its backends through an object that
+ * names the call; nothing else is changed. What blocks the whole thread is also written on a board in
+ * shared memory, where others read it while this thread cannot answer.
  */
-import type { Clock } from '../clock.ts'
+import { doerNow } from '../behalf.ts'
+import type { Alarm, Clock } from '../clock.ts'
+import type { Work } from '../trace.ts'
 import type { Message } from './message.ts'
 import type { Observer } from './observer.ts'
 
 /** A call that has not come back. */
 export interface NativeCall {
-  /** On whose behalf. */
-  readonly context: Message
-  /** `vmm.start`. */
+  /** On whose behalf: a message of an actor, or another piece of work; null for nobody in particular. */
+  readonly by: Pick<Work, 'what'> | null
+  /** `vmm.start`; with a blank, what is no backend: `timer of 500 ms`, `store: select …`. */
   readonly name: string
   /** In the clock's monotonic milliseconds. */
   readonly began_ms: number
@@ -30,9 +32,29 @@ export class NativeCalls {
     this.#observer = observer
   }
 
+  /** Waits for something that blocks nobody, and knows of it until it has ended. */
+  readonly during = async <T>(
+    name: string,
+    work: () => Promise<T>,
+    by: NativeCall['by'] = doerNow(),
+  ): Promise<T> => {
+    const began: NativeCall = { by, name, began_ms: this.#clock.monotonic() }
+    this.running.add(began)
+    try {
+      return await work()
+    } finally {
+      this.running.delete(began)
+    }
+  }
+
+  /** The clock as one message sees it: how long it sleeps is known. */
+  clockOf(by: Message): Clock {
+    return new WatchedClock(this.#clock, by, this)
+  }
+
   /** Makes a call, and knows of it until it has come back. */
   run(context: Message, name: string, call: () => unknown): unknown {
-    const began: NativeCall = { context, name, began_ms: this.#clock.monotonic() }
+    const began: NativeCall = { by: context, name, began_ms: this.#clock.monotonic() }
     const { tracer } = this.#observer
     const span =
       tracer === null || context.span === null
@@ -65,6 +87,44 @@ export class NativeCalls {
     } finally {
       this.board?.clear()
     }
+  }
+}
+
+/** Made for each handler that looks at its clock, so that others pay nothing: hence a class. */
+class WatchedClock implements Clock {
+  readonly #clock: Clock
+  readonly #by: Message
+  readonly #natives: NativeCalls
+
+  constructor(clock: Clock, by: Message, natives: NativeCalls) {
+    this.#clock = clock
+    this.#by = by
+    this.#natives = natives
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+  monotonic(): number {
+    return this.#clock.monotonic()
+  }
+  after(delay_ms: number, callback: () => void): () => void {
+    return this.#clock.after(delay_ms, callback)
+  }
+  alarm(callback: () => void): Alarm {
+    return this.#clock.alarm(callback)
+  }
+  defer(callback: () => void): void {
+    this.#clock.defer(callback)
+  }
+  async sleep(delay_ms: number, signal?: AbortSignal): Promise<void> {
+    await this.#natives.during(
+      `timer of ${delay_ms} ms`,
+      async () => {
+        await this.#clock.sleep(delay_ms, signal)
+      },
+      this.#by,
+    )
   }
 }
 

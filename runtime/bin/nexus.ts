@@ -53,7 +53,6 @@ export function readConfig(path: string): NexusConfig {
 
 async function start(config: NexusConfig): Promise<void> {
   const external = new External(config.external, { clock: systemClock, log })
-  const { store, ready } = openStore({ url: config.store, clock: systemClock, log })
   const identity = await Identity.open({
     files: config.tls,
     host: config.id,
@@ -62,6 +61,8 @@ async function start(config: NexusConfig): Promise<void> {
   })
   if (!identity.ok) throw new Error(`certificates: ${identity.detail}`)
   const { system, links } = makeSystem(config, identity.value)
+  const watch = system.natives.during
+  const { store, ready } = openStore({ url: config.store, clock: systemClock, log, watch })
   const { exporter, tracing } = trace(config, system, links)
   const member = memberOf(config, store)
   const sagas = new Sagas({ log, member, known: registeredSagas })

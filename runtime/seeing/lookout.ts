@@ -164,10 +164,10 @@ export class Lookout {
 
   #natives(): ThreadSeen['natives'] {
     const running = [...this.#options.system.natives.running].slice(0, seen_max.natives)
-    return running.map(({ name, context, began_ms }) => ({
-      name,
-      actor: shown(context.cell.name),
-      what: shown(context.what),
+    return running.map(({ name, by, began_ms }) => ({
+      name: shown(name),
+      actor: by instanceof Message ? shown(by.cell.name) : '',
+      what: shown(by?.what ?? ''),
       for_ms: this.#age(began_ms),
     }))
   }

@@ -57,10 +57,12 @@ const callSeen = Type.Object({
 })
 export type CallSeen = Static<typeof callSeen>
 
+/** A native call, or another thing that is waited for and is no call: see NativeCall. */
 const nativeSeen = Type.Object({
   name: text,
-  /** The actor, and what it does. */
+  /** The actor; empty when it is none, but a request from outside or a saga's node. */
   actor: text,
+  /** What it does; empty when it is for nobody in particular. */
   what: text,
   for_ms: count,
 })

@@ -61,7 +61,11 @@ class Explainer {
 
   chains(wanted: string | null): readonly Chain[] {
     const silent = wanted === null ? this.#silent() : []
-    return [...this.#ofCalls(wanted), ...this.#ofActors(wanted), ...silent].slice(0, chains_max)
+    const others = this.#ofOthers(wanted)
+    return [...this.#ofCalls(wanted), ...this.#ofActors(wanted), ...others, ...silent].slice(
+      0,
+      chains_max,
+    )
   }
 
   #ofCalls(wanted: string | null): readonly Chain[] {
@@ -144,10 +148,7 @@ class Explainer {
     const natives = thread.natives.filter(
       (native) => native.actor === name && (late === null || native.what === what),
     )
-    const inside = natives.map(
-      (native) =>
-        `The native call ${native.name} of ${native.what} runs for ${seconds(native.for_ms)}.`,
-    )
+    const inside = natives.map(waiting)
     const [first] = calls
     if (first !== undefined) {
       const more =
@@ -157,7 +158,18 @@ class Explainer {
     }
     if (inside.length > 0) return inside
     if (actor?.running === null) return []
-    return [`It waits for nothing that is seen here: a timer, a file, or a store.`]
+    return [`It waits for nothing that is seen here.`]
+  }
+
+  /** What requests and sagas wait for beside calls; with nothing named, only what somebody waits for. */
+  #ofOthers(wanted: string | null): readonly Chain[] {
+    const isMeant = ({ what, for_ms }: NativeSeen) =>
+      wanted === null ? for_ms >= stuck_ms_min && what !== '' : what.includes(wanted)
+    return this.#snapshots
+      .flatMap(({ threads }) => threads.flatMap(({ natives }) => natives))
+      .filter((native) => native.actor === '' && isMeant(native))
+      .toSorted((a, b) => b.for_ms - a.for_ms)
+      .map((native) => [waiting(native)])
   }
 
   #silent(): readonly Chain[] {
@@ -198,6 +210,14 @@ class Explainer {
 
 const isAbout = (wanted: string) => (call: Call) =>
   `${call.to_actor} ${call.message}`.includes(wanted) || (call.by?.what ?? '').includes(wanted)
+
+type NativeSeen = ThreadSeen['natives'][number]
+
+function waiting({ name, what, for_ms }: NativeSeen): string {
+  return name.includes(' ')
+    ? `${what} waits for the ${name}, for ${seconds(for_ms)}.`
+    : `The native call ${name} of ${what} runs for ${seconds(for_ms)}.`
+}
 
 function silence(where: string, { blocked_in }: ThreadSeen): string {
   return blocked_in === null

@@ -4,8 +4,9 @@ import { globSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { request } from 'undici'
+import { explain } from '#runtime/result.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
-import { sh, TestRack, until } from '#test/kit/rack.ts'
+import { repository, sh, TestRack, until } from '#test/kit/rack.ts'
 
 let postgres: Postgres
 let rack: TestRack
@@ -52,6 +53,31 @@ test('the password is in no command line and no log, and in files for their owne
     join(rack.state, 'rack.json'),
   ])
   for (const file of files) assert.equal(statSync(file).mode & 0o077, 0, file)
+})
+
+test('a request that waits for the database is told of with the statement that it waits for', async () => {
+  const hold = 'begin; lock table organization in access exclusive mode; select pg_sleep(60)'
+  const holding = postgres.psql(url, hold).catch(() => 'ended')
+  const holder = "from pg_stat_activity where query like 'begin; lock%' and wait_event = 'PgSleep'"
+  await until('the table is locked', 10_000, async () =>
+    (await postgres.psql(url, `select count(*) ${holder}`)) === '1' ? true : null,
+  )
+  const waiting = status()
+  const words = ['why', 'organization_view', '--state', rack.state]
+  const told = await until('somebody waits', 10_000, async () => {
+    const said = await sh(join(repository, 'tools/luge'), words).catch(explain)
+    return said.includes('waits for the store') ? said : null
+  })
+  assert.match(
+    told,
+    /organization_view \(request [0-9a-f-]+\) waits for the store: select .*"organization".*, for \d+\.\d s\./,
+  )
+  assert.doesNotMatch(told, /myorg/, 'parameters are nobody’s business')
+  await postgres.psql(url, `select pg_terminate_backend(pid) ${holder}`)
+  assert.equal(await waiting, 200)
+  assert.equal(await holding, 'ended')
+  const afterwards = await sh(join(repository, 'tools/luge'), words).catch(explain)
+  assert.match(afterwards, /nothing here works on, or waits for, what has organization_view/)
 })
 
 test('while the database is away the API says so, and Nexus lives on', async () => {

@@ -14,12 +14,15 @@ import type { Store, Tables } from './schema.ts'
 import { openSqlite, sqliteDialect } from './sqlite.ts'
 import { takeOver } from './take-over.ts'
 import { readStoreUrl, shownUrl, type StoreUrl } from './url.ts'
+import { watchedDialect, type Watch } from './watched.ts'
 
 export interface StoreOptions {
   /** `sqlite:PATH`, `sqlite::memory:`, `postgres://…`. */
   readonly url: string
   readonly clock: Clock
   readonly log: Log
+  /** Knows what waits for the store; absent: nobody looks. */
+  readonly watch?: Watch
 }
 
 export interface OpenedStore {
@@ -38,7 +41,11 @@ export function openStore(options: StoreOptions): OpenedStore {
   const url = readStoreUrl(options.url)
   const database = open(url, options.log)
   let isReady = false
-  const store = new Kysely<Tables>({ dialect: database.dialect(() => isReady) })
+  const dialect = database.dialect(() => isReady)
+  const { watch } = options
+  const store = new Kysely<Tables>({
+    dialect: watch === undefined ? dialect : watchedDialect(dialect, watch),
+  })
   const prepare = async () => {
     const unprepared = new Kysely<unknown>({ dialect: database.dialect(() => true) })
     await reach(unprepared, url, options)
@@ -79,7 +86,7 @@ function open(url: StoreUrl, log: Log): Database {
     return {
       dialect: (isReady) => sqliteDialect(file, isReady),
       close: async () => {
-        file.close()
+        await file.close()
       },
     }
   } catch (cause) {

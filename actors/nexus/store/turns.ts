@@ -5,9 +5,13 @@
  *
  *   idle ──read──► reading ──write──► writing ──end of the turn──► idle
  *
- * Transactions of Nexus are savepoints in it: one at a time, with nothing else in between. Whoever wrote,
- * or saw what was written, goes on when that is durable; when it cannot be made so, all of the turn
- * is undone and everybody in it told.
+ * Transactions of Nexus are savepoints in it: one at a time, with nothing else in between. When a turn
+ * cannot be committed, all of it is undone and everybody in it told.
+ *
+ * What is committed is in the file for whoever reads it, and for the next process should this one be killed;
+ * the disk may not have it yet. It is synced while the next turns go on, several turns at once. Whoever
+ * wrote, or saw what was written, goes on when that is durable. When the disk does not take it, nobody can
+ * say any more what it has: all are told, and nothing is read or written until the file is opened anew.
  */
 import type Database from 'better-sqlite3'
 
@@ -21,6 +25,8 @@ const commands = {
   keep: 'release nexus',
   back: 'rollback to nexus',
 } as const
+
+type Outcome = PromiseWithResolvers<void>
 
 /** A transaction of Nexus; `ended` tells those who wait for their turn. */
 interface Transaction {
@@ -37,9 +43,16 @@ export class Turns {
   #transaction: Transaction | null = null
   /** Settled when what was written in this turn is durable, or is not. */
   #written = newOutcome()
+  /** Has the disk take what is committed; null where there is no disk. */
+  readonly #sync: (() => Promise<void>) | null
+  /** Outcomes of turns that are committed and not yet durable, the oldest first. */
+  #unsynced: Outcome[] = []
+  #isSyncing = false
+  #broken: Error | null = null
 
-  constructor(file: Database.Database) {
+  constructor(file: Database.Database, sync: (() => Promise<void>) | null) {
     this.#file = file
+    this.#sync = sync
   }
 
   /** Runs one statement that is no part of a transaction; ends when what it saw and wrote is durable. */
@@ -47,7 +60,8 @@ export class Turns {
     while (this.#transaction !== null) await this.#transaction.ended.promise
     this.#enter(kind)
     const done = this.#guard(work)
-    if (this.#state === 'writing') await this.#written.promise
+    const seen = this.#state === 'writing' ? this.#written : this.#unsynced.at(-1)
+    if (seen !== undefined) await seen.promise
     return done
   }
 
@@ -93,13 +107,15 @@ export class Turns {
     await promise.catch(() => undefined)
   }
 
-  /** Ends the turn and closes the file. */
-  close(): void {
+  /** Ends the turn and closes the file; ends when all is durable. */
+  async close(): Promise<void> {
     if (this.#transaction === null) this.#end()
     this.#file.close()
+    await this.#unsynced.at(-1)?.promise.catch(() => undefined)
   }
 
   #enter(kind: 'read' | 'write'): void {
+    if (this.#broken !== null) throw this.#broken
     // A look cannot become a write when another process has written since.
     if (kind === 'write' && this.#state === 'reading') this.#end()
     if (this.#state !== 'idle') return
@@ -133,8 +149,37 @@ export class Turns {
       this.#lose(error)
       return
     }
-    if (this.#state === 'writing') this.#next().resolve()
+    const isWritten = this.#state === 'writing'
     this.#state = 'idle'
+    if (isWritten) this.#committed(this.#next())
+  }
+
+  #committed(outcome: Outcome): void {
+    if (this.#broken !== null) outcome.reject(this.#broken)
+    else if (this.#sync === null) outcome.resolve()
+    else {
+      this.#unsynced.push(outcome)
+      if (!this.#isSyncing) void this.#syncAll(this.#sync)
+    }
+  }
+
+  /** What is committed while the disk is busy is synced together. */
+  async #syncAll(sync: () => Promise<void>): Promise<void> {
+    this.#isSyncing = true
+    try {
+      while (this.#unsynced.length > 0) {
+        const count = this.#unsynced.length
+        await sync()
+        for (const outcome of this.#unsynced.splice(0, count)) outcome.resolve()
+      }
+    } catch (cause) {
+      this.#broken = Object.assign(new Error('what is written cannot be made durable', { cause }), {
+        code: 'SQLITE_IOERR_FSYNC',
+      })
+      for (const outcome of this.#unsynced.splice(0)) outcome.reject(this.#broken)
+    } finally {
+      this.#isSyncing = false
+    }
   }
 
   /** A full disk, for one, makes SQLite roll back all of the turn. */
@@ -154,7 +199,7 @@ export class Turns {
     this.#next().reject(error)
   }
 
-  #next(): PromiseWithResolvers<void> {
+  #next(): Outcome {
     const written = this.#written
     this.#written = newOutcome()
     return written
@@ -167,7 +212,7 @@ export class Turns {
   }
 }
 
-function newOutcome(): PromiseWithResolvers<void> {
+function newOutcome(): Outcome {
   const outcome = Promise.withResolvers<void>()
   // Perhaps nobody has written anything that could be lost.
   outcome.promise.catch(() => undefined)

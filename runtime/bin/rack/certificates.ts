@@ -11,7 +11,7 @@ import { hostFiles } from '#runtime/tls/files.ts'
 import { AuthorityStore, type Issued } from '#runtime/tls/store.ts'
 import { authorityState, nexusFiles, nexusState, sledFiles, sledState } from './layout.ts'
 import { withLock } from './lock.ts'
-import { readPlan, type RackPlan } from './plan.ts'
+import { readPlan, unusable, type RackPlan } from './plan.ts'
 
 /** Makes what is missing and renews what ends soon; what is there and holds is left alone. */
 export async function ensureCertificates(
@@ -19,8 +19,12 @@ export async function ensureCertificates(
   plan: RackPlan,
   now_ms: number,
 ): Promise<Result<null, string>> {
-  const store = await openAuthority(state, plan, now_ms)
-  return store.ok ? await provideAll(store.value, state, plan) : store
+  try {
+    const store = await openAuthority(state, plan, now_ms)
+    return store.ok ? await provideAll(store.value, state, plan) : store
+  } catch (cause) {
+    return unusable(state, cause)
+  }
 }
 
 /** What of the rack's certificates ends soon or does not hold, a sentence each. */

@@ -9,7 +9,6 @@ import {
   sledAddressIndex,
 } from '#config/addressing.ts'
 import type { ExternalListener } from '#actors/nexus/config.ts'
-import { readStoreUrl } from '#actors/nexus/store/url.ts'
 import { ports } from '#config/ports.ts'
 import type { ServiceZone, SledConfig } from '#config/sled.ts'
 import type { InternalListen, WireAddress } from '#config/wire.ts'
@@ -18,6 +17,7 @@ import { certificateFiles } from './https.ts'
 import { writeSocketAddress } from '#actors/http/words.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
+import { storeSocketOf } from './store.ts'
 
 /** Where the repository and Node itself are inside a zone. */
 const zoneHome = '/opt/luge'
@@ -236,7 +236,6 @@ const consoleMounts = ({ profile: { console } }: RackPlan): ServiceZone['mounts'
 
 /** A database on a unix socket is seen in the zone where the host has it; others are on the underlay. */
 function storeMounts(plan: RackPlan): ServiceZone['mounts'] {
-  const url = plan.store === undefined || plan.store === null ? null : readStoreUrl(plan.store)
-  const directory = url?.dialect === 'postgres' ? url.socket : null
+  const directory = storeSocketOf(plan)
   return directory === null ? [] : [{ source: directory, destination: directory, read_only: false }]
 }

@@ -4,19 +4,17 @@ import { isAlive } from '#native/process.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { systemRandom } from '#runtime/random.ts'
 import type { Result } from '#runtime/result.ts'
-import { ensureCertificates } from './certificates.ts'
 import { rackDown } from './down.ts'
 import { sledState } from './layout.ts'
 import { withLock } from './lock.ts'
 import { readPlan, type RackPlan } from './plan.ts'
+import { keepCertificates } from './renewal.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
 
 const look_ms = 200
 const restart_ms_min = 200
 const restart_ms_max = 5_000
 const ready_ms_max = 60_000
-const renew_ms = 24 * 60 * 60 * 1000
-const renew_retry_ms = 60 * 1000
 
 /**
  * Watches the rack's supervisors and starts those again that end, as SMF or systemd would, and
@@ -29,7 +27,13 @@ export async function keepUp(state: string, plan: RackPlan): Promise<Result<null
   }
   process.once('SIGINT', onSignal)
   process.once('SIGTERM', onSignal)
-  const renewals = keepCertificates(state, plan, stop.signal)
+  const renewals = keepCertificates(state, plan, {
+    clock: systemClock,
+    signal: stop.signal,
+    onFailure: (why) => {
+      process.stderr.write(`luge: certificates: ${why}\n`)
+    },
+  })
   const sleds = plan.sleds.map(async ({ number }) => {
     await keepSupervisor(state, sledState(state, number), stop.signal)
   })
@@ -61,19 +65,6 @@ async function keepSupervisor(state: string, sled: string, signal: AbortSignal):
     if (!started.ok) process.stderr.write(`luge: ${started.detail}\n`)
     pause_ms = started.ok ? restart_ms_min : Math.min(pause_ms * 2, restart_ms_max)
     await pause(pause_ms, signal)
-  }
-}
-
-/** `up` has looked at them; from then on they are looked at daily. */
-async function keepCertificates(state: string, plan: RackPlan, signal: AbortSignal): Promise<void> {
-  await pause(renew_ms, signal)
-  while (!signal.aborted) {
-    const renewed = await withLock(
-      { state, verb: 'up', random: systemRandom },
-      async () => await ensureCertificates(state, plan, systemClock.now()),
-    )
-    if (!renewed.ok) process.stderr.write(`luge: certificates: ${renewed.detail}\n`)
-    await pause(renewed.ok ? renew_ms : renew_retry_ms, signal)
   }
 }
 

@@ -7,7 +7,6 @@ import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { otlpUrl, telemetryOf } from '#config/seeing.ts'
 import { nexusMembersMax, sledsMax, wellKnown } from '#config/addressing.ts'
 import { writeSocketAddress } from '#actors/http/words.ts'
-import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
@@ -32,6 +31,7 @@ import {
 import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { withLock } from './lock.ts'
+import { checkStore, shownStore, storeOf } from './store.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
 
 const ready_ms_max = 60_000
@@ -94,6 +94,8 @@ async function ensureRack(options: UpOptions): Promise<Result<RackPlan, string>>
 }
 
 async function bringUp(state: string, plan: RackPlan, sleds: readonly string[]): Promise<Refused> {
+  const reached = checkStore(plan)
+  if (!reached.ok) return reached
   const written = await writeConfigs(state, plan)
   if (!written.ok) return written
   // All at once: a sled serves once it has reached Nexus, which is on one of them.
@@ -191,20 +193,6 @@ function sledsAsked(text: string, { metrics }: RackProfile): Result<number, 'inv
   }
   return ok(sleds)
 }
-
-/** The URL of a store that is not SQLite's file; null for that. */
-function storeOf(given: string | null): Result<string | null, 'invalid_option'> {
-  if (given === null || given === 'sqlite') return ok(null)
-  try {
-    if (readStoreUrl(given).dialect === 'postgres') return ok(given)
-    return err('invalid_option', '--store: SQLite is always in the state directory: say sqlite')
-  } catch (error) {
-    return err('invalid_option', `--store: ${explain(error)}`)
-  }
-}
-
-const shownStore = (store: string | null) =>
-  store === null ? 'sqlite' : shownUrl(readStoreUrl(store))
 
 const different = (state: string, what: string, is: string) =>
   err(

@@ -187,6 +187,61 @@ const put = async (target: object, disk_state: object, gen = 7) =>
     target,
   })
 
+test('a snapshot is a volume of its own, asked for where the disk is', async () => {
+  const attached = `instances/${guest}/disks/${volume}/snapshot`
+  const named = { ...{ type: 'volume', id: volume, block_size: 512 }, sub_volumes: [] }
+  const alone = { snapshot_id: id(5), volume_construction_request: named }
+  const misplaced = await call(`POST /disks/${volume}/snapshot`, alone)
+  assert.equal(misplaced.status, 400)
+  assert.match(misplaced.json.message, new RegExp(`attached to instance ${guest}: ask for its`))
+  // The second time there is nothing left to do.
+  const take = async () => await call(`POST /${attached}`, { snapshot_id: id(5) })
+  for (const taken of [await take(), await take()]) {
+    assert.deepEqual([taken.status, taken.json], [200, { snapshot_id: id(5) }])
+  }
+  const seen = await world.ref(diskProtocol, id(5)).call('get', null, soon)
+  assert.ok(seen.ok)
+  assert.deepEqual(
+    [seen.value.phase, seen.value.size_bytes, seen.value.instance_id],
+    ['ready', 2 ** 30, null],
+  )
+
+  // What was taken is a volume too, of which one can be taken that nobody uses.
+  const ofIt = { ...named, id: id(5) }
+  const again = { snapshot_id: id(6), volume_construction_request: ofIt }
+  assert.equal((await call(`POST /disks/${id(5)}/snapshot`, again)).status, 200)
+  for (const [where, body, status, message] of [
+    [attached, { snapshot_id: volume }, 400, /already made/],
+    [attached, { snapshot_id: id(6) }, 400, /already made/],
+    [`disks/${id(5)}/snapshot`, alone, 400, /^volume_construction_request: it names/],
+    [
+      `disks/${id(8)}/snapshot`,
+      { ...alone, volume_construction_request: { ...named, id: id(8) } },
+      404,
+      /^not found: disk/,
+    ],
+    [
+      `instances/${id(8)}/disks/${volume}/snapshot`,
+      { snapshot_id: id(7) },
+      400,
+      /attached to instance/,
+    ],
+  ] as const) {
+    const refused = await call(`POST /${where}`, body)
+    assert.equal(refused.status, status, refused.text)
+    assert.match(refused.json.message, message)
+  }
+  for (const disk_id of [id(5), id(6)]) {
+    const initial_runtime = { disk_state: { state: 'detached' }, gen: 1, time_updated: now }
+    const target = { state: 'destroyed' }
+    assert.equal((await call(`PUT /disks/${disk_id}`, { initial_runtime, target })).status, 200)
+  }
+  assert.deepEqual(
+    world.journal.list('disk').map((entry) => entry.id),
+    [volume],
+  )
+})
+
 test('a disk is not taken from a guest that runs, and goes when nobody has it', async () => {
   const attached = { state: 'attached', instance: guest }
   const same = await put(attached, attached)
@@ -251,8 +306,7 @@ test('what cannot be had here is refused by name', async () => {
   const zone = { type: 'crucible' }
   const dataset = { id: id(6), zpool_id: id(7), dataset_kind: zone, address: '[::1]:1' }
   for (const [where, body, status] of [
-    [`POST /instances/${guest}/disks/${volume}/snapshot`, taken, 501],
-    [`POST /disks/${volume}/snapshot`, { ...taken, volume_construction_request: whole }, 501],
+    [`POST /disks/${volume}/snapshot`, { ...taken, volume_construction_request: whole }, 400],
     ['PUT /filesystem', dataset, 404],
     ['POST /update', { name: 'nexus', version: 1, kind: 'zone' }, 501],
   ] as const) {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { makePipes } from '#native/pipes.sys.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
+import { onBehalfOf } from '#runtime/behalf.ts'
 import { manualClock, systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
@@ -25,6 +26,7 @@ const counterProtocol = protocol('counter', 1, {
   add: call(1, { request: nothing, reply: nothing, errors: [] }),
   wait: call(2, { request: nothing, reply: nothing, errors: [] }),
   crash: call(3, { request: nothing, reply: nothing, errors: [] }),
+  sleep: call(4, { request: nothing, reply: nothing, errors: [] }),
 })
 /** It waits until its gate is opened. */
 const counter = behaviour({
@@ -48,6 +50,10 @@ const counter = behaviour({
     },
     crash: () => {
       throw new Error('it crashes as told')
+    },
+    sleep: async (context, state) => {
+      await context.clock.sleep(30_000, context.signal)
+      return { state, result: ok(null) }
     },
   },
 })
@@ -175,6 +181,52 @@ test('messages that wait behind a stuck one are counted, and who is down says wh
     .flat()
     .join('\n')
   assert.match(down, /^counter\/b is down \(thread main of sled here\): it crashes as told\.$/)
+})
+
+test('who waits for a timer, and who for something that is no actor, is told what that is', async () => {
+  const clock = manualClock()
+  const own = new System({
+    host: 'here',
+    thread: 'main',
+    clock,
+    random: systemRandom,
+    log: memoryLog(),
+    routes: {},
+    toThread: () => null,
+    toHost: () => null,
+  })
+  own.add(counter, { gate: Promise.resolve() })
+  const watch = new Lookout({
+    thread: 'main',
+    system: own,
+    clock,
+    channels: () => [],
+    counters: () => ({}),
+  })
+  const sleeping = own.ref(counterProtocol, 'a').call('sleep', null, soon)
+  const gate = Promise.withResolvers<string>()
+  const asking = onBehalfOf(
+    { what: 'POST /x (request 1)' },
+    async () => await own.natives.during('store: select 1', async () => await gate.promise),
+  )
+  const background = own.natives.during('store: select 2', async () => await gate.promise)
+  await clock.advance(2_000)
+  const seen = { ...(await look()), threads: [await watch.look(0)] }
+  assert.ok(fits(snapshot, seen))
+  assert.deepEqual(whyOf([seen], [], null), [
+    [
+      'somebody in sled here waits for counter/a sleep, for 2.0 s of at most 60.0 s.',
+      'counter/a (thread main of sled here) works on sleep for 2.0 s.',
+      'counter/a sleep waits for the timer of 30000 ms, for 2.0 s.',
+    ],
+    ['POST /x (request 1) waits for the store: select 1, for 2.0 s.'],
+  ])
+  assert.equal(whyOf([seen], [], 'request 1').length, 1)
+  gate.resolve('an answer')
+  assert.deepEqual(await Promise.all([asking, background]), ['an answer', 'an answer'])
+  await clock.advance(30_000)
+  assert.deepEqual(await sleeping, ok(null))
+  assert.equal(own.natives.running.size, 0)
 })
 
 test('a host that cannot be looked at ends the chain with the reason', async () => {

@@ -7,6 +7,7 @@ import { after, test } from 'node:test'
 import Database from 'better-sqlite3'
 import { Kysely, sql } from 'kysely'
 import { openSqlite, sqliteDialect } from '#actors/nexus/store/sqlite.ts'
+import { Turns } from '#actors/nexus/store/turns.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'luge-turns-'))
 const path = join(directory, 'file.db')
@@ -95,4 +96,78 @@ test('when a commit fails everybody in the turn is told, nothing of it is there,
   assert.equal(seen().includes('i'), false)
   await add('i')
   assert.equal(seen().at(-1), 'i')
+})
+
+/** Turns of a file, each sync of which ends when the test says so. */
+function slowDisk() {
+  const file = new Database(':memory:')
+  file.exec('create table word (text)')
+  const syncs: PromiseWithResolvers<void>[] = []
+  const turns = new Turns(file, async () => {
+    const sync = Promise.withResolvers<void>()
+    syncs.push(sync)
+    await sync.promise
+  })
+  const told: string[] = []
+  const note = async (what: string, kind: 'read' | 'write') => {
+    try {
+      await turns.alone(kind, () => {
+        if (kind === 'write') file.prepare('insert into word values (?)').run(what)
+      })
+      told.push(what)
+    } catch (error) {
+      told.push(`${what}: ${String(error)}`)
+    }
+  }
+  return { turns, syncs, told, note }
+}
+const turn = async () => {
+  for (let count = 0; count < 3; count += 1) {
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve)
+    })
+  }
+}
+
+test('who wrote, or saw what was written, goes on when the disk has it; turns meanwhile share a sync', async () => {
+  const { syncs, told, note, turns } = slowDisk()
+  await note('before', 'read')
+  void note('a', 'write')
+  await turn()
+  for (const [what, kind] of [
+    ['b', 'write'],
+    ['after b', 'read'],
+    ['c', 'write'],
+  ] as const) {
+    void note(what, kind)
+    await turn()
+  }
+  assert.deepEqual([told, syncs.length], [['before'], 1])
+  syncs[0]?.resolve()
+  await turn()
+  assert.deepEqual([told, syncs.length], [['before', 'a'], 2])
+  syncs[1]?.resolve()
+  await turn()
+  assert.deepEqual([told.toSorted(), syncs.length], [['a', 'after b', 'b', 'before', 'c'], 2])
+  await turns.close()
+})
+
+test('what the disk does not take is told to all who wait, and nothing goes on with the file', async () => {
+  const { syncs, told, note, turns } = slowDisk()
+  void note('a', 'write')
+  await turn()
+  void note('b', 'write')
+  await turn()
+  syncs[0]?.reject(new Error('EIO'))
+  await turn()
+  void note('c', 'write')
+  void note('d', 'read')
+  await turn()
+  const why = 'Error: what is written cannot be made durable'
+  assert.deepEqual(
+    told,
+    ['a', 'b', 'c', 'd'].map((what) => `${what}: ${why}`),
+  )
+  assert.equal(syncs.length, 1)
+  await turns.close()
 })
