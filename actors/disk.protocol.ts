@@ -37,6 +37,10 @@ export type VolumeSpec = Static<typeof volumeSpec>
 export const diskEndpoint = Type.Object({ socket: path, export: Type.String() })
 export type DiskEndpoint = Static<typeof diskEndpoint>
 
+/** A volume that another sled may read, and where. */
+export const volumeOffer = Type.Object({ ...size, address: path })
+export type VolumeOffer = Static<typeof volumeOffer>
+
 export const diskView = Type.Object({
   id: uuid,
   size_bytes: bytes,
@@ -47,7 +51,7 @@ export const diskView = Type.Object({
 export type DiskView = Static<typeof diskView>
 
 /** An actor's id is the UUID of the disk, or of the snapshot or image whose volume it keeps. */
-export const diskProtocol = protocol('disk', 2, {
+export const diskProtocol = protocol('disk', 3, {
   get: call(1, { request: nothing, reply: diskView, errors: [], idempotent: true }),
   /** Makes the volume, filled from its source; nothing stays behind when it fails. */
   ensure: call(2, {
@@ -96,5 +100,21 @@ export const diskProtocol = protocol('disk', 2, {
     errors: ['not_found', 'no_space', 'os_failed'],
     idempotent: true,
     since: 2,
+  }),
+  /** Lets another sled read the volume; answers with where. */
+  offer: call(9, {
+    request: nothing,
+    reply: volumeOffer,
+    errors: ['not_found', 'os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** Has the volume hold what another sled offers. */
+  fill: call(10, {
+    request: volumeOffer,
+    reply: nothing,
+    errors: ['not_found', 'source_gone', 'os_failed'],
+    idempotent: true,
+    since: 3,
   }),
 })

@@ -86,6 +86,24 @@ export const disk = behaviour({
       return { state, result: copied.ok ? ok(null) : copied }
     },
 
+    offer: async (context, state) => {
+      const spec = state.phase === 'absent' ? null : (state.wanted?.spec ?? null)
+      if (spec === null) {
+        return { state, result: err('not_found', `disk ${state.id} has no volume on this sled`) }
+      }
+      const offered = await context.deps.block.offer(state.id)
+      const { id, size_bytes, block_size } = spec
+      return {
+        state,
+        result: offered.ok ? ok({ id, size_bytes, block_size, address: offered.value }) : offered,
+      }
+    },
+
+    fill: async (context, state, { address }) => ({
+      state,
+      result: await context.deps.block.fill(state.id, address),
+    }),
+
     attach: async (context, state, request) => {
       const planned = plan.planAttach(state, request)
       if (!planned.ok) return { state, result: planned }

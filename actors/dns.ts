@@ -1,6 +1,6 @@
 /**
  * The internal DNS server's actor: the whole zone as Nexus last sent it, journaled, and served from
- * the moment the actor starts.
+ * the moment the actor starts, where the sled serves names; elsewhere it is kept only.
  */
 import { limits } from '#config/limits.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
@@ -10,7 +10,7 @@ import { fits } from '#runtime/schema.ts'
 import { dnsConfig, dnsProtocol, type DnsConfig } from '#actors/dns.protocol.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
 
-type DnsContext = Context<{ readonly server: DnsServer }, typeof dnsProtocol>
+type DnsContext = Context<{ readonly server: DnsServer | null }, typeof dnsProtocol>
 interface State {
   readonly config: DnsConfig | null
 }
@@ -32,7 +32,7 @@ export const dns = behaviour({
       .call('get', { kind: 'dns', id: context.id }, { timeout_ms: limits.zone_boot_ms_max })
     if (!entry.ok) throw new Error(`dns: the journal cannot be read: ${entry.detail}`)
     if (!fits(dnsConfig, entry.value)) return { config: null }
-    context.deps.server.setZone(toZone(entry.value))
+    context.deps.server?.setZone(toZone(entry.value))
     return { config: entry.value }
   },
   invariant: () => undefined,
@@ -50,7 +50,7 @@ export const dns = behaviour({
           { timeout_ms: limits.zone_boot_ms_max },
         )
       if (!written.ok) throw new Error(`dns: generation not journaled: ${written.detail}`)
-      context.deps.server.setZone(toZone(config))
+      context.deps.server?.setZone(toZone(config))
       return { state: { config }, result: ok({ generation: config.generation }) }
     },
   },

@@ -2,7 +2,8 @@
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { binary, bytes, generation, moment_ms, nullable, uuid } from '#actors/schema.ts'
+import { binary, bytes, generation, moment_ms, nullable, path, uuid } from '#actors/schema.ts'
+import { volumeOffer } from '#actors/disk.protocol.ts'
 import { guestVnic } from '#actors/vnic.protocol.ts'
 
 export const runStates = [
@@ -58,8 +59,19 @@ export type InstanceRuntime = Static<typeof instanceRuntime>
 export const instanceTargets = ['running', 'stopped', 'reboot', 'destroyed'] as const
 export type InstanceTarget = (typeof instanceTargets)[number]
 
+export const migration = Type.Object({ migration_id: uuid, dst_propolis_id: uuid })
+
+/** A guest that another sled may take over: its machine, its volumes, and where they are had. */
+export const guestOffer = Type.Object({
+  migration_id: uuid,
+  propolis_id: uuid,
+  address: path,
+  volumes: Type.Array(volumeOffer, { maxItems: limits.instance_disks_max }),
+})
+export type GuestOffer = Static<typeof guestOffer>
+
 /** An actor's id is the instance's UUID. Transitions follow spec/01 §10.2. */
-export const instanceProtocol = protocol('instance', 2, {
+export const instanceProtocol = protocol('instance', 3, {
   get: call(1, {
     request: nothing,
     reply: nullable(instanceRuntime),
@@ -130,5 +142,51 @@ export const instanceProtocol = protocol('instance', 2, {
     errors: [],
     idempotent: true,
     since: 2,
+  }),
+  /**
+   * Has a guest become `migrating` and offers it to the propolis that is to take it over. It runs on
+   * until it is taken; then it stands still, here as there, until Nexus says who goes on.
+   */
+  migrate_out: call(11, {
+    request: Type.Object({ propolis_id: uuid, migration, gen: generation }),
+    reply: Type.Object({ runtime: instanceRuntime, offer: guestOffer }),
+    errors: ['invalid_transition', 'os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** Takes over a guest that another sled offers. When it fails, nothing of it is here. */
+  migrate_in: call(12, {
+    request: Type.Object({ spec: instanceSpec, offer: guestOffer, gen: generation }),
+    reply: instanceRuntime,
+    errors: ['invalid_transition', 'source_gone', 'no_space', 'os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /**
+   * The guest of this propolis goes on here: it has come, or the migration is called off. One that is
+   * over already, or was replaced by another, changes nothing.
+   */
+  go_on: call(13, {
+    request: Type.Object({ propolis_id: uuid, migration_id: uuid, gen: generation }),
+    reply: instanceRuntime,
+    errors: ['not_here', 'os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** Forgets the guest of this propolis and its volumes: it goes on elsewhere. Another one stays. */
+  leave: call(14, {
+    request: Type.Object({ propolis_id: uuid }),
+    reply: nothing,
+    errors: ['os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** The migration that is under way here; null for none. */
+  get_migration: call(15, {
+    request: nothing,
+    reply: nullable(migration),
+    errors: [],
+    idempotent: true,
+    since: 3,
   }),
 })

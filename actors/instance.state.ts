@@ -6,6 +6,9 @@
  *                        ▲                │  ▲                                  │
  *                        │                reboot ──► rebooting ──seen──► running│
  *                        └────────────────run───────────────────────────────────┘
+ *
+ * A running guest that migrates is `migrating` on both sleds until Nexus says where it goes on; there it
+ * is `running` again, and the other sled forgets it.
  */
 import { err, ok, type Result } from '#runtime/result.ts'
 
@@ -95,6 +98,31 @@ function planDestroy(from: RunState): Planned {
   return from === 'destroyed' ? stay(from) : ok({ next: 'destroyed', action: 'destroy' })
 }
 
+/** A migration as both sleds know it; `side`: whether the guest is to leave here or to arrive. */
+export interface Migration {
+  readonly migration_id: string
+  readonly dst_propolis_id: string
+  readonly side: 'source' | 'target'
+}
+
+/** What a request to migrate leads to while `current` is under way. */
+export function planMigrate(
+  from: RunState,
+  current: Migration | null,
+  asked: Omit<Migration, 'side'>,
+): Planned {
+  if (from !== 'migrating' || current === null) {
+    return from === 'running' ? ok({ next: 'migrating', action: 'none' }) : refuse('migrate', from)
+  }
+  const { migration_id, dst_propolis_id } = current
+  return migration_id === asked.migration_id && dst_propolis_id === asked.dst_propolis_id
+    ? stay(from)
+    : err(
+        'invalid_transition',
+        `instance is migrating already: migration ${migration_id} to propolis ${dst_propolis_id} is in progress`,
+      )
+}
+
 /** Whether a machine should be there and go on. */
 export const isLive = (from: RunState): boolean =>
   from === 'starting' || from === 'running' || from === 'rebooting'
@@ -112,7 +140,7 @@ export function planSeen(
   }
   if (seen === 'shutdown') return { next: isLive(from) ? 'stopping' : from, action: 'none' }
   if (seen === 'overdue') return { next: from, action: isEnding ? 'kill' : 'none' }
-  return isLive(from) || isEnding
+  return isLive(from) || isEnding || from === 'migrating'
     ? { next: 'stopped', action: 'release' }
     : { next: from, action: 'none' }
 }

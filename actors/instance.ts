@@ -7,50 +7,35 @@
  * through an outbox (`report` until `reported`) and hold nothing up.
  */
 import assert from 'node:assert/strict'
-import { Type } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { behaviour } from '#runtime/actor/actor.ts'
-import { err, ok, type Result } from '#runtime/result.ts'
+import { ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { goOn, leave, migrateIn, migrateOut } from '#actors/instance.migration.ts'
+import {
+  blank,
+  forget,
+  move,
+  record,
+  remembered,
+  report_pause_ms_min,
+  withGeneration,
+  type InstanceState as State,
+} from '#actors/instance.record.ts'
 import { sampleDisks } from '#actors/instance.samples.ts'
-import { releaseGuest, startGuest, type InstanceContext } from '#actors/instance.work.ts'
 import {
-  instanceProtocol,
-  instanceRuntime,
-  instanceSpec,
-  type InstanceRuntime,
-  type InstanceSpec,
-} from '#actors/instance.protocol.ts'
-import {
-  isLive,
-  planRequest,
-  planSeen,
-  type Action,
-  type RunState,
-} from '#actors/instance.state.ts'
-import { journalProtocol } from '#actors/journal.protocol.ts'
+  releaseGuest,
+  startGuest,
+  watchGuest,
+  type InstanceContext,
+} from '#actors/instance.work.ts'
+import { instanceProtocol, type InstanceSpec } from '#actors/instance.protocol.ts'
+import { isLive, planRequest, planSeen, type Action } from '#actors/instance.state.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
-import { generation } from '#actors/schema.ts'
 
-const record = Type.Object({
-  spec: instanceSpec,
-  runtime: instanceRuntime,
-  reported_gen: generation,
-})
-interface State {
-  /** Null: nobody asked for this instance, or it is destroyed. */
-  readonly spec: InstanceSpec | null
-  readonly runtime: InstanceRuntime
-  readonly reported_gen: number
-  /** Ends the watch over the running machine. */
-  readonly unwatch: () => void
-  readonly report_pause_ms: number
-}
-
-const journalTime = { timeout_ms: limits.zone_boot_ms_max }
-const report_pause_ms_min = 100
 const report_pause_ms_max = 5_000
-const idle = () => undefined
+/** Who asked was answered with the state: a report of it is sent unless a newer one was by then. */
+const answered_pause_ms = 1_000
 
 export const instance = behaviour({
   protocol: instanceProtocol,
@@ -65,18 +50,17 @@ export const instance = behaviour({
   },
 
   init: async (context: InstanceContext): Promise<State> => {
-    const found = await journal(context).call('get', key(context), journalTime)
+    const found = await remembered(context)
     if (!found.ok) throw new Error(`instance ${context.id}: journal: ${found.detail}`)
-    if (!fits(record, found.value)) {
-      return { ...blank(context), spec: null }
-    }
-    return await adopt(context, { ...blank(context), ...found.value })
+    if (!fits(record, found.value)) return blank(context)
+    const { spec, runtime, migration = null } = found.value
+    return await adopt(context, { ...blank(context), spec, runtime, migration })
   },
   invariant: (state) => {
     assert(state.reported_gen <= state.runtime.gen, 'no report is ahead of the state')
   },
   stop: (_context, state) => {
-    state.unwatch()
+    state.unwatch?.()
   },
 
   handlers: {
@@ -92,7 +76,7 @@ export const instance = behaviour({
       if (next === state.runtime.run_state && state.spec !== null) {
         return { state: based, result: ok(based.runtime) }
       }
-      const moved = await move(context, based, next)
+      const moved = await move(context, based, next, answered_pause_ms)
       if (!moved.ok) return { state, result: moved }
       const acted = await act(context, moved.value, action)
       return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
@@ -103,7 +87,7 @@ export const instance = behaviour({
       const { next, action } = planSeen(state.runtime.run_state, request.event)
       if (action === 'kill') await context.deps.vmm.kill(context.id)
       if (action === 'release') {
-        state.unwatch()
+        state.unwatch?.()
         const released = await releaseGuest(context, state.spec)
         if (!released.ok) {
           context.log.warn('a dead guest is not let go of yet', { detail: released.detail })
@@ -121,7 +105,7 @@ export const instance = behaviour({
       }
       const started = await startGuest(context, state.spec)
       if (started.ok) {
-        const unwatch = watch(context, state.spec)
+        const unwatch = watchGuest(context, state.spec)
         const moved = await move(context, state, 'running')
         return { state: { ...(moved.ok ? moved.value : state), unwatch }, result: ok(null) }
       }
@@ -135,7 +119,7 @@ export const instance = behaviour({
     sample: (context, state, { propolis_id }) => ({
       state,
       result:
-        state.spec?.propolis_id === propolis_id && isLive(state.runtime.run_state)
+        state.spec?.propolis_id === propolis_id && isSampled(state.runtime.run_state)
           ? sampleDisks(context, state.spec)
           : ok(null),
     }),
@@ -153,42 +137,43 @@ export const instance = behaviour({
     }),
 
     destroy: async (context, state) => {
-      state.unwatch()
+      state.unwatch?.()
       const { spec } = state
       const released = spec === null ? ok(null) : await releaseGuest(context, spec)
       if (!released.ok) return { state, result: released }
       const forgotten = await context.deps.vmm.forget(context.id)
       if (!forgotten.ok) return { state, result: forgotten }
-      const removed = await journal(context).call('remove', key(context), journalTime)
-      if (!removed.ok) return { state, result: err('os_failed', `journal: ${removed.detail}`) }
-      return { state: { ...state, spec: null, unwatch: idle }, result: ok(null), stop: true }
+      const removed = await forget(context)
+      if (!removed.ok) return { state, result: removed }
+      return { state: { ...state, spec: null, unwatch: null }, result: ok(null), stop: true }
+    },
+
+    migrate_out: migrateOut,
+    migrate_in: migrateIn,
+    go_on: goOn,
+    leave,
+    get_migration: (_context, state) => {
+      if (state.migration === null) return { state, result: ok(null) }
+      const { migration_id, dst_propolis_id } = state.migration
+      return { state, result: ok({ migration_id, dst_propolis_id }) }
     },
 
     report: (context, state) => ({ state, result: send(context, state) }),
 
-    reported: async (context, state, { gen }) => {
+    reported: (context, state, { gen }) => {
       const reported: State = {
         ...state,
         reported_gen: Math.min(state.runtime.gen, Math.max(state.reported_gen, gen)),
         report_pause_ms: report_pause_ms_min,
       }
-      if (state.spec !== null) await write(context, reported)
       if (reported.reported_gen < reported.runtime.gen) context.after(0, 'report', null)
       return { state: reported, result: ok(null) }
     },
   },
 })
 
-const journal = (context: InstanceContext) => context.ref(journalProtocol, 'sled')
-const key = (context: InstanceContext) => ({ kind: 'instance', id: context.id })
-
-const blank = (context: InstanceContext): State => ({
-  spec: null,
-  runtime: { run_state: 'creating', gen: 0, time_updated_ms: context.clock.now() },
-  reported_gen: 0,
-  unwatch: idle,
-  report_pause_ms: report_pause_ms_min,
-})
+const isSampled = (run_state: State['runtime']['run_state']): boolean =>
+  isLive(run_state) || run_state === 'migrating'
 
 /** Puts what the journal says and what runs together, after a restart or a crash. */
 async function adopt(context: InstanceContext, state: State): Promise<State> {
@@ -197,8 +182,10 @@ async function adopt(context: InstanceContext, state: State): Promise<State> {
   if (!machine.ok) throw new Error(`instance ${context.id}: ${machine.detail}`)
   if (state.reported_gen < state.runtime.gen) context.after(0, 'report', null)
   if (spec === null) return state
+  // Nothing runs of what has not come yet: whoever has it come says how it goes on.
+  if (state.migration?.side === 'target') return state
   if (machine.value !== null && machine.value.propolis_id === spec.propolis_id) {
-    const unwatch = watch(context, spec)
+    const unwatch = watchGuest(context, spec)
     const now = machine.value.state === 'exited' ? 'exited' : 'running'
     context.after(0, 'observed', { propolis_id: spec.propolis_id, event: now })
     if (state.runtime.run_state === 'stopping') {
@@ -213,35 +200,6 @@ async function adopt(context: InstanceContext, state: State): Promise<State> {
     context.after(0, 'observed', { propolis_id: spec.propolis_id, event: 'exited' })
   }
   return state
-}
-
-/** A generation above Nexus' own, so that the next report counts. */
-function withGeneration(state: State, gen: number): State {
-  return gen <= state.runtime.gen ? state : { ...state, runtime: { ...state.runtime, gen } }
-}
-
-/** Journals a new run state, then believes it and tells Nexus. */
-async function move(
-  context: InstanceContext,
-  state: State,
-  run_state: RunState,
-): Promise<Result<State, 'os_failed'>> {
-  if (run_state === state.runtime.run_state && state.runtime.gen > 0) return ok(state)
-  const next: State = {
-    ...state,
-    runtime: { run_state, gen: state.runtime.gen + 1, time_updated_ms: context.clock.now() },
-  }
-  const written = await write(context, next)
-  if (!written.ok) return written
-  context.after(0, 'report', null)
-  return ok(next)
-}
-
-async function write(context: InstanceContext, state: State): Promise<Result<null, 'os_failed'>> {
-  const { spec, runtime, reported_gen } = state
-  const document = { spec, runtime, reported_gen }
-  const written = await journal(context).call('put', { ...key(context), document }, journalTime)
-  return written.ok ? written : err('os_failed', `instance ${context.id}: ${written.detail}`)
 }
 
 async function act(
@@ -276,14 +234,6 @@ function overdueLater(context: InstanceContext, spec: InstanceSpec): void {
   context.after(limits.instance_stop_grace_ms, 'observed', {
     propolis_id: spec.propolis_id,
     event: 'overdue',
-  })
-}
-
-/** Follows a machine that runs: what it does, and what it asks of its disks. */
-function watch(context: InstanceContext, spec: InstanceSpec): () => void {
-  context.after(0, 'sample', { propolis_id: spec.propolis_id })
-  return context.deps.vmm.watch(context.id, (event) => {
-    context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
   })
 }
 

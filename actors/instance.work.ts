@@ -17,17 +17,17 @@ export type InstanceContext = Context<InstanceDeps, typeof instanceProtocol>
 
 const time = { timeout_ms: limits.zone_boot_ms_max }
 
-/** Ports, then disks, then the machine. What was made when one fails is for `releaseGuest`. */
-export async function startGuest(
+/** What a machine is made of: its ports, then its disks. What was made when one fails is for `releaseGuest`. */
+export async function equipGuest(
   context: InstanceContext,
   spec: InstanceSpec,
-): Promise<Result<null, 'no_space' | 'os_failed'>> {
+): Promise<Result<MachineSpec, 'os_failed'>> {
   const nics = await makePorts(context, spec)
   if (!nics.ok) return nics
   const disks = await attachDisks(context, spec)
   if (!disks.ok) return disks
   if (context.signal.aborted) return err('os_failed', 'the start was called off')
-  const started = await context.deps.vmm.start({
+  return ok({
     instance_id: spec.id,
     propolis_id: spec.propolis_id,
     hostname: spec.hostname,
@@ -37,7 +37,25 @@ export async function startGuest(
     disks: disks.value,
     cidata: spec.cidata,
   })
+}
+
+/** Makes what the machine needs, then starts it. */
+export async function startGuest(
+  context: InstanceContext,
+  spec: InstanceSpec,
+): Promise<Result<null, 'no_space' | 'os_failed'>> {
+  const machine = await equipGuest(context, spec)
+  if (!machine.ok) return machine
+  const started = await context.deps.vmm.start(machine.value)
   return started.ok ? ok(null) : started
+}
+
+/** Follows a machine that runs: what it does, and what it asks of its disks. */
+export function watchGuest(context: InstanceContext, spec: InstanceSpec): () => void {
+  if (spec.disks.length > 0) context.after(0, 'sample', { propolis_id: spec.propolis_id })
+  return context.deps.vmm.watch(context.id, (event) => {
+    context.after(0, 'observed', { propolis_id: spec.propolis_id, event })
+  })
 }
 
 async function makePorts(

@@ -5,6 +5,7 @@
  * (DHCP), one that is missing is made anew, now or, while that fails, again and again.
  */
 import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
 import { limits } from '#config/limits.ts'
 import type { LinkView, NetFailure, Ports } from '#native/platform/ports.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
@@ -65,8 +66,10 @@ export const vnic = behaviour({
       }
       // Journaled first and kept when the kernel refuses: rules that were asked for once come true
       // with the next start at the latest, never the old ones again.
-      const written = await remember(context, wanted)
-      if (!written.ok) return { state, result: written }
+      if (!isDeepStrictEqual(wanted, state.wanted)) {
+        const written = await remember(context, wanted)
+        if (!written.ok) return { state, result: written }
+      }
       const next = { ...state, wanted }
       return { state: next, result: context.deps.ports.setRules(state.id, firewall_rules) }
     },

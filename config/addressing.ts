@@ -14,6 +14,9 @@ export const sledAddressIndex = {
   reserved_max: 16,
 } as const
 
+/** As many sleds as a rack has places for. */
+export const sledsMax = 32
+
 /** Of the members of Nexus on a sled: the first has the RFD's, others what is left of the rack's own. */
 export const nexusMembersMax = 11
 

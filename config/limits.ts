@@ -133,6 +133,7 @@ export const limits = {
   disk_ensure_ms_max: 180_000,
   instance_start_ms_max: 60_000,
   instance_stop_ms_max: 90_000,
+  instance_migrate_ms_max: 300_000,
   /** How long a guest may take to end after its power button was pressed. */
   instance_stop_grace_ms: 30_000,
   zone_boot_ms_max: 30_000,
@@ -162,6 +163,9 @@ export const limits = {
   store_retry_ms_max: 500,
   /** Between two attempts to reach a database that is not there when Nexus starts. */
   store_wait_ms: 1_000,
+
+  /** Changes of a VPC's instances that come within this time are sent to its ports together. */
+  firewall_gather_ms: 250,
 
   // Background tasks of Nexus: from the end of a run to the next.
   background_sagas_ms: 5_000,

@@ -37,7 +37,8 @@ export const sledConfig = Type.Object({
       address: text,
     }),
   }),
-  dns: Type.Object({ address: text, port }),
+  /** Where the rack's names are served; null on a sled that does not serve them. */
+  dns: Type.Union([Type.Object({ address: text, port }), Type.Null()]),
   guest_image: text,
   nexus: Type.Array(Type.Object({ host: text, wire: wireAddress })),
   /** What the supervisor proves itself to Nexus with. */

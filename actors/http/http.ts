@@ -4,6 +4,7 @@
  * one (`server.ts`), the internal APIs are others.
  */
 import assert from 'node:assert/strict'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import websocket from '@fastify/websocket'
 import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { limits } from '#config/limits.ts'
@@ -95,6 +96,12 @@ export function makeHttpServer<S extends HttpServices>(options: HttpOptions<S>):
   })
   // A client that has said all it wants to may close its side and still gets its answer.
   Object.assign(server.server, { httpAllowHalfOpen: true })
+  // Who asks before sending a body that is too long is told so and keeps it (RFC 9110 §10.1.1).
+  server.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    const length = Number(request.headers['content-length'] ?? 0)
+    if (length <= limits.http_body_bytes_max) response.writeContinue()
+    server.server.emit('request', request, response)
+  })
   void server.register(websocket, {
     options: { maxPayload: limits.serial_write_bytes_max },
   })

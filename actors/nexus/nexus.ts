@@ -7,6 +7,7 @@ import { keepSamples } from './storage/disk-samples.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime } from './compute/instances.ts'
 import { owe } from './propagation.ts'
+import { transact } from './store/transact.ts'
 
 export interface NexusDeps {
   readonly services: Services
@@ -46,31 +47,31 @@ export const nexus = behaviour({
         platform: hello.platform,
         time_modified_ms: now_ms,
       }
-      await services.store
-        .insertInto('sled')
-        .values({
-          id: hello.sled_id,
-          rack_id: services.config.rack_id,
-          time_created_ms: now_ms,
-          ...seen,
-        })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
-        .execute()
-      await owe(services.store, { kind: 'dns', id: '' })
+      await transact(services, async (store) => {
+        await store
+          .insertInto('sled')
+          .values({
+            id: hello.sled_id,
+            rack_id: services.config.rack_id,
+            time_created_ms: now_ms,
+            ...seen,
+          })
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(seen))
+          .execute()
+        await owe(store, { kind: 'dns', id: '' })
+      })
       await publishDns(services, hello.sled_id)
       context.after(0, 'reconcile', { sled_id: hello.sled_id })
       return { state, result: ok(null) }
     },
 
-    instance_report: async (context, state, report) => {
-      const known = await applyRuntime(context.deps.services, report.instance_id, report.runtime)
-      return {
-        state,
-        result: known
-          ? ok(null)
-          : err('unknown_instance', `there is no instance ${report.instance_id}`),
-      }
-    },
+    // No report waits for the one before: generations say which is newer.
+    instance_report: (context, state, report) => ({
+      state,
+      result: applyRuntime(context.deps.services, report).then((isKnown) =>
+        isKnown ? ok(null) : err('unknown_instance', `there is no instance ${report.instance_id}`),
+      ),
+    }),
 
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({

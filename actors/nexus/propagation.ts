@@ -5,7 +5,8 @@
  */
 import { sql } from 'kysely'
 import type { Services } from './context.ts'
-import type { Store, StoreTransaction } from './store/schema.ts'
+import { prepare } from './store/prepare.ts'
+import type { StoreTransaction } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
 /** `firewall`: the rules of the VPC of this id. `dns`: the zone, whose id is empty. */
@@ -15,18 +16,21 @@ export interface Owed {
 }
 const sends_max = 8
 
-/** Says that something has to be sent; in the transaction of the change where there is one. */
-export async function owe(store: Store | StoreTransaction, { kind, id }: Owed): Promise<void> {
-  await store
+/** Says that something has to be sent: in the transaction of the change, so that no crash comes between. */
+export async function owe(store: StoreTransaction, { kind, id }: Owed): Promise<void> {
+  await nowOwed(store, { kind, id })
+}
+
+const nowOwed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed[K] }) =>
+  store
     .insertInto('propagation')
     .values({ kind, id, generation: 1, is_owed: true })
     .onConflict((conflict) =>
       conflict
         .columns(['kind', 'id'])
         .doUpdateSet({ generation: sql`propagation.generation + 1`, is_owed: true }),
-    )
-    .execute()
-}
+    ),
+)
 
 /** What has not been sent; `isWhole`: all that there is. */
 export async function allOwed({ store }: Services, isWhole: boolean): Promise<readonly Owed[]> {

@@ -13,7 +13,8 @@
  * backward.
  *
  * A node may run twice, when the crash came between its work and the record of it; so every action
- * and every undo is idempotent.
+ * and every undo is idempotent. What a node changes last in the store, it changes in the transaction
+ * that records it as done (`done`): between those two there is no crash.
  */
 import { assertHeld, LeaseLost } from '#runtime/cluster/sql.ts'
 import type { Log } from '#runtime/log.ts'
@@ -23,6 +24,7 @@ import type { Services } from './context.ts'
 import { ApiError, unavailable } from '#actors/http/errors.ts'
 import { recordError, restoreError } from './errors.ts'
 import type { Member, Ownership } from './member.ts'
+import { beginSaga, endSaga, noteNode, unfinishedStates } from './saga-records.ts'
 import type { StoreTransaction } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 import { doPiece } from './work.ts'
@@ -33,10 +35,12 @@ export interface SagaRun<P> {
   readonly params: P
   /** Outputs of the nodes before, by name. */
   readonly outputs: ReadonlyMap<string, unknown>
+  /** Records this node as done, with its output: for the action's last transaction. */
+  readonly done: (store: StoreTransaction, output?: unknown) => Promise<void>
 }
 export interface SagaNode<P> {
   readonly name: string
-  /** Does the step; what it returns is kept as JSON. A throw unwinds the saga. */
+  /** Does the step; what it returns is kept as JSON, unless it was `done`. A throw unwinds the saga. */
   readonly action: (run: SagaRun<P>) => Promise<unknown>
   /**
    * Takes the step back, whether it was done, half done, or not at all; null when there is nothing to
@@ -44,7 +48,7 @@ export interface SagaNode<P> {
    * unwinds nothing; the node is tried again until it succeeds, or says itself that it never will, with
    * an `ApiError` other than 503.
    */
-  readonly undo: ((run: SagaRun<P>) => Promise<void>) | null | 'onward'
+  readonly undo: ((run: Omit<SagaRun<P>, 'done'>) => Promise<void>) | null | 'onward'
 }
 export interface Saga<P> {
   readonly name: string
@@ -72,7 +76,6 @@ interface Progress {
  */
 export type CrashPoint = (node: string, when: 'before' | 'after') => void | Promise<void>
 
-export const unfinishedStates = ['running', 'unwinding'] as const
 const undo_retry_ms = 500
 const undo_tries_max = 6
 
@@ -122,19 +125,16 @@ export class Sagas {
     const progress = { id, definition, params, outputs: new Map(), ownership, span }
     return await this.#alone(progress, async () => {
       await this.#write(progress, async (store) => {
-        await store
-          .insertInto('saga')
-          .values({
-            id,
-            name: saga.name,
-            params: JSON.stringify(params),
-            state: 'running',
-            error_node_name: null,
-            error: null,
-            time_created_ms: services.clock.now(),
-            owner: ownership.owner,
-          })
-          .execute()
+        await beginSaga(store, {
+          id,
+          name: saga.name,
+          params: JSON.stringify(params),
+          state: 'running',
+          error_node_name: null,
+          error: null,
+          time_created_ms: services.clock.now(),
+          owner: ownership.owner,
+        })
       })
       return await this.#forward(progress, 0)
     })
@@ -268,25 +268,42 @@ export class Sagas {
     const nodes = progress.definition.nodes(progress.params)
     for (const [position, node] of nodes.entries()) {
       if (position < from) continue
-      let output: unknown
       try {
         await this.#crash(node.name, 'before')
-        output = await this.#do(progress, node.name, node.action)
+        await this.#act(progress, position, node)
         await this.#crash(node.name, 'after')
       } catch (error) {
         throw await this.#failed(progress, { position, node, error })
       }
-      progress.outputs.set(node.name, output ?? null)
-      await this.#note(progress, { position, node, state: 'done' }, output ?? null)
     }
-    await this.#write(progress, async (store) => {
-      await store
-        .updateTable('saga')
-        .set({ state: 'succeeded' })
-        .where('id', '=', progress.id)
-        .execute()
-    })
+    // The last node's record says it too, unless the crash of an earlier version came in between.
+    if (from >= nodes.length) {
+      await this.#write(progress, async (store) => {
+        await endSaga(store, progress.id, 'succeeded')
+      })
+    }
     return progress.outputs
+  }
+
+  /** Does a node and records it; that of the last ends the saga. */
+  async #act(progress: Progress, position: number, node: SagaNode<unknown>): Promise<void> {
+    const isLast = position === progress.definition.nodes(progress.params).length - 1
+    let recorded: { readonly output: unknown } | null = null
+    const done: SagaRun<unknown>['done'] = async (store, output = null) => {
+      await noteNode(store, progress.id, { position, name: node.name, state: 'done', output })
+      if (isLast) await endSaga(store, progress.id, 'succeeded')
+      recorded = { output }
+    }
+    const output = await this.#do(progress, node.name, async (run) => {
+      const returned = await node.action({ ...run, done })
+      return recorded === null ? (returned ?? null) : recorded.output
+    })
+    if (recorded === null) {
+      await this.#write(progress, async (store) => {
+        await done(store, output)
+      })
+    }
+    progress.outputs.set(node.name, output)
   }
 
   /** What becomes of a saga whose node has failed. Gives back what its caller is told. */
@@ -331,14 +348,17 @@ export class Sagas {
       const node = nodes[position]
       if (node === undefined) continue
       await this.#undo(progress, node)
-      await this.#note(progress, { position, node, state: 'undone' }, null)
+      await this.#write(progress, async (store) => {
+        await noteNode(store, progress.id, {
+          position,
+          name: node.name,
+          state: 'undone',
+          output: null,
+        })
+      })
     }
     await this.#write(progress, async (store) => {
-      await store
-        .updateTable('saga')
-        .set({ state: 'failed' })
-        .where('id', '=', progress.id)
-        .execute()
+      await endSaga(store, progress.id, 'failed')
     })
   }
 
@@ -362,20 +382,6 @@ export class Sagas {
     }
   }
 
-  async #note(progress: Progress, step: Step, output: unknown): Promise<void> {
-    const { position, node, state } = step
-    const written = state === 'done' ? JSON.stringify(output) : null
-    await this.#write(progress, async (store) => {
-      await store
-        .insertInto('saga_node')
-        .values({ saga_id: progress.id, position, name: node.name, state, output: written })
-        .onConflict((conflict) =>
-          conflict.columns(['saga_id', 'position']).doUpdateSet({ state, output: written }),
-        )
-        .execute()
-    })
-  }
-
   /** Writes a saga's progress: only as its owner. Throws `LeaseLost`. */
   async #write(
     { ownership }: Progress,
@@ -389,7 +395,7 @@ export class Sagas {
   async #do<T>(
     progress: Progress,
     name: string,
-    work: (run: SagaRun<unknown>) => Promise<T>,
+    work: (run: Omit<SagaRun<unknown>, 'done'>) => Promise<T>,
   ): Promise<T> {
     const { id, definition, params, outputs, ownership, span } = progress
     if (!ownership.isHeld()) throw new LeaseLost(ownership.lease)
@@ -416,11 +422,6 @@ export class Sagas {
   }
 }
 
-interface Step {
-  readonly position: number
-  readonly node: SagaNode<unknown>
-  readonly state: 'done' | 'undone'
-}
 interface Failure {
   readonly position: number
   readonly node: SagaNode<unknown>

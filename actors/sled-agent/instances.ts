@@ -60,7 +60,7 @@ async function reach(
 ): Promise<Reached> {
   const { run_state, migration_params = null } = target
   if (run_state === 'migrating' || migrate !== null || migration_params !== null) {
-    throw notImplemented('instances do not migrate between sleds')
+    throw notImplemented('this sled migrates no instances over HTTP: ask Nexus to')
   }
   const known = await journaledInstance(services, id)
   const spec = known?.spec ?? specOf(id, initial)

@@ -65,6 +65,9 @@ export class LinuxBlock implements Block {
     return await this.#make(spec, async (task) => await this.#fill({ ...task, source }, aborted))
   }
 
+  readonly offer: Block['offer'] = async (id) => notBetweenSleds(id)
+  readonly fill: Block['fill'] = async (id) => notBetweenSleds(id)
+
   readonly copy: Block['copy'] = async (from, to, aborted) => {
     const found = await this.find(from)
     if (!found.ok) return found
@@ -280,3 +283,6 @@ const quote = (path: string) => path.replaceAll(',', ',,')
 
 const isMissing = (error: unknown) =>
   error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')
+
+const notBetweenSleds = (id: string) =>
+  err('os_failed', `volume ${id}: platform linux does not move volumes between sleds`)

@@ -137,6 +137,10 @@ class LinuxVmm implements Vmm {
     }
   }
 
+  readonly offer: Vmm['offer'] = async (id) => notBetweenSleds(id)
+  readonly receive: Vmm['receive'] = async ({ instance_id }) => notBetweenSleds(instance_id)
+  readonly resume: Vmm['resume'] = async (id) => await this.#execute(id, 'cont')
+
   readonly powerdown: Vmm['powerdown'] = async (id) => await this.#execute(id, 'system_powerdown')
   readonly reset: Vmm['reset'] = async (id) => await this.#execute(id, 'system_reset')
 
@@ -340,6 +344,9 @@ class LinuxVmm implements Vmm {
 }
 
 const zoneName = (propolis_id: string) => `oxz_propolis-server_${propolis_id}`
+
+const notBetweenSleds = (instance_id: string) =>
+  err('os_failed', `guest ${instance_id}: platform linux does not move guests between sleds`)
 
 const notRunning = (instance_id: string) =>
   err('not_running', `instance ${instance_id} has no console: it does not run here`)

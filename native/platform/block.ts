@@ -44,6 +44,13 @@ export interface Block {
     read_only: boolean,
   ) => Promise<Result<Endpoint, 'not_found' | 'os_failed'>>
   readonly unexport: (id: string) => Promise<Result<null, 'os_failed'>>
+  /** Lets other sleds of the rack read a volume; answers with where, for their `fill`. */
+  readonly offer: (id: string) => Promise<Result<string, 'not_found' | 'os_failed'>>
+  /** Has a volume hold what another sled offers at this address under the same id. */
+  readonly fill: (
+    id: string,
+    address: string,
+  ) => Promise<Result<null, 'not_found' | 'source_gone' | 'os_failed'>>
   /** Removes the volume; absent is fine. */
   readonly destroy: (id: string) => Promise<Result<null, 'os_failed'>>
   readonly list: () => Promise<Result<readonly Volume[], 'os_failed'>>

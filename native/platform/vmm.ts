@@ -35,6 +35,13 @@ export interface SerialChunk {
   readonly last_byte_offset: number
 }
 
+/** A running machine that another sled may take over, and where it is had. */
+export interface MachineOffer {
+  readonly migration_id: string
+  readonly propolis_id: string
+  readonly address: string
+}
+
 /** What a guest has asked of its disks, counted from one moment on: its start. */
 export interface DiskCounters {
   readonly start_ms: number
@@ -64,6 +71,21 @@ export interface Vmm {
   readonly diskCounters: (
     instance_id: string,
   ) => Promise<Result<DiskCounters, 'not_running' | 'os_failed'>>
+  /** Lets one migration take the machine over; answers with where. The machine runs on meanwhile. */
+  readonly offer: (
+    instance_id: string,
+    migration_id: string,
+  ) => Promise<Result<string, 'not_running' | 'os_failed'>>
+  /**
+   * Makes a machine of one that another sled offers, with its memory and its console's history. From
+   * then on both stand still until one of them is resumed. On failure nothing is left here.
+   */
+  readonly receive: (
+    spec: MachineSpec,
+    from: MachineOffer,
+  ) => Promise<Result<Machine, 'source_gone' | 'no_space' | 'os_failed'>>
+  /** Lets a machine go on that stands still, and is offered no more. One that runs goes on. */
+  readonly resume: (instance_id: string) => Promise<Result<null, 'not_running' | 'os_failed'>>
   /** Presses the power button. */
   readonly powerdown: (instance_id: string) => Promise<Result<null, 'os_failed'>>
   readonly reset: (instance_id: string) => Promise<Result<null, 'os_failed'>>

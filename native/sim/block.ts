@@ -1,10 +1,12 @@
 /** Volumes in memory, or named in one JSON file so that they outlive the process; scripted faults. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Type } from 'typebox'
+import { dirname, join } from 'node:path'
 import { probeImage } from '#native/image.ts'
 import type { Block, Volume, VolumeSpec } from '#native/platform/block.ts'
-import { err, ok } from '#runtime/result.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { ask, Counter } from './between.ts'
 
 const saved = Type.Array(
   Type.Object({
@@ -15,6 +17,8 @@ const saved = Type.Array(
     content: Type.Optional(Type.String()),
   }),
 )
+const volumeRequest = Type.Object({ id: Type.String() })
+const volumeAnswer = Type.Object({ content: Type.Union([Type.String(), Type.Null()]) })
 type SimVolume = Volume & { readonly content: string }
 
 export interface SimBlock extends Block {
@@ -26,8 +30,14 @@ export interface SimBlock extends Block {
   readonly faults: Set<string>
 }
 
-/** `file`: where the volumes' names are kept; null keeps them in memory only. */
-export function simBlock(file: string | null = null): SimBlock {
+/**
+ * `file`: where the volumes' names are kept; null keeps them in memory only. `directory`: where other
+ * sleds ask for volumes.
+ */
+export function simBlock(
+  file: string | null = null,
+  directory = file === null ? '.' : dirname(file),
+): SimBlock {
   const volumes = load(file)
   const faults = new Set<string>()
   const set = (volume: SimVolume) => {
@@ -42,7 +52,9 @@ export function simBlock(file: string | null = null): SimBlock {
     faults.has(name) ? err('os_failed', `${name} fails as scripted`) : null
   const make = (to: Pick<Volume, 'id' | 'size_bytes'>, content: string) =>
     ok(shown(set({ id: to.id, size_bytes: to.size_bytes, exported: false, content })))
+  const between = { volumes, set, guarded, path: join(directory, 'volumes.sock') }
   return {
+    ...betweenSleds(between),
     faults,
     contentOf: (id) => volumes.get(id)?.content ?? null,
     write: (id, content) => {
@@ -88,6 +100,52 @@ export function simBlock(file: string | null = null): SimBlock {
       volumes.clear()
       if (file !== null) rmSync(file, { force: true })
       return ok(null)
+    },
+  }
+}
+
+/** Volumes that go from sled to sled. */
+function betweenSleds({
+  volumes,
+  set,
+  guarded,
+  path,
+}: {
+  readonly volumes: ReadonlyMap<string, SimVolume>
+  readonly set: (volume: SimVolume) => unknown
+  readonly guarded: (name: string) => Result<never, 'os_failed'> | null
+  readonly path: string
+}): Pick<Block, 'offer' | 'fill'> {
+  const counter = new Counter(path, (request) => ({
+    content: fits(volumeRequest, request) ? (volumes.get(request.id)?.content ?? null) : null,
+  }))
+  return {
+    offer: async (id) => {
+      if (!volumes.has(id)) return err('not_found', `there is no volume ${id}`)
+      const fault = guarded('offer')
+      if (fault !== null) return fault
+      try {
+        await counter.open()
+        return ok(counter.path)
+      } catch (error) {
+        return err('os_failed', `volume ${id} cannot be offered: ${explain(error)}`)
+      }
+    },
+    fill: async (id, address) => {
+      const volume = volumes.get(id)
+      if (volume === undefined) return err('not_found', `there is no volume ${id}`)
+      const fault = guarded('fill')
+      if (fault !== null) return fault
+      try {
+        const answer = await ask(address, { id })
+        if (fits(volumeAnswer, answer) && answer.content !== null) {
+          set({ ...volume, content: answer.content })
+          return ok(null)
+        }
+        return err('source_gone', `volume ${id} is not at ${address} any more`)
+      } catch (error) {
+        return err('source_gone', `volume ${id} cannot be had at ${address}: ${explain(error)}`)
+      }
     },
   }
 }

@@ -13,6 +13,8 @@ export interface SimPorts extends Ports {
 export function simPorts(): SimPorts {
   const links = new Map<string, LinkView>()
   const specs = new Map<string, PortSpec>()
+  const holders = new Holders()
+  const names = new Names()
   const faults = new Set<string>()
   const fault = (name: string, on: string): Result<never, 'os_failed'> | null =>
     faults.has(name) ? err('os_failed', `${name} of ${on} fails as scripted`) : null
@@ -20,10 +22,12 @@ export function simPorts(): SimPorts {
   const ensurePort = (spec: PortSpec) => {
     const failed = fault('ensurePort', spec.id)
     if (failed !== null) return failed
-    const conflict = conflictOf(spec, [...specs.values()])
+    const conflict = conflictOf(spec, holders.around(spec))
     if (conflict !== null) return err('address_taken', `port ${spec.id}: ${conflict}`)
-    const link = links.get(spec.id)?.link ?? freeName([...links.values()])
+    const link = links.get(spec.id)?.link ?? names.take()
     const view: LinkView = { id: spec.id, link, netns: null, addresses: [spec.ip] }
+    holders.release(specs.get(spec.id))
+    holders.hold(spec)
     links.set(spec.id, view)
     specs.set(spec.id, spec)
     return ok(view)
@@ -42,13 +46,7 @@ export function simPorts(): SimPorts {
     faults,
     specs,
     ensureUnderlay: ({ addresses }) =>
-      fault('ensureUnderlay', 'the sled') ??
-      ok({
-        id: 'underlay0',
-        link: 'underlay0',
-        netns: null,
-        addresses: addresses.map((address) => address.replace(/\/.*$/, '')),
-      }),
+      fault('ensureUnderlay', 'the sled') ?? ok(underlayOf(addresses)),
     ensureControl,
     ensurePort,
     setRules: (id, firewall_rules) => {
@@ -62,14 +60,17 @@ export function simPorts(): SimPorts {
     remove: (id) => {
       const failed = fault('remove', id)
       if (failed !== null) return failed
+      holders.release(specs.get(id))
+      if (specs.delete(id)) names.give(links.get(id)?.link)
       links.delete(id)
-      specs.delete(id)
       return ok(null)
     },
     list: () => fault('list', 'links') ?? ok([...links.values()]),
     destroyAll: () => {
       const failed = fault('destroyAll', 'the sled')
       if (failed !== null) return failed
+      holders.clear()
+      names.clear()
       links.clear()
       specs.clear()
       return ok(null)
@@ -78,12 +79,68 @@ export function simPorts(): SimPorts {
   }
 }
 
-function freeName(links: readonly LinkView[]): string {
-  const used = new Set(links.map(({ link }) => link))
-  let number = 0
-  while (used.has(`opte${number}`)) number += 1
-  return `opte${number}`
+const underlayOf = (addresses: readonly string[]): LinkView => ({
+  id: 'underlay0',
+  link: 'underlay0',
+  netns: null,
+  addresses: addresses.map((address) => address.replace(/\/.*$/, '')),
+})
+
+/** Names of ports' links: one that is free again is given first. */
+class Names {
+  readonly #spare: string[] = []
+  #given = 0
+
+  take(): string {
+    const spare = this.#spare.pop()
+    if (spare !== undefined) return spare
+    this.#given += 1
+    return `opte${this.#given - 1}`
+  }
+
+  give(name: string | undefined): void {
+    if (name !== undefined) this.#spare.push(name)
+  }
+
+  clear(): void {
+    this.#spare.length = 0
+    this.#given = 0
+  }
 }
+
+/** Ports by what they can be in each other's way for: whoever comes need not look at all of them. */
+class Holders {
+  readonly #ports = new Map<string, Map<string, PortSpec>>()
+
+  /** Ports that have an address of this one's. */
+  around(spec: PortSpec): readonly PortSpec[] {
+    return addressesOf(spec).flatMap((key) => [...(this.#ports.get(key)?.values() ?? [])])
+  }
+
+  hold(spec: PortSpec): void {
+    for (const key of addressesOf(spec)) {
+      this.#ports.set(key, (this.#ports.get(key) ?? new Map()).set(spec.id, spec))
+    }
+  }
+
+  release(spec: PortSpec | undefined): void {
+    if (spec === undefined) return
+    for (const key of addressesOf(spec)) {
+      const ports = this.#ports.get(key)
+      ports?.delete(spec.id)
+      if (ports?.size === 0) this.#ports.delete(key)
+    }
+  }
+
+  clear(): void {
+    this.#ports.clear()
+  }
+}
+
+const addressesOf = (spec: PortSpec): readonly string[] => [
+  `${spec.vni} ${spec.ip}`,
+  ...externalOf(spec).map(({ ip }) => ip),
+]
 
 function conflictOf(wanted: PortSpec, known: readonly PortSpec[]): string | null {
   for (const spec of known) {

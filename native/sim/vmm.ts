@@ -3,13 +3,27 @@
  * typed, and end when their power button is pressed. With a state directory they are written down,
  * so that a supervisor that starts again finds them as it would find real ones.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Type, type Static } from 'typebox'
-import type { DiskCounters, MachineEvent, SerialChunk, Vmm } from '#native/platform/vmm.ts'
+import type {
+  DiskCounters,
+  MachineEvent,
+  MachineOffer,
+  SerialChunk,
+  Vmm,
+} from '#native/platform/vmm.ts'
 import { systemClock, type Clock } from '#runtime/clock.ts'
-import { err, ok } from '#runtime/result.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { ask, Counter } from './between.ts'
 import { bootText } from './serial_text.ts'
 
 const machine = Type.Object({
@@ -20,13 +34,24 @@ const machine = Type.Object({
   /** Absent in files of before. */
   started_ms: Type.Optional(Type.Integer()),
   slots: Type.Optional(Type.Array(Type.Integer())),
+  /** It stands still: another sled has, or is, what goes on. */
+  isPaused: Type.Optional(Type.Boolean()),
 })
-const saved = Type.Record(Type.String(), machine)
+/** A line of the file: guests that came or changed, and null for those that went. */
+const saved = Type.Record(Type.String(), Type.Union([machine, Type.Null()]))
 type SimMachine = Static<typeof machine>
+const takeRequest = Type.Object({
+  instance_id: Type.String(),
+  propolis_id: Type.String(),
+  migration_id: Type.String(),
+})
+const taken = Type.Union([machine, Type.Null()])
 
 export interface SimVmmOptions {
   /** Where guests are written down; null keeps them in memory only. */
   readonly state: string | null
+  /** Where other sleds take guests over; absent: in `state`. */
+  readonly directory?: string
   readonly clock?: Clock
   /** How long a guest takes to end after its power button was pressed. */
   readonly stop_ms?: number
@@ -52,6 +77,9 @@ class SimMachines implements SimVmm {
   readonly #file: string | null
   readonly #machines: Map<string, SimMachine>
   readonly #watchers = new Map<string, Set<(event: MachineEvent) => void>>()
+  /** Migrations that may take a guest over, by instance. */
+  readonly #offers = new Map<string, string>()
+  readonly #counter: Counter
   /** Viewers that wait for output. */
   readonly #waiting = new Set<() => void>()
 
@@ -60,16 +88,16 @@ class SimMachines implements SimVmm {
     this.#stop_ms = options.stop_ms ?? 5
     if (options.state !== null) mkdirSync(options.state, { recursive: true, mode: 0o700 })
     this.#file = options.state === null ? null : join(options.state, 'guests.json')
-    this.#machines = new Map(Object.entries(load(this.#file)))
+    this.#machines = load(this.#file)
+    const directory = options.directory ?? options.state ?? '.'
+    this.#counter = new Counter(join(directory, 'guests.sock'), (request) => this.#give(request))
   }
 
   readonly find: Vmm['find'] = async (id) => {
     const found = this.#machines.get(id)
     if (this.faults.has('find')) return scripted('find')
     return ok(
-      found === undefined
-        ? null
-        : { propolis_id: found.propolis_id, state: found.isRunning ? 'running' : 'exited' },
+      found === undefined ? null : { propolis_id: found.propolis_id, state: stateOf(found) },
     )
   }
 
@@ -96,10 +124,39 @@ class SimMachines implements SimVmm {
   readonly diskCounters: Vmm['diskCounters'] = async (id) => {
     const found = this.#machines.get(id)
     if (this.faults.has('diskCounters')) return scripted('diskCounters')
-    if (found?.isRunning !== true) return err('not_running', `instance ${id} does not run`)
+    if (found?.isRunning !== true) return notRunning(id)
     const { started_ms = 0, slots = [] } = found
     const disks = slots.map((slot) => ({ slot, ...(slot === 0 ? this.counted : untouched) }))
     return ok({ start_ms: started_ms, disks })
+  }
+
+  readonly offer: Vmm['offer'] = async (id, migration_id) => {
+    if (this.faults.has('offer')) return scripted('offer')
+    if (this.#machines.get(id)?.isRunning !== true) return notRunning(id)
+    this.#offers.set(id, migration_id)
+    try {
+      await this.#counter.open()
+      return ok(this.#counter.path)
+    } catch (error) {
+      return err('os_failed', `instance ${id} cannot be offered: ${explain(error)}`)
+    }
+  }
+
+  readonly receive: Vmm['receive'] = async ({ instance_id, propolis_id }, from) => {
+    if (this.faults.has('receive')) return scripted('receive')
+    const given = await take(instance_id, from)
+    if (!given.ok) return given
+    this.#set(instance_id, { ...given.value, propolis_id, isPaused: true })
+    return ok({ propolis_id, state: 'paused' })
+  }
+
+  readonly resume: Vmm['resume'] = async (id) => {
+    if (this.faults.has('resume')) return scripted('resume')
+    const found = this.#machines.get(id)
+    if (found?.isRunning !== true) return notRunning(id)
+    this.#offers.delete(id)
+    this.#set(id, { ...found, isPaused: false })
+    return ok(null)
   }
 
   readonly powerdown: Vmm['powerdown'] = async (id) => {
@@ -126,13 +183,14 @@ class SimMachines implements SimVmm {
   }
 
   readonly forget: Vmm['forget'] = async (id) => {
-    this.#machines.delete(id)
-    this.#save()
+    this.#offers.delete(id)
+    if (this.#machines.delete(id)) this.#save(id, null)
     return ok(null)
   }
 
   readonly exit = (id: string): void => {
-    if (this.#end(id)) this.#emit(id, 'exited')
+    // What stands still does not end by itself.
+    if (this.#machines.get(id)?.isPaused !== true && this.#end(id)) this.#emit(id, 'exited')
   }
 
   readonly serialRead: Vmm['serialRead'] = async (id, from, max_bytes) => {
@@ -155,7 +213,8 @@ class SimMachines implements SimVmm {
 
   readonly serialWrite: Vmm['serialWrite'] = async (id, data) => {
     const found = this.#machines.get(id)
-    if (found?.isRunning !== true) return err('not_running', `instance ${id} does not run`)
+    if (found?.isRunning !== true) return notRunning(id)
+    if (found.isPaused === true) return err('not_running', `instance ${id} stands still`)
     this.#set(id, { ...found, typed: found.typed + Buffer.from(data).toString('latin1') })
     return ok(null)
   }
@@ -165,7 +224,20 @@ class SimMachines implements SimVmm {
   readonly endTrials: Vmm['endTrials'] = async () => ok(null)
 
   readonly close: Vmm['close'] = () => {
+    this.#counter.close()
     for (const wake of this.#waiting) wake()
+  }
+
+  /** Gives a guest to the migration that it is offered to: from now on it stands still here. */
+  #give(request: unknown): SimMachine | null {
+    if (!fits(takeRequest, request)) return null
+    const { instance_id, propolis_id, migration_id } = request
+    const found = this.#machines.get(instance_id)
+    const isOffered = this.#offers.get(instance_id) === migration_id
+    if (!isOffered || found?.isRunning !== true || found.propolis_id !== propolis_id) return null
+    const still = { ...found, isPaused: true }
+    this.#set(instance_id, still)
+    return still
   }
 
   async #change(within_ms: number, signal: AbortSignal): Promise<void> {
@@ -188,17 +260,36 @@ class SimMachines implements SimVmm {
 
   #set(id: string, next: SimMachine): void {
     this.#machines.set(id, next)
-    this.#save()
+    this.#save(id, next)
     for (const wake of this.#waiting) wake()
   }
 
-  #save(): void {
-    if (this.#file === null) return
-    writeFileSync(this.#file, JSON.stringify(Object.fromEntries(this.#machines)))
+  /** One more line: a start costs the same however many guests there are. */
+  #save(id: string, change: SimMachine | null): void {
+    if (this.#file !== null) appendFileSync(this.#file, `${JSON.stringify({ [id]: change })}\n`)
   }
 }
 
 const untouched = { flush: 0, read: 0, read_bytes: 0, write: 0, write_bytes: 0 }
+
+const stateOf = ({ isRunning, isPaused = false }: SimMachine) =>
+  isRunning ? (isPaused ? 'paused' : 'running') : 'exited'
+
+const notRunning = (id: string) => err('not_running', `instance ${id} does not run`)
+
+/** Asks the sled that offers a guest for it. */
+async function take(
+  instance_id: string,
+  { address, migration_id, propolis_id }: MachineOffer,
+): Promise<Result<SimMachine, 'source_gone'>> {
+  try {
+    const given = await ask(address, { instance_id, propolis_id, migration_id })
+    if (fits(taken, given) && given !== null) return ok(given)
+    return err('source_gone', `instance ${instance_id} is not offered at ${address} any more`)
+  } catch (error) {
+    return err('source_gone', `instance ${instance_id} at ${address}: ${explain(error)}`)
+  }
+}
 
 const scripted = (name: string) => err('os_failed', `${name} fails as scripted`)
 
@@ -210,8 +301,33 @@ function cut(whole: Buffer, from: number, max_bytes: number): SerialChunk {
   return { data, last_byte_offset: start + data.length }
 }
 
-function load(file: string | null): Record<string, SimMachine> {
-  if (file === null || !existsSync(file)) return {}
-  const read: unknown = JSON.parse(readFileSync(file, 'utf8'))
-  return fits(saved, read) ? read : {}
+/** What the lines of a state directory's file say in the end. The last may be cut short. */
+export function readGuests(file: string): ReadonlyMap<string, SimMachine> {
+  const machines = new Map<string, SimMachine>()
+  if (!existsSync(file)) return machines
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    for (const [id, change] of Object.entries(readLine(line))) {
+      if (change === null) machines.delete(id)
+      else machines.set(id, change)
+    }
+  }
+  return machines
+}
+
+function readLine(line: string): Static<typeof saved> {
+  try {
+    const read: unknown = JSON.parse(line)
+    return fits(saved, read) ? read : {}
+  } catch {
+    return {}
+  }
+}
+
+/** Reads the file, and leaves one line that says the same. */
+function load(file: string | null): Map<string, SimMachine> {
+  if (file === null) return new Map()
+  const machines = new Map(readGuests(file))
+  writeFileSync(`${file}.new`, `${JSON.stringify(Object.fromEntries(machines))}\n`)
+  renameSync(`${file}.new`, file)
+  return machines
 }

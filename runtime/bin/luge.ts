@@ -52,6 +52,7 @@ rack
     '--nexus <number>',
     'members of Nexus, which share the store; more than one need PostgreSQL',
   )
+  .option('--sleds <number>', 'sleds of the rack, all on this machine; several on sim only')
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
@@ -66,6 +67,7 @@ rack
       config: options.config ?? null,
       store: options.store ?? null,
       nexus: options.nexus ?? null,
+      sleds: options.sleds ?? null,
       detach: options.detach === true,
       json: options.json === true,
     })
@@ -125,7 +127,10 @@ luge
 luge
   .command('logs')
   .description('print what a zone, or the supervisor itself, wrote')
-  .argument('<zone>', 'a name that `luge zone list` shows, or `supervisor`')
+  .argument(
+    '<zone>',
+    'a name that `luge zone list` shows, or `supervisor` (of the second sled: `supervisor2`)',
+  )
   .addOption(stateOption())
   .action(async (zone: string, options: { state: string }) => {
     const result = await printLog(resolve(options.state), zone)
@@ -200,6 +205,7 @@ interface UpFlags {
   readonly config?: string
   readonly store?: string
   readonly nexus?: string
+  readonly sleds?: string
   readonly detach?: boolean
   readonly json?: boolean
 }

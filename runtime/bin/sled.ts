@@ -72,7 +72,7 @@ class Supervisor {
   constructor(config: SledConfig, identity: Identity) {
     this.#config = config
     this.#vmm = makeVmm(config)
-    const pipes = config.platform === 'linux' ? makePipes() : null
+    const pipes = process.platform === 'linux' ? makePipes() : null
     const threadLinks = new ThreadLinks({
       clock: systemClock,
       pipes,

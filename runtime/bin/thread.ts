@@ -86,11 +86,11 @@ const threads: Readonly<Record<string, Populate>> = {
   dns: async (system, config) => {
     // For good: this thread's sockets belong to the sled's network, and it opens nothing else.
     if (config.platform === 'linux') enterNetns(sledNetns(config))
-    const server = await serveDns(config.dns)
+    const server = config.dns === null ? null : await serveDns(config.dns)
     system.add(dns, { server }, 'internal')
     return {
       close: () => {
-        void server.close()
+        void server?.close()
       },
     }
   },

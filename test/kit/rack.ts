@@ -89,11 +89,13 @@ export class TestRack {
   ready: Ready | null = null
   readonly store: string
   readonly members: number
+  readonly sleds: number
   #external = ''
 
   /** `store` is what `--store` takes; the environment carries it, for a URL may hold a password. */
-  constructor(platform: 'linux' | 'sim', store = 'sqlite', members = 1) {
+  constructor(platform: 'linux' | 'sim', store = 'sqlite', members = 1, sleds = 1) {
     this.members = members
+    this.sleds = sleds
     this.platform = platform
     this.store = store
   }
@@ -104,6 +106,7 @@ export class TestRack {
     const args = ['rack', 'up', '--detach', '--json', '--platform', this.platform]
     args.push('--state', this.state, '--external', this.#external)
     if (this.members > 1) args.push('--nexus', String(this.members))
+    if (this.sleds > 1) args.push('--sleds', String(this.sleds))
     if (profile !== null) {
       const path = join(this.state, 'profile.json')
       const usual = JSON.parse(readFileSync(join(repository, 'config/profiles/dev.json'), 'utf8'))
@@ -148,7 +151,12 @@ export class TestRack {
   }
 
   get supervisorPid(): number {
-    const text = readFileSync(join(this.state, 'sled1/supervisor.json'), 'utf8')
+    return this.supervisorOf(1)
+  }
+
+  /** The process of the k-th sled. */
+  supervisorOf(sled: number): number {
+    const text = readFileSync(join(this.state, `sled${sled}/supervisor.json`), 'utf8')
     return (JSON.parse(text) as { pid: number }).pid
   }
 

@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
+import { readGuests } from '#native/sim/vmm.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
 import { attempt, repository, sh, TestRack, until } from '#test/kit/rack.ts'
 
@@ -215,9 +216,7 @@ const liveRows = async (table: string, which = '') => {
 
 /** What the sled and the store do not both have; empty when they agree. */
 async function differences(): Promise<readonly string[]> {
-  const machines: readonly (readonly [string, { readonly isRunning: boolean }])[] = Object.entries(
-    readSled('guests.json'),
-  )
+  const machines = [...readGuests(join(rack.state, 'sled1', 'guests.json'))]
   const running = machines.filter(([, { isRunning }]) => isRunning).map(([id]) => id)
   const volumes: readonly { readonly id: string }[] = readSled('volumes.json')
   const differ = (what: string, one: ReadonlySet<string>, other: ReadonlySet<string>) =>

@@ -34,7 +34,7 @@ const may: readonly (readonly [from: RegExp, to: RegExp])[] = [
   ],
   [
     /^actors\/http\//,
-    /^#(runtime|config)\/|^node:assert\/strict$|^(fastify|@fastify\/websocket|ws|typebox(\/.*)?|ipaddr\.js)$/,
+    /^#(runtime|config)\/|^node:(assert\/strict|http)$|^(fastify|@fastify\/websocket|ws|typebox(\/.*)?|ipaddr\.js)$/,
   ],
   [
     /^actors\//,

@@ -8,7 +8,7 @@ import type { StoreTransaction } from '../store/schema.ts'
 /** Attaches a disk; one that is attached already stays so. Inside a transaction, so it is atomic. */
 export async function attachDisk(
   store: StoreTransaction,
-  instance: Pick<Instance, 'id' | 'project_id' | 'run_state'>,
+  instance: Pick<Instance, 'id' | 'name' | 'project_id' | 'run_state' | 'sled_id'>,
   name: string,
 ): Promise<Disk> {
   const disk = await diskNamed(store, instance.project_id, name)
@@ -21,6 +21,11 @@ export async function attachDisk(
   }
   if (!['creating', 'stopped'].includes(instance.run_state)) {
     throw invalidRequest(`cannot attach disk to instance in ${instance.run_state} state`)
+  }
+  if (disk.sled_id !== instance.sled_id) {
+    throw invalidRequest(
+      `cannot attach disk "${name}": it is on another sled than instance "${instance.name}": create the instance with it`,
+    )
   }
   const others = await store
     .selectFrom('disk')

@@ -9,7 +9,7 @@ import { placeOnSled } from '../storage/disks.ts'
 import { invalidRequest, invalidValue } from '#actors/http/errors.ts'
 import type { Project } from '../lookup.ts'
 import type { NicGiven } from '../networking/nics.ts'
-import type { DiskCreateParams } from '../sagas/disk-create.ts'
+import type { DiskPlan } from '../sagas/disk-create.ts'
 import type { InstanceCreateParams } from '../sagas/instance-create.ts'
 
 const gib_bytes = limits.size_step_bytes
@@ -25,9 +25,16 @@ export async function planInstance(
 ): Promise<InstanceCreateParams> {
   checkLimits(body)
   const nics = nicsFor(services, body)
-  const sled_id = placeOnSled(services)
   const row = newRow(services, body)
-  const create_disks = await createdDisks({ services, actor }, project, sled_id, body)
+  const planned = await plannedDisks({ services, actor }, body)
+  const sled_id = await placeInstance(services, project, { body, planned })
+  const create_disks = planned.map((plan) => ({
+    disk_id: services.random.uuid(),
+    project_id: project.id,
+    sled_id,
+    plan,
+    now_ms: services.clock.now(),
+  }))
   return {
     instance: {
       ...row,
@@ -43,6 +50,7 @@ export async function planInstance(
       time_run_state_updated_ms: row.time_created_ms,
       gen: 1,
       pending_target: null,
+      migration_id: null,
     },
     nics,
     snat_id: services.random.uuid(),
@@ -107,24 +115,44 @@ function nicsFor(services: Services, body: InstanceCreate): readonly NicGiven[] 
   }
 }
 
-async function createdDisks(
+/** The disks that are made with the instance. */
+async function plannedDisks(
   caller: { readonly services: Services; readonly actor: Actor },
-  project: Project,
-  sled_id: string,
   body: InstanceCreate,
-): Promise<readonly DiskCreateParams[]> {
-  const created: DiskCreateParams[] = []
+): Promise<readonly DiskPlan[]> {
+  const planned: DiskPlan[] = []
   for (const disk of body.disks ?? []) {
-    if (disk.type !== 'create') continue
-    created.push({
-      disk_id: caller.services.random.uuid(),
-      project_id: project.id,
-      sled_id,
-      plan: await planDisk(caller, disk),
-      now_ms: caller.services.clock.now(),
-    })
+    if (disk.type === 'create') planned.push(await planDisk(caller, disk))
   }
-  return created
+  return planned
+}
+
+/** Where an instance's disks are, or what they are copies of; anywhere when that says nothing. */
+async function placeInstance(
+  services: Services,
+  project: Project,
+  { body, planned }: { readonly body: InstanceCreate; readonly planned: readonly DiskPlan[] },
+): Promise<string> {
+  const names = (body.disks ?? []).flatMap((disk) => (disk.type === 'attach' ? [disk.name] : []))
+  const attached =
+    names.length === 0
+      ? []
+      : await services.store
+          .selectFrom('disk')
+          .select(['name', 'sled_id'])
+          .where('project_id', '=', project.id)
+          .where('name', 'in', names)
+          .where('time_deleted_ms', 'is', null)
+          .orderBy('name')
+          .execute()
+  const placed = [...attached, ...planned].filter(({ sled_id }) => sled_id !== null)
+  const [first] = placed
+  if (first?.sled_id === undefined || first.sled_id === null) return placeOnSled(services)
+  const other = placed.find(({ sled_id }) => sled_id !== first.sled_id)
+  if (other === undefined) return first.sled_id
+  throw invalidRequest(
+    `disks "${first.name}" and "${other.name}" are on different sleds (${first.sled_id} and ${other.sled_id}): an instance needs its disks on one: have it make the other anew`,
+  )
 }
 
 async function keysOf(services: Services, actor: Actor): Promise<readonly string[]> {

@@ -9,6 +9,7 @@ import { instanceById, instanceView, type Instance } from './instances.ts'
 import { demandProject, projectOf } from '../lookup.ts'
 import { instanceCreateSaga } from '../sagas/instance-create.ts'
 import { instanceDeleteSaga } from '../sagas/instance-delete.ts'
+import { demandRunning, instanceMigrateSaga } from '../sagas/instance-migrate.ts'
 import { instanceRebootSaga, instanceStartSaga, instanceStopSaga } from '../sagas/instance-state.ts'
 import { listPage } from '../store/page.ts'
 import { prepare } from '../store/prepare.ts'
@@ -90,14 +91,38 @@ export const instanceRoutes = [
 
   implement('instance_delete', async (call) => {
     const { services } = call
-    const { id, name, sled_id } = await instanceOf(call, powers.collaborator)
-    await services.sagas.run(instanceDeleteSaga, { id, name, sled_id }, services.work?.span)
+    const { id, name } = await instanceOf(call, powers.collaborator)
+    await services.sagas.run(instanceDeleteSaga, { id, name }, services.work?.span)
     return null
   }),
 
   implement('instance_start', async (call) => await changeState(call, 'running')),
   implement('instance_stop', async (call) => await changeState(call, 'stopped')),
   implement('instance_reboot', async (call) => await changeState(call, 'reboot')),
+
+  implement('instance_migrate', async (call) => {
+    const { services, body } = call
+    const row = await instanceOf(call, powers.collaborator)
+    const { dst_sled_id } = body
+    const sled = await services.store
+      .selectFrom('sled')
+      .select('id')
+      .where('id', '=', dst_sled_id)
+      .executeTakeFirst()
+    if (sled === undefined) throw notFoundById('sled', dst_sled_id)
+    demandRunning(row)
+    if (row.sled_id === dst_sled_id) {
+      throw invalidRequest(`instance "${row.name}" is on sled ${dst_sled_id} already`)
+    }
+    const params = {
+      instance_id: row.id,
+      src_sled_id: row.sled_id,
+      src_propolis_id: row.propolis_id,
+      dst_sled_id,
+    }
+    await services.sagas.run(instanceMigrateSaga, params, services.work?.span)
+    return instanceView(await instanceById(services, row.id))
+  }),
 
   implement('instance_disk_list', async (call) => {
     const row = await instanceOf(call, powers.viewer)

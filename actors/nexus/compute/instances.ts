@@ -11,11 +11,24 @@ import type { Services } from '../context.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
 import { identityView, timestamp } from '../names.ts'
+import { owe } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 import { readColumn } from '../store/column.ts'
-import type { StoreTransaction, Tables } from '../store/schema.ts'
+import { prepare } from '../store/prepare.ts'
+import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
 
 export type Instance = Selectable<Tables['instance']>
+
+interface InstanceReport {
+  readonly instance_id: string
+  /** Whose word it is. */
+  readonly sled_id: string
+  readonly runtime: InstanceRuntime
+}
+
+/** What else belongs into a transaction. */
+export type InTransaction = (store: StoreTransaction) => Promise<void>
+const nothing: InTransaction = async () => undefined
 
 export const instanceView = (row: Instance) => ({
   ...identityView(row),
@@ -27,42 +40,71 @@ export const instanceView = (row: Instance) => ({
   time_run_state_updated: timestamp(row.time_run_state_updated_ms),
 })
 
-/** Takes a sled's word for an instance's state, unless something newer is known. */
+/**
+ * Takes a sled's word for an instance's state, unless something newer is known, or another sled has it:
+ * the one that it has left, or that it has not come to yet. False when there is no such instance.
+ */
 export async function applyRuntime(
   services: Services,
-  instance_id: string,
-  runtime: InstanceRuntime,
+  { instance_id, sled_id, runtime }: InstanceReport,
 ): Promise<boolean> {
-  const row = await services.store
-    .selectFrom('instance')
-    .select(['id', 'sled_id', 'time_deleted_ms'])
-    .where('id', '=', instance_id)
-    .executeTakeFirst()
-  if (row === undefined) return false
-  if (row.time_deleted_ms !== null) {
-    // A request older than the deletion came after it. The sled waits for us: we don't for it.
-    void destroyGuest(services, row)
-    return false
-  }
-  await services.store
-    .updateTable('instance')
-    .set({
-      run_state: runtime.run_state,
-      gen: runtime.gen,
-      time_run_state_updated_ms: runtime.time_updated_ms,
-    })
-    .where('id', '=', instance_id)
-    .where('gen', '<', runtime.gen)
-    .execute()
-  return true
+  const { isKnown, guest } = await takeRuntime(services.store, { instance_id, sled_id, runtime })
+  // A request older than the deletion came after it. The sled waits for us: we don't for it.
+  if (guest !== null) void destroyGuest(services, guest)
+  return isKnown
 }
 
-export async function instanceById(services: Services, id: string): Promise<Instance> {
-  return await services.store
+interface Taken {
+  /** Whether there is such an instance. */
+  readonly isKnown: boolean
+  /** A deleted instance's, which its sled is to let go of; where it had left before, its migration sees to it. */
+  readonly guest: Pick<Instance, 'id' | 'sled_id'> | null
+}
+
+const runtimeTaken = prepare(
+  (
+    store,
+    {
+      id,
+      sled_id,
+      run_state,
+      gen,
+      time_updated_ms,
+    }: InstanceRuntime & Pick<Instance, 'id' | 'sled_id'>,
+  ) =>
+    store
+      .updateTable('instance')
+      .set({ run_state, gen, time_run_state_updated_ms: time_updated_ms })
+      .where('id', '=', id)
+      .where('sled_id', '=', sled_id)
+      .where('gen', '<', gen)
+      .where('time_deleted_ms', 'is', null)
+      .returning('id'),
+)
+
+async function takeRuntime(
+  store: Store | StoreTransaction,
+  { instance_id: id, sled_id, runtime }: InstanceReport,
+): Promise<Taken> {
+  const moved = await runtimeTaken(store, { id, sled_id, ...runtime })
+  if (moved.length > 0) return { isKnown: true, guest: null }
+  const row = await store
     .selectFrom('instance')
-    .selectAll()
+    .select(['id', 'sled_id', 'time_deleted_ms'])
     .where('id', '=', id)
-    .executeTakeFirstOrThrow()
+    .executeTakeFirst()
+  const isKnown = row !== undefined && row.time_deleted_ms === null
+  return { isKnown, guest: isKnown || row?.sled_id !== sled_id ? null : row }
+}
+
+const instanceRows = prepare((store, { id }: { readonly id: string }) =>
+  store.selectFrom('instance').selectAll().where('id', '=', id),
+)
+
+export async function instanceById(services: Services, id: string): Promise<Instance> {
+  const [row] = await instanceRows(services.store, { id })
+  if (row === undefined) throw new Error(`there is no instance ${id}`)
+  return row
 }
 
 /**
@@ -73,23 +115,24 @@ export async function markTarget(
   services: Services,
   id: string,
   target: InstanceTarget,
+  also: InTransaction = nothing,
 ): Promise<void> {
-  const marked = await transact(services, async (store) => {
+  const isMarked = await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined || row.pending_target === deleting) return false
+    if (row.migration_id !== null) {
+      throw invalidRequest('instance state cannot be changed from state "migrating"')
+    }
     // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
     // already is this very start.
     const isWanted = row.pending_target === 'running'
     const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
     const propolis_id = isStart ? services.random.uuid() : row.propolis_id
-    await store
-      .updateTable('instance')
-      .set({ pending_target: target, propolis_id })
-      .where('id', '=', id)
-      .execute()
+    await marked(store, { id, target, propolis_id })
+    await also(store)
     return true
   })
-  if (!marked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
+  if (!isMarked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
 }
 
 /** Takes a mark back, unless another one has replaced it. */
@@ -99,14 +142,29 @@ export async function unmarkTarget(
   target: InstanceTarget,
 ): Promise<void> {
   await transact(services, async (store) => {
-    await store
+    await unmark(store, id, target)
+  })
+}
+
+async function unmark(store: StoreTransaction, id: string, target: InstanceTarget): Promise<void> {
+  await unmarked(store, { id, target })
+}
+
+const marked = prepare(
+  (store, given: Pick<Instance, 'id' | 'propolis_id'> & { readonly target: InstanceTarget }) =>
+    store
+      .updateTable('instance')
+      .set({ pending_target: given.target, propolis_id: given.propolis_id })
+      .where('id', '=', given.id),
+)
+const unmarked = prepare(
+  (store, { id, target }: { readonly id: string; readonly target: InstanceTarget }) =>
+    store
       .updateTable('instance')
       .set({ pending_target: null })
       .where('id', '=', id)
-      .where('pending_target', '=', target)
-      .execute()
-  })
-}
+      .where('pending_target', '=', target),
+)
 
 /**
  * Asks an instance's sled for the target that is marked, and takes the mark away. A mark that is gone
@@ -117,6 +175,7 @@ export async function askTarget(
   services: Services,
   id: string,
   target: InstanceTarget,
+  also: InTransaction = nothing,
 ): Promise<void> {
   const instance = await instanceById(services, id)
   if (instance.pending_target !== target) return
@@ -137,18 +196,22 @@ export async function askTarget(
     // What the sled cannot do stays undone; what it may not have heard is sent again.
     throw error === 'no_space' || error === 'os_failed' ? internal() : unavailable()
   }
-  const isThere = await applyRuntime(services, id, answered.value)
-  if (!isThere) throw notFound('instance', instance.name)
-  await unmarkTarget(services, id, target)
+  const report = { instance_id: id, sled_id: instance.sled_id, runtime: answered.value }
+  const { isKnown, guest } = await transact(services, async (store) => {
+    const taken = await takeRuntime(store, report)
+    if (!taken.isKnown) return taken
+    await unmark(store, id, target)
+    await also(store)
+    return taken
+  })
+  if (guest !== null) void destroyGuest(services, guest)
+  if (!isKnown) throw notFound('instance', instance.name)
 }
 
-const liveInstance = async (store: StoreTransaction, id: string) =>
-  await store
-    .selectFrom('instance')
-    .selectAll()
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+async function liveInstance(store: StoreTransaction, id: string): Promise<Instance | undefined> {
+  const [row] = await instanceRows(store, { id })
+  return row?.time_deleted_ms === null ? row : undefined
+}
 
 /** The pending target that nothing else may replace: the instance is on its way out. */
 export const deleting: InstanceTarget = 'destroyed'
@@ -158,6 +221,12 @@ const onTheWay: Readonly<Record<string, string>> = {
   stopped: 'stopping',
   reboot: 'rebooting',
 }
+
+/** The state that an instance counts as having, whatever is still on its way. */
+export const stateOf = (
+  row: Pick<Instance, 'run_state' | 'pending_target' | 'migration_id'>,
+): string =>
+  row.migration_id === null ? (onTheWay[row.pending_target ?? ''] ?? row.run_state) : 'migrating'
 
 /**
  * Marks an instance that is at rest for its deletion, so that no start can slip in between the sled's
@@ -170,9 +239,8 @@ export async function markDeleting(
   await transact(services, async (store) => {
     const row = await liveInstance(store, id)
     if (row === undefined) throw notFound('instance', name)
-    const isPending = row.pending_target !== null && row.pending_target !== deleting
-    if (isPending || !['stopped', 'failed'].includes(row.run_state)) {
-      const state = onTheWay[row.pending_target ?? ''] ?? row.run_state
+    const state = stateOf(row)
+    if (!['stopped', 'failed'].includes(state)) {
       throw invalidRequest(`instance cannot be deleted in state "${state}"`)
     }
     await store
@@ -184,7 +252,11 @@ export async function markDeleting(
 }
 
 /** The records of an instance whose guest is gone. */
-export async function deleteRecords(services: Services, id: string): Promise<void> {
+export async function deleteRecords(
+  services: Services,
+  id: string,
+  also: InTransaction,
+): Promise<void> {
   const time_deleted_ms = services.clock.now()
   await transact(services, async (store) => {
     await store
@@ -206,6 +278,7 @@ export async function deleteRecords(services: Services, id: string): Promise<voi
         .where('time_deleted_ms', 'is', null)
         .execute()
     }
+    await also(store)
   })
 }
 
@@ -226,18 +299,69 @@ export async function destroyGuest(
   return destroyed.ok
 }
 
+/**
+ * Has the guest of a migration that is over go on where the record says it is. Throws 503 while the sled
+ * may not have heard. A sled that does not have that propolis has nothing to do.
+ */
+export async function goOn(
+  services: Services,
+  guest: {
+    readonly instance_id: string
+    readonly sled_id: string
+    readonly propolis_id: string
+    readonly migration_id: string
+  },
+): Promise<void> {
+  const { instance_id, sled_id, propolis_id, migration_id } = guest
+  const { gen } = await instanceById(services, instance_id)
+  const went = await services.sleds
+    .instance(sled_id, instance_id)
+    .call('go_on', { propolis_id, migration_id, gen }, { timeout_ms: limits.instance_start_ms_max })
+  if (went.ok) {
+    await applyRuntime(services, { instance_id, sled_id, runtime: went.value })
+  } else if (went.error !== 'not_here') {
+    services.log.warn('a guest does not go on yet', { instance: instance_id, detail: went.detail })
+    throw unavailable()
+  }
+}
+
 export const isLive = (run_state: string): boolean =>
   ['starting', 'running', 'rebooting', 'stopping', 'migrating'].includes(run_state)
 
-/** Everything a sled needs to run an instance, as it is recorded now. */
-export async function specOf(services: Services, instance: Instance): Promise<InstanceSpec> {
-  const disks = await services.store
+type InstanceId = { readonly id: string }
+const diskRows = prepare((store, { id }: InstanceId) =>
+  store
     .selectFrom('disk')
     .select(['id', 'slot', 'block_size'])
-    .where('attach_instance_id', '=', instance.id)
-    .orderBy('slot')
-    .execute()
-  const public_keys = readColumn(Type.Array(Type.String()), instance.public_keys)
+    .where('attach_instance_id', '=', id),
+)
+// Neither joined nor sorted: SQLite plans that anew for every value.
+const nicRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('network_interface')
+    .selectAll()
+    .where('instance_id', '=', id)
+    .where('time_deleted_ms', 'is', null),
+)
+const blockRows = prepare((store, { id }: InstanceId) =>
+  store.selectFrom('vpc_subnet').select('ipv4_block').where('id', '=', id),
+)
+const ipRows = prepare((store, { id }: InstanceId) =>
+  store
+    .selectFrom('external_ip')
+    .selectAll()
+    .where('instance_id', '=', id)
+    .where('time_deleted_ms', 'is', null),
+)
+const vpcRows = prepare((store, { id }: InstanceId) =>
+  store.selectFrom('network_interface').select('vpc_id').where('instance_id', '=', id),
+)
+const keysColumn = Type.Array(Type.String())
+
+/** Everything a sled needs to run an instance, as it is recorded now. */
+export async function specOf(services: Services, instance: Instance): Promise<InstanceSpec> {
+  const disks = await diskRows(services.store, { id: instance.id })
+  const public_keys = readColumn(keysColumn, instance.public_keys)
   return {
     id: instance.id,
     propolis_id: instance.propolis_id,
@@ -246,34 +370,19 @@ export async function specOf(services: Services, instance: Instance): Promise<In
     ncpus: instance.ncpus,
     memory_bytes: instance.memory_bytes,
     nics: await vnicsOf(services, instance),
-    disks: disks.map(({ id, slot, block_size }) => ({
-      id,
-      slot: slot ?? 0,
-      read_only: false,
-      block_size,
-    })),
+    disks: disks
+      .map(({ id, slot, block_size }) => ({ id, slot: slot ?? 0, read_only: false, block_size }))
+      .toSorted((a, b) => a.slot - b.slot),
     cidata: { public_keys, user_data: instance.user_data },
   }
 }
 
 async function vnicsOf(services: Services, instance: Instance): Promise<GuestVnic[]> {
   const { store } = services
-  const nics = await store
-    .selectFrom('network_interface')
-    .innerJoin('vpc', 'vpc.id', 'network_interface.vpc_id')
-    .innerJoin('vpc_subnet', 'vpc_subnet.id', 'network_interface.subnet_id')
-    .selectAll('network_interface')
-    .select(['vpc.vni', 'vpc_subnet.ipv4_block'])
-    .where('network_interface.instance_id', '=', instance.id)
-    .where('network_interface.time_deleted_ms', 'is', null)
-    .orderBy('network_interface.slot')
-    .execute()
-  const ips = await store
-    .selectFrom('external_ip')
-    .selectAll()
-    .where('instance_id', '=', instance.id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
+  const nics = await nicRows(store, { id: instance.id })
+  const [first] = nics
+  if (first === undefined) return []
+  const ips = await ipRows(store, { id: instance.id })
   const snat = ips.find(({ kind }) => kind === 'snat')
   const source_nat =
     snat === undefined
@@ -281,38 +390,40 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
       : { ip: snat.ip, first_port: snat.first_port, last_port: snat.last_port }
   const external_ips = ips.filter(({ kind }) => kind === 'ephemeral').map(({ ip }) => ip)
   // An instance's interfaces are all in one VPC.
-  const [first] = nics
-  const rules = first === undefined ? [] : await resolvedRules(store, first.vpc_id)
-  return nics.map((nic): GuestVnic => {
-    const primary = nic.is_primary
-    return {
+  const { vni, rules } = await resolvedRules(store, first.vpc_id)
+  const vnics: GuestVnic[] = []
+  for (const { id, subnet_id, ip, mac, slot, is_primary: primary } of nics) {
+    const [subnet] = await blockRows(store, { id: subnet_id })
+    if (subnet === undefined) throw new Error(`there is no subnet ${subnet_id}`)
+    vnics.push({
       kind: 'guest',
-      id: nic.id,
+      id,
       instance_id: instance.id,
-      vni: nic.vni,
-      subnet: nic.ipv4_block,
-      ip: nic.ip,
-      mac: nic.mac,
+      vni,
+      subnet: subnet.ipv4_block,
+      ip,
+      mac,
       primary,
-      slot: nic.slot,
+      slot,
       hostname: instance.hostname,
       source_nat: primary ? source_nat : null,
       external_ips: primary ? external_ips : [],
-      firewall_rules: rulesForPort(rules, nic.mac),
-    }
-  })
+      firewall_rules: rulesForPort(rules, mac),
+    })
+  }
+  return vnics.toSorted((a, b) => a.slot - b.slot)
 }
 
 /**
- * Tells the other ports of an instance's VPCs that its addresses came or went. Nobody waits for it:
- * what fails is sent again in the background.
+ * The other ports of an instance's VPCs are to be told that its addresses came or went; gives back the
+ * VPCs, for `firewall.sendSoon`.
  */
-export async function refreshNeighbours(services: Services, instance_id: string): Promise<void> {
-  const vpcs = await services.store
-    .selectFrom('network_interface')
-    .select('vpc_id')
-    .distinct()
-    .where('instance_id', '=', instance_id)
-    .execute()
-  for (const { vpc_id } of vpcs) await services.firewall.publishSoon(services, vpc_id)
+export async function oweNeighbours(
+  store: StoreTransaction,
+  instance_id: string,
+): Promise<readonly string[]> {
+  const vpcs = await vpcRows(store, { id: instance_id })
+  const ids = [...new Set(vpcs.map(({ vpc_id }) => vpc_id))]
+  for (const id of ids) await owe(store, { kind: 'firewall', id })
+  return ids
 }

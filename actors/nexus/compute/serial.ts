@@ -1,12 +1,13 @@
 /** The serial console: its history as JSON, and a websocket that carries both directions. */
 import type { RawData, WebSocket } from 'ws'
 import { limits } from '#config/limits.ts'
+import type { Result } from '#runtime/result.ts'
 import { implement } from '../api/route.ts'
 import { powers } from '../access/authz.ts'
 import type { Services } from '../context.ts'
 import { badRequest, internal, invalidRequest, unavailable } from '#actors/http/errors.ts'
 import { instanceOf } from './instances-api.ts'
-import type { Instance } from './instances.ts'
+import { instanceById, type Instance } from './instances.ts'
 
 const call_ms = 10_000
 const follow_ms = 5_000
@@ -49,7 +50,10 @@ export const serialRoutes = [
   }),
 ]
 
-/** Carries output from now on and keys typed, until the viewer leaves or the guest ends. */
+/**
+ * Carries output from now on and keys typed, until the viewer leaves or the guest ends. A guest that
+ * migrates takes its console along: what it says goes on at the same offset on the other sled.
+ */
 async function stream(services: Services, socket: WebSocket, row: Instance): Promise<void> {
   const left = new AbortController()
   socket.once('close', () => {
@@ -58,20 +62,15 @@ async function stream(services: Services, socket: WebSocket, row: Instance): Pro
   socket.on('error', () => {
     left.abort(new Error('the websocket broke'))
   })
-  const guest = services.sleds.instance(row.sled_id, row.id)
+  const console = new Console(services, row, left.signal)
   // Keys arrive in the order they were typed: each waits for the one before.
   let typed: Promise<unknown> = Promise.resolve()
   socket.on('message', (data, isBinary) => {
-    if (!isBinary) return
-    const bytes = bytesOf(data)
-    typed = typed.then(
-      async () => await guest.call('serial_write', { data: bytes }, { timeout_ms: call_ms }),
-    )
+    if (isBinary) typed = typed.then(async () => await console.type(bytesOf(data)))
   })
-  const watcher = services.sleds.console(row.sled_id, row.id, services.random.uuid())
   let from_start: number | null = null
   while (!left.signal.aborted) {
-    const read = await follow(watcher, from_start, left.signal)
+    const read = await console.follow(from_start)
     if (!read.ok) {
       if (!left.signal.aborted) socket.close(closing.going, `the console ended: ${read.error}`)
       break
@@ -82,16 +81,70 @@ async function stream(services: Services, socket: WebSocket, row: Instance): Pro
       await services.clock.sleep(slow_look_ms, left.signal)
     }
   }
-  await watcher.call('close', null, { timeout_ms: call_ms })
+  await console.close()
 }
 
-async function follow(
-  watcher: ReturnType<Services['sleds']['console']>,
-  from_start: number | null,
-  signal: AbortSignal,
-) {
-  const request = { from_start, max_bytes: chunk_bytes, wait_ms: follow_ms }
-  return await watcher.call('follow', request, { timeout_ms: call_ms, signal })
+/** The console of a guest, on whatever sled it is. */
+class Console {
+  readonly #services: Services
+  readonly #id: string
+  readonly #stream_id: string
+  readonly #left: AbortSignal
+  #sled_id: string
+
+  constructor(services: Services, { id, sled_id }: Instance, left: AbortSignal) {
+    this.#services = services
+    this.#id = id
+    this.#sled_id = sled_id
+    this.#left = left
+    this.#stream_id = services.random.uuid()
+  }
+
+  async type(data: Uint8Array) {
+    return await this.#where(
+      async (sled_id) =>
+        await this.#services.sleds
+          .instance(sled_id, this.#id)
+          .call('serial_write', { data }, { timeout_ms: call_ms }),
+    )
+  }
+
+  /** Output from an offset on, or from now on. */
+  async follow(from_start: number | null) {
+    const request = { from_start, max_bytes: chunk_bytes, wait_ms: follow_ms }
+    const options = { timeout_ms: call_ms, signal: this.#left }
+    return await this.#where(
+      async (sled_id) => await this.#watcher(sled_id).call('follow', request, options),
+    )
+  }
+
+  async close(): Promise<void> {
+    await this.#watcher(this.#sled_id).call('close', null, { timeout_ms: call_ms })
+  }
+
+  #watcher(sled_id: string) {
+    return this.#services.sleds.console(sled_id, this.#id, this.#stream_id)
+  }
+
+  /** Asks the sled that has the guest; again while the guest is on its way to another one. */
+  async #where<T, E extends string>(
+    asking: (sled_id: string) => Promise<Result<T, E>>,
+  ): Promise<Result<T, E>> {
+    for (;;) {
+      const answer = await asking(this.#sled_id)
+      if (answer.ok || this.#left.aborted) return answer
+      const { sled_id, run_state, migration_id } = await instanceById(this.#services, this.#id)
+      const isMoving = migration_id !== null || run_state === 'migrating'
+      if (sled_id === this.#sled_id && !isMoving) return answer
+      if (sled_id === this.#sled_id) {
+        await this.#services.clock.sleep(slow_look_ms, this.#left)
+      } else {
+        const former = this.#watcher(this.#sled_id)
+        this.#sled_id = sled_id
+        void former.call('close', null, { timeout_ms: call_ms })
+      }
+    }
+  }
 }
 
 function bytesOf(data: RawData): Uint8Array {

@@ -7,6 +7,7 @@ import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import { invalidRequest, notFound } from '#actors/http/errors.ts'
 import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
+import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
 
 export type ExternalIp = Selectable<Tables['external_ip']>
@@ -37,6 +38,17 @@ function chunksOf(kind: ExternalIp['kind']): readonly Ports[] {
   }))
 }
 
+const ipById = prepare((store, { id }: { readonly id: string }) =>
+  store.selectFrom('external_ip').selectAll().where('id', '=', id),
+)
+const ipInserted = prepare((store, row: ExternalIp) =>
+  store
+    .insertInto('external_ip')
+    .values(row)
+    .onConflict((taken) => taken.doNothing())
+    .returning('id'),
+)
+
 /** Takes an address for an instance. The same id again gives what it already has. */
 export async function allocateIp(
   attempt: Attempt,
@@ -49,11 +61,7 @@ export async function allocateIp(
   },
 ): Promise<ExternalIp> {
   const { services, store } = attempt
-  const known = await store
-    .selectFrom('external_ip')
-    .selectAll()
-    .where('id', '=', wanted.id)
-    .executeTakeFirst()
+  const [known] = await ipById(store, { id: wanted.id })
   if (known !== undefined) return known
   const { range, ip, ports } = await freePorts(
     attempt,
@@ -71,22 +79,18 @@ export async function allocateIp(
     time_created_ms: services.clock.now(),
     time_deleted_ms: null,
   }
-  const { numInsertedOrUpdatedRows } = await store
-    .insertInto('external_ip')
-    .values(row)
-    .onConflict((taken) => taken.doNothing())
-    .executeTakeFirst()
-  if (numInsertedOrUpdatedRows === 0n) throw takenMeanwhile(ip)
+  if ((await ipInserted(store, row)).length === 0) throw takenMeanwhile(ip)
   return row
 }
 
 /** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
 async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
-  const count = ranges.reduce((sum, range) => sum + sizeOf(range), 0)
+  const sized = ranges.map((range) => sizeOf(range))
+  const count = sized.reduce((sum, { size }) => sum + size, 0)
   for (const { lowest, others } of placesToTry(count, attempt)) {
     const candidates = await look(
       attempt.store,
-      [...lowest, ...others].map((place) => addressAt(ranges, place)),
+      [...lowest, ...others].map((place) => addressAt(sized, place)),
       kind,
     )
     const withRoom = (list: readonly Candidate[]) => list.filter(({ free }) => free.length > 0)
@@ -103,20 +107,32 @@ async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: Exter
   throw invalidRequest(exhausted)
 }
 
-const sizeOf = ({ first_address, last_address }: Range) =>
-  Number(toNumber(last_address) - toNumber(first_address)) + 1
+interface Sized {
+  readonly range: Range
+  readonly first: bigint
+  readonly size: number
+}
+function sizeOf(range: Range): Sized {
+  const first = toNumber(range.first_address)
+  return { range, first, size: Number(toNumber(range.last_address) - first) + 1 }
+}
 
-function addressAt(ranges: readonly Range[], place: number) {
+function addressAt(ranges: readonly Sized[], place: number) {
   let left = place
-  for (const range of ranges) {
-    const size = sizeOf(range)
-    if (left < size) {
-      return { range, ip: toAddress(toNumber(range.first_address) + BigInt(left), 4) }
-    }
+  for (const { range, first, size } of ranges) {
+    if (left < size) return { range, ip: toAddress(first + BigInt(left), 4) }
     left -= size
   }
   throw new Error(`there is no place ${place}`)
 }
+
+const takenRows = prepare((store, { ips }: { readonly ips: readonly string[] }) =>
+  store
+    .selectFrom('external_ip')
+    .select(['ip', 'first_port', 'last_port'])
+    .where('ip', 'in', ips)
+    .where('time_deleted_ms', 'is', null),
+)
 
 /** Reads what is taken of these addresses, whichever kind took it. */
 async function look(
@@ -124,16 +140,7 @@ async function look(
   addresses: ReadonlyArray<{ readonly range: Range; readonly ip: string }>,
   kind: ExternalIp['kind'],
 ): Promise<readonly Candidate[]> {
-  const rows = await store
-    .selectFrom('external_ip')
-    .select(['ip', 'first_port', 'last_port'])
-    .where(
-      'ip',
-      'in',
-      addresses.map(({ ip }) => ip),
-    )
-    .where('time_deleted_ms', 'is', null)
-    .execute()
+  const rows = await takenRows(store, { ips: addresses.map(({ ip }) => ip) })
   const taken = Map.groupBy(rows, ({ ip }) => ip)
   const chunks = chunksOf(kind)
   return addresses.map((address) => {
@@ -146,30 +153,29 @@ async function look(
   })
 }
 
+const poolRows = prepare((store, { project_id }: { readonly project_id: string }) => {
+  const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)
+  return live.where('project_id', 'is', null).unionAll(live.where('project_id', '=', project_id))
+})
+const rangeRows = prepare((store, { pools }: { readonly pools: readonly string[] }) =>
+  store
+    .selectFrom('ip_pool_range')
+    .selectAll()
+    .where('ip_pool_id', 'in', pools)
+    .where('time_deleted_ms', 'is', null)
+    .orderBy('first_sort'),
+)
+
 /** IPv4 ranges of pools that are unrestricted or this project's, or of the named one only. */
 async function usableRanges(
   store: Store | StoreTransaction,
   wanted: { readonly project_id: string; readonly pool_name: string | null },
 ): Promise<readonly Range[]> {
-  const live = store.selectFrom('ip_pool').selectAll().where('time_deleted_ms', 'is', null)
-  const pools = await live
-    .where('project_id', 'is', null)
-    .unionAll(live.where('project_id', '=', wanted.project_id))
-    .execute()
+  const pools = await poolRows(store, { project_id: wanted.project_id })
   const { pool_name } = wanted
   const usable = pool_name === null ? pools : pools.filter(({ name }) => name === pool_name)
   if (pool_name !== null && usable.length === 0) throw notFound('ip-pool', pool_name)
   if (usable.length === 0) return []
-  const ranges = await store
-    .selectFrom('ip_pool_range')
-    .selectAll()
-    .where(
-      'ip_pool_id',
-      'in',
-      usable.map(({ id }) => id),
-    )
-    .where('time_deleted_ms', 'is', null)
-    .orderBy('first_sort')
-    .execute()
+  const ranges = await rangeRows(store, { pools: usable.map(({ id }) => id) })
   return ranges.filter(({ first_address }) => familyOf(first_address) === 4)
 }

@@ -15,11 +15,13 @@ import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import { vpcOf } from './vpcs.ts'
 
+const targetsColumn = Type.Array(vpcFirewallRuleTarget)
+
 const ruleView = (row: Selectable<Tables['vpc_firewall_rule']>) => ({
   ...identityView(row),
   status: row.status,
   direction: row.direction,
-  targets: readColumn(Type.Array(vpcFirewallRuleTarget), row.targets),
+  targets: readColumn(targetsColumn, row.targets),
   filters: readColumn(vpcFirewallRuleFilter, row.filters),
   action: row.action,
   priority: row.priority,

@@ -9,8 +9,9 @@ import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
 import type { Nic } from './nics.ts'
-import { owe, settle } from '../propagation.ts'
+import { settle } from '../propagation.ts'
 import { readColumn } from '../store/column.ts'
+import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
 
 const named = Type.Object({
@@ -18,6 +19,7 @@ const named = Type.Object({
   value: Type.String(),
 })
 type Named = Static<typeof named>
+const targetsColumn = Type.Array(named)
 const filtersColumn = Type.Object({
   hosts: nullable(Type.Array(named)),
   ports: nullable(Type.Array(Type.String())),
@@ -35,29 +37,42 @@ export interface VpcFacts {
 export async function resolvedRules(
   store: Store | StoreTransaction,
   vpc_id: string,
-): Promise<FirewallRule[]> {
-  const facts = await factsOf(store, vpc_id)
-  return (await rulesOf(store, vpc_id)).flatMap((row) => resolveRule(row, facts))
+): Promise<{ readonly vni: number; readonly rules: readonly FirewallRule[] }> {
+  const rules = await rulesOf(store, vpc_id)
+  const facts = await factsOf(store, vpc_id, namesIn(rules))
+  return { vni: facts.vni, rules: rules.flatMap((row) => resolveRule(row, facts)) }
 }
 
-/** The rules of a VPC as users wrote them, by name. */
-export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
-  await store
+const ruleRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
+  store
     .selectFrom('vpc_firewall_rule')
     .selectAll()
     .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .orderBy('name')
-    .execute()
+    .where('time_deleted_ms', 'is', null),
+)
 
-export function resolveRule(
-  row: Pick<
-    Selectable<Tables['vpc_firewall_rule']>,
-    'status' | 'direction' | 'targets' | 'filters' | 'action' | 'priority'
-  >,
-  facts: VpcFacts,
-): FirewallRule[] {
-  const given = readColumn(Type.Array(named), row.targets)
+/** The rules of a VPC as users wrote them, by name: SQLite would plan it anew each time to sort them. */
+export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
+  (await ruleRows(store, { vpc_id })).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+
+/** What kinds of things rules name. */
+const namesIn = (rows: readonly RuleRow[]): ReadonlySet<Named['type']> =>
+  new Set(
+    rows.flatMap((row) =>
+      [
+        ...readColumn(targetsColumn, row.targets),
+        ...(readColumn(filtersColumn, row.filters).hosts ?? []),
+      ].map(({ type }) => type),
+    ),
+  )
+
+type RuleRow = Pick<
+  Selectable<Tables['vpc_firewall_rule']>,
+  'status' | 'direction' | 'targets' | 'filters' | 'action' | 'priority'
+>
+
+export function resolveRule(row: RuleRow, facts: VpcFacts): FirewallRule[] {
+  const given = readColumn(targetsColumn, row.targets)
   const filters = readColumn(filtersColumn, row.filters)
   const targets = given
     .flatMap((target) => nicsOf(target, facts))
@@ -112,32 +127,45 @@ function blocksOf(host: Named, facts: VpcFacts): readonly string[] {
   }
 }
 
-async function factsOf(store: Store | StoreTransaction, vpc_id: string): Promise<VpcFacts> {
-  const vpc = await store
-    .selectFrom('vpc')
-    .select('vni')
-    .where('id', '=', vpc_id)
-    .executeTakeFirstOrThrow()
-  const nics = await store
+type VpcId = { readonly vpc_id: string }
+const vniRows = prepare((store, { vpc_id }: VpcId) =>
+  store.selectFrom('vpc').select('vni').where('id', '=', vpc_id),
+)
+const nicRows = prepare((store, { vpc_id }: VpcId) =>
+  store
     .selectFrom('network_interface')
     .selectAll()
     .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  const subnets = await store
+    .where('time_deleted_ms', 'is', null),
+)
+const subnetRows = prepare((store, { vpc_id }: VpcId) =>
+  store
     .selectFrom('vpc_subnet')
     .selectAll()
     .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  const instances = await store
+    .where('time_deleted_ms', 'is', null),
+)
+const instanceRows = prepare((store, { vpc_id }: VpcId) =>
+  store
     .selectFrom('instance')
     .innerJoin('network_interface', 'network_interface.instance_id', 'instance.id')
     .select(['instance.id', 'instance.name'])
     .where('network_interface.vpc_id', '=', vpc_id)
     .where('network_interface.time_deleted_ms', 'is', null)
-    .where('instance.time_deleted_ms', 'is', null)
-    .execute()
+    .where('instance.time_deleted_ms', 'is', null),
+)
+
+/** Read is only what rules name. */
+async function factsOf(
+  store: Store | StoreTransaction,
+  vpc_id: string,
+  names: ReadonlySet<Named['type']>,
+): Promise<VpcFacts> {
+  const [vpc] = await vniRows(store, { vpc_id })
+  if (vpc === undefined) throw new Error(`there is no VPC ${vpc_id}`)
+  const nics = names.size === 0 ? [] : await nicRows(store, { vpc_id })
+  const subnets = names.has('subnet') ? await subnetRows(store, { vpc_id }) : []
+  const instances = names.has('instance') ? await instanceRows(store, { vpc_id }) : []
   return {
     vni: vpc.vni,
     nics,
@@ -159,15 +187,29 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
  * a round is on its way share the next one. A port that misses a round gets the rules with the next.
  */
 export class FirewallPublisher {
+  /** VPCs of which a round will begin in a moment. */
+  readonly #gathering = new Set<string>()
   readonly #running = new Map<string, Promise<boolean>>()
   readonly #next = new Map<string, Promise<boolean>>()
 
-  /** Ends once it is certain that the rules will be sent; nobody waits until they are. */
-  async publishSoon(services: Services, vpc_id: string): Promise<void> {
-    await owe(services.store, { kind: 'firewall', id: vpc_id })
-    this.publish(services, vpc_id).catch((error: unknown) => {
-      services.log.warn('firewall rules were not sent', { vpc_id, error })
-    })
+  /**
+   * Sends what is owed of these VPCs' rules, a moment later: instances come in bursts, and each changes
+   * the rules of all. What fails is sent again in the background.
+   */
+  sendSoon(services: Services, vpcs: readonly string[]): void {
+    for (const vpc_id of vpcs) {
+      if (this.#gathering.has(vpc_id)) continue
+      this.#gathering.add(vpc_id)
+      this.#sendLater(services, vpc_id).catch((error: unknown) => {
+        services.log.warn('firewall rules were not sent', { vpc_id, error })
+      })
+    }
+  }
+
+  async #sendLater(services: Services, vpc_id: string): Promise<void> {
+    await services.clock.sleep(limits.firewall_gather_ms)
+    this.#gathering.delete(vpc_id)
+    await this.publish(services, vpc_id)
   }
 
   /** Ends when a round that began after this call has been sent; false when a port missed it. */
@@ -192,17 +234,26 @@ export class FirewallPublisher {
   }
 }
 
-/** Whether every port that is there took them. */
-async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
-  const rules = await resolvedRules(services.store, vpc_id)
-  const ports = await services.store
+const portRows = prepare((store, { vpc_id }: VpcId) =>
+  store
     .selectFrom('network_interface')
     .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
     .select(['network_interface.id', 'network_interface.mac', 'instance.sled_id'])
     .where('network_interface.vpc_id', '=', vpc_id)
     .where('network_interface.time_deleted_ms', 'is', null)
-    .where('instance.run_state', 'in', ['starting', 'running', 'rebooting', 'stopping'])
-    .execute()
+    .where('instance.run_state', 'in', [
+      'starting',
+      'running',
+      'rebooting',
+      'stopping',
+      'migrating',
+    ]),
+)
+
+/** Whether every port that is there took them. */
+async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
+  const { rules } = await resolvedRules(services.store, vpc_id)
+  const ports = await portRows(services.store, { vpc_id })
   let all = true
   for (const { id, mac, sled_id } of ports) {
     const told = await services.sleds

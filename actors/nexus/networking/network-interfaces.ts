@@ -17,6 +17,7 @@ import type { Instance } from '../compute/instances.ts'
 import { instanceOf } from '../compute/instances-api.ts'
 import { changesOf } from '../names.ts'
 import { giveNic, nicView, type Nic } from './nics.ts'
+import { owe } from '../propagation.ts'
 import { isConflict } from '../store/failure.ts'
 import { listPage } from '../store/page.ts'
 import type { Store, StoreTransaction } from '../store/schema.ts'
@@ -60,13 +61,18 @@ export const networkInterfaceRoutes = [
     const instance = await instanceOf(call, powers.collaborator)
     const given = { ...body, id: services.random.uuid(), ip: body.ip ?? null }
     const owner = { instance_id: instance.id, project_id: instance.project_id }
-    const nic = await giveNic(services, owner, given, async (store) => {
-      await demandAtRest(store, instance, {
-        states: ['stopped'],
-        or: 'Instance must be stopped to attach a new network interface',
-      })
+    const nic = await giveNic(services, owner, given, {
+      hold: async (store) => {
+        await demandAtRest(store, instance, {
+          states: ['stopped'],
+          or: 'Instance must be stopped to attach a new network interface',
+        })
+      },
+      also: async (store, { vpc_id }) => {
+        await owe(store, { kind: 'firewall', id: vpc_id })
+      },
     })
-    await services.firewall.publishSoon(services, nic.vpc_id)
+    services.firewall.sendSoon(services, [nic.vpc_id])
     return nicView(nic)
   }),
 
@@ -113,9 +119,10 @@ export const networkInterfaceRoutes = [
         .set({ time_deleted_ms: services.clock.now() })
         .where('id', '=', nic.id)
         .execute()
+      await owe(store, { kind: 'firewall', id: nic.vpc_id })
       return nic
     })
-    await services.firewall.publishSoon(services, gone.vpc_id)
+    services.firewall.sendSoon(services, [gone.vpc_id])
     return null
   }),
 ]

@@ -6,6 +6,7 @@ import { newRow, type Services } from '../context.ts'
 import { alreadyExists, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { identityView } from '../names.ts'
 import { placesToTry, type Attempt } from './places.ts'
+import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 
@@ -47,9 +48,15 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
+/** What else belongs into the transaction that gives an instance a NIC. */
+interface Around {
+  /** Sees that nobody else changes the instance; null when nobody can, as it is being made. */
+  readonly hold: ((store: StoreTransaction) => Promise<void>) | null
+  readonly also: (store: StoreTransaction, nic: Nic) => Promise<void>
+}
+
 /**
- * Gives an instance a NIC. The same id again gives what it already has. `hold` sees in the
- * transaction that nobody else changes the instance; null when nobody can, as it is being made.
+ * Gives an instance a NIC. The same id again gives what it already has.
  *
  * What a serializable transaction reads, nobody may change at the same time, and databases are
  * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
@@ -60,16 +67,12 @@ export async function giveNic(
   services: Services,
   owner: Owner,
   given: NicGiven,
-  hold: ((store: StoreTransaction) => Promise<void>) | null = null,
+  { hold, also }: Around,
 ): Promise<Nic> {
   const { store } = services
-  const known = await store
-    .selectFrom('network_interface')
-    .selectAll()
-    .where('id', '=', given.id)
-    .executeTakeFirst()
+  const seen = await nicsOf(store, { instance_id: owner.instance_id })
+  const known = seen.find(({ id }) => id === given.id)
   if (known !== undefined) return known
-  const seen = await nicsOf(store, owner)
   for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
     const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
     const place = await freePlace({ services, store, tries }, owner, given)
@@ -77,25 +80,25 @@ export async function giveNic(
       await hold?.(transaction)
       const { subnet } = await placeOf(transaction, owner.project_id, given)
       if (subnet.id !== place.subnet_id) return null
-      const others = hold === null ? seen : await nicsOf(transaction, owner)
+      const others =
+        hold === null ? seen : await nicsOf(transaction, { instance_id: owner.instance_id })
       const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
-      return await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+      const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
+      if (made !== null) await also(transaction, made)
+      return made
     })
     if (nic !== null) return nic
   }
   throw unavailable()
 }
 
-const nicsOf = async (
-  store: Store | StoreTransaction,
-  { instance_id }: Owner,
-): Promise<readonly Nic[]> =>
-  await store
+const nicsOf = prepare((store, { instance_id }: Pick<Owner, 'instance_id'>) =>
+  store
     .selectFrom('network_interface')
     .selectAll()
     .where('instance_id', '=', instance_id)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
+    .where('time_deleted_ms', 'is', null),
+)
 
 async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGiven) {
   const { vpc, subnet } = await placeOf(attempt.store, project_id, given)
@@ -107,15 +110,34 @@ async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGive
   }
 }
 
-/** Null when somebody has taken the place after it was looked at. */
-async function insertNic(store: StoreTransaction, row: Nic): Promise<Nic | null> {
-  const { numInsertedOrUpdatedRows } = await store
+const nicInserted = prepare((store, row: Nic) =>
+  store
     .insertInto('network_interface')
     .values(row)
     .onConflict((taken) => taken.doNothing())
-    .executeTakeFirst()
-  return numInsertedOrUpdatedRows === 0n ? null : row
-}
+    .returning('id'),
+)
+
+/** Null when somebody has taken the place after it was looked at. */
+const insertNic = async (store: StoreTransaction, row: Nic): Promise<Nic | null> =>
+  (await nicInserted(store, row)).length === 0 ? null : row
+
+const vpcNamed = prepare((store, { project_id, name }: Record<'project_id' | 'name', string>) =>
+  store
+    .selectFrom('vpc')
+    .selectAll()
+    .where('project_id', '=', project_id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null),
+)
+const subnetNamed = prepare((store, { vpc_id, name }: Record<'vpc_id' | 'name', string>) =>
+  store
+    .selectFrom('vpc_subnet')
+    .selectAll()
+    .where('vpc_id', '=', vpc_id)
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null),
+)
 
 /** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
 async function placeOf(
@@ -123,21 +145,9 @@ async function placeOf(
   project_id: string,
   given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
 ) {
-  const vpc = await store
-    .selectFrom('vpc')
-    .selectAll()
-    .where('project_id', '=', project_id)
-    .where('name', '=', given.vpc_name)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [vpc] = await vpcNamed(store, { project_id, name: given.vpc_name })
   if (vpc === undefined) throw notFound('vpc', given.vpc_name)
-  const subnet = await store
-    .selectFrom('vpc_subnet')
-    .selectAll()
-    .where('vpc_id', '=', vpc.id)
-    .where('name', '=', given.subnet_name)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [subnet] = await subnetNamed(store, { vpc_id: vpc.id, name: given.subnet_name })
   if (subnet === undefined) throw notFound('vpc-subnet', given.subnet_name)
   return { vpc, subnet }
 }
@@ -194,32 +204,39 @@ async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
   throw invalidRequest('No available IP addresses for interface')
 }
 
+const ipRows = prepare(
+  (store, { id, ips }: { readonly id: string; readonly ips: readonly string[] }) =>
+    store
+      .selectFrom('network_interface')
+      .select('ip')
+      .where('subnet_id', '=', id)
+      .where('ip', 'in', ips)
+      .where('time_deleted_ms', 'is', null),
+)
+
 async function takenIps(
   store: Store | StoreTransaction,
   { id }: Subnet,
   ips: readonly string[],
 ): Promise<ReadonlySet<string>> {
-  const rows = await store
-    .selectFrom('network_interface')
-    .select('ip')
-    .where('subnet_id', '=', id)
-    .where('ip', 'in', ips)
-    .where('time_deleted_ms', 'is', null)
-    .execute()
-  return new Set(rows.map(({ ip }) => ip))
+  return new Set((await ipRows(store, { id, ips })).map(({ ip }) => ip))
 }
+
+const macRows = prepare(
+  (store, { vpc_id, macs }: { readonly vpc_id: string; readonly macs: readonly string[] }) =>
+    store
+      .selectFrom('network_interface')
+      .select('mac')
+      .where('vpc_id', '=', vpc_id)
+      .where('mac', 'in', macs)
+      .where('time_deleted_ms', 'is', null),
+)
 
 /** Of MACs none is better than another: all attempts begin anywhere. */
 async function chooseMac(attempt: Attempt, vpc_id: string): Promise<string> {
   for (const { others } of placesToTry(mac_last - mac_first + 1, { ...attempt, tries: 2 })) {
     const macs = others.map((place) => macText(mac_first + place))
-    const rows = await attempt.store
-      .selectFrom('network_interface')
-      .select('mac')
-      .where('vpc_id', '=', vpc_id)
-      .where('mac', 'in', macs)
-      .where('time_deleted_ms', 'is', null)
-      .execute()
+    const rows = await macRows(attempt.store, { vpc_id, macs })
     const taken = new Set(rows.map(({ mac }) => mac))
     const free = macs.find((mac) => !taken.has(mac))
     if (free !== undefined) return free

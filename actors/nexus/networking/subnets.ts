@@ -9,6 +9,7 @@ import { alreadyExists, invalidRequest, notFound, notFoundById } from '#actors/h
 import { demandLive } from '../lookup.ts'
 import { changesOf, identityView } from '../names.ts'
 import { nicView } from './nics.ts'
+import { owe } from '../propagation.ts'
 import { isConflict } from '../store/failure.ts'
 import { listPage } from '../store/page.ts'
 import type { StoreTransaction, Tables } from '../store/schema.ts'
@@ -74,12 +75,13 @@ export const subnetRoutes = [
       refuseOverlap(ipv6_block, others)
       const made = { ...newRow(services, body), vpc_id: vpc.id, ipv4_block, ipv6_block }
       await store.insertInto('vpc_subnet').values(made).execute()
+      // Firewall rules may have spoken of it before it was there.
+      await owe(store, { kind: 'firewall', id: vpc.id })
       return made
     }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('vpc-subnet', body.name) : error
     })
-    // Firewall rules may have spoken of it before it was there.
-    await services.firewall.publishSoon(services, vpc.id)
+    services.firewall.sendSoon(services, [vpc.id])
     return view(row)
   }),
 
@@ -101,19 +103,23 @@ export const subnetRoutes = [
   implement('vpc_subnet_update', async (call) => {
     const { services, body } = call
     const subnet = await subnetOf(call, powers.collaborator)
-    const row = await services.store
-      .updateTable('vpc_subnet')
-      .set(changesOf(services, body))
-      .where('id', '=', subnet.id)
-      .where('time_deleted_ms', 'is', null)
-      .returningAll()
-      .executeTakeFirst()
-      .catch((error: unknown) => {
-        throw isConflict(error) ? alreadyExists('vpc-subnet', body.name ?? subnet.name) : error
-      })
-    if (row === undefined) throw notFound('vpc-subnet', subnet.name)
-    // Firewall rules speak of subnets by their names.
-    if (row.name !== subnet.name) await services.firewall.publishSoon(services, subnet.vpc_id)
+    const changes = changesOf(services, body)
+    const row = await transact(services, async (store) => {
+      const changed = await store
+        .updateTable('vpc_subnet')
+        .set(changes)
+        .where('id', '=', subnet.id)
+        .where('time_deleted_ms', 'is', null)
+        .returningAll()
+        .executeTakeFirst()
+      if (changed === undefined) throw notFound('vpc-subnet', subnet.name)
+      // Firewall rules speak of subnets by their names.
+      if (body.name !== undefined) await owe(store, { kind: 'firewall', id: subnet.vpc_id })
+      return changed
+    }).catch((error: unknown) => {
+      throw isConflict(error) ? alreadyExists('vpc-subnet', body.name ?? subnet.name) : error
+    })
+    if (body.name !== undefined) services.firewall.sendSoon(services, [subnet.vpc_id])
     return view(row)
   }),
 
@@ -139,8 +145,9 @@ export const subnetRoutes = [
         .where('time_deleted_ms', 'is', null)
         .executeTakeFirst()
       if (numUpdatedRows === 0n) throw notFound('vpc-subnet', subnet.name)
+      await owe(store, { kind: 'firewall', id: subnet.vpc_id })
     })
-    await services.firewall.publishSoon(services, subnet.vpc_id)
+    services.firewall.sendSoon(services, [subnet.vpc_id])
     return null
   }),
 

@@ -4,11 +4,13 @@ import { attachDisk } from '../compute/attach.ts'
 import type { Services } from '../context.ts'
 import { alreadyExists } from '#actors/http/errors.ts'
 import { allocateIp } from '../networking/external-ips.ts'
-import { askTarget, markTarget, refreshNeighbours, type Instance } from '../compute/instances.ts'
+import { askTarget, markTarget, oweNeighbours, type Instance } from '../compute/instances.ts'
 import { demandLive } from '../lookup.ts'
 import { giveNic, type NicGiven } from '../networking/nics.ts'
-import type { Saga, SagaNode } from '../saga.ts'
+import { owe } from '../propagation.ts'
+import type { Saga, SagaNode, SagaRun } from '../saga.ts'
 import { isConflict } from '../store/failure.ts'
+import { prepare } from '../store/prepare.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
 import { transact } from '../store/transact.ts'
 
@@ -42,23 +44,19 @@ export const instanceCreateSaga: Saga<InstanceCreateParams> = {
   ],
 }
 
+const instanceInserted = prepare((store, row: Instance) => store.insertInto('instance').values(row))
+
 const recordNode: Node = {
   name: 'instance_name',
-  action: async ({ services, params }) => {
+  action: async ({ services, params, done }) => {
     const { instance } = params
     await transact(services, async (store) => {
-      const known = await store
-        .selectFrom('instance')
-        .select('id')
-        .where('id', '=', instance.id)
-        .executeTakeFirst()
-      if (known !== undefined) return
       await demandLive(store, 'project', { id: instance.project_id, name: null })
-      await store.insertInto('instance').values(instance).execute()
+      await instanceInserted(store, instance)
+      await done(store)
     }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('instance', instance.name) : error
     })
-    return null
   },
   // The record stays as a deleted one: should a request of before reach the sled late, then its
   // report is answered by letting go of the guest.
@@ -78,18 +76,25 @@ const recordNode: Node = {
 function nicNode(_nic: NicGiven, index: number): Node {
   return {
     name: `network_interface${index}`,
-    action: async ({ services, params }) => {
+    action: async ({ services, params, done }) => {
       const { id, project_id } = params.instance
       const owner = { instance_id: id, project_id }
-      const nic = await giveNic(services, owner, at(params.nics, index))
-      return nic.id
+      await giveNic(services, owner, at(params.nics, index), {
+        hold: null,
+        also: async (store) => {
+          await done(store)
+        },
+      })
     },
     undo: async ({ services, params }) => {
       await transact(services, async (store) => {
-        await store
+        const gone = await store
           .deleteFrom('network_interface')
           .where('id', '=', at(params.nics, index).id)
+          .returning('vpc_id')
           .execute()
+        // A round for something else may have told others of its address.
+        for (const { vpc_id } of gone) await owe(store, { kind: 'firewall', id: vpc_id })
       })
     },
   }
@@ -97,8 +102,9 @@ function nicNode(_nic: NicGiven, index: number): Node {
 
 const snatNode: Node = {
   name: 'snat_ip',
-  action: async ({ services, params }) =>
-    await takeIp(services, params, { id: params.snat_id, kind: 'snat', pool_name: null }),
+  action: async (run) => {
+    await takeIp(run, { id: run.params.snat_id, kind: 'snat', pool_name: null })
+  },
   undo: async ({ services, params }) => {
     await releaseIp(services, params.snat_id)
   },
@@ -107,8 +113,9 @@ const snatNode: Node = {
 function externalIpNode(_ip: unknown, index: number): Node {
   return {
     name: `external_ip${index}`,
-    action: async ({ services, params }) =>
-      await takeIp(services, params, { ...at(params.external_ips, index), kind: 'ephemeral' }),
+    action: async (run) => {
+      await takeIp(run, { ...at(run.params.external_ips, index), kind: 'ephemeral' })
+    },
     undo: async ({ services, params }) => {
       await releaseIp(services, at(params.external_ips, index).id)
     },
@@ -116,21 +123,18 @@ function externalIpNode(_ip: unknown, index: number): Node {
 }
 
 async function takeIp(
-  services: Services,
-  params: InstanceCreateParams,
+  { services, params, done }: SagaRun<InstanceCreateParams>,
   wanted: {
     readonly id: string
     readonly kind: 'snat' | 'ephemeral'
     readonly pool_name: string | null
   },
-): Promise<string> {
+): Promise<void> {
   const { id, project_id } = params.instance
-  const row = await transact(
-    services,
-    async (store, tries) =>
-      await allocateIp({ services, store, tries }, { ...wanted, instance_id: id, project_id }),
-  )
-  return row.ip
+  await transact(services, async (store, tries) => {
+    await allocateIp({ services, store, tries }, { ...wanted, instance_id: id, project_id })
+    await done(store)
+  })
 }
 
 async function releaseIp(services: Services, id: string): Promise<void> {
@@ -142,12 +146,11 @@ async function releaseIp(services: Services, id: string): Promise<void> {
 function attachNode(_name: string, index: number): Node {
   return {
     name: `attach_disk${index}`,
-    action: async ({ services, params }) => {
-      const disk = await transact(
-        services,
-        async (store) => await attachDisk(store, params.instance, at(params.attach_disks, index)),
-      )
-      return disk.id
+    action: async ({ services, params, done }) => {
+      await transact(services, async (store) => {
+        await attachDisk(store, params.instance, at(params.attach_disks, index))
+        await done(store)
+      })
     },
     undo: async ({ services, params }) => {
       await transact(services, async (store) => {
@@ -164,13 +167,16 @@ function attachNode(_name: string, index: number): Node {
 
 const ensureNode: Node = {
   name: 'instance_ensure',
-  action: async ({ services, params }) => {
+  action: async ({ services, params, done }) => {
     const { id } = params.instance
     if (params.start) {
       await markTarget(services, id, 'running')
-      await askTarget(services, id, 'running')
-      // The start has reached the sled; that others do not know the newcomer yet undoes nothing.
-      await refreshNeighbours(services, id)
+      let vpcs: readonly string[] = []
+      await askTarget(services, id, 'running', async (store) => {
+        vpcs = await oweNeighbours(store, id)
+        await done(store)
+      })
+      services.firewall.sendSoon(services, vpcs)
     } else {
       await transact(services, async (store) => {
         await store
@@ -179,9 +185,9 @@ const ensureNode: Node = {
           .where('id', '=', id)
           .where('run_state', '=', 'creating')
           .execute()
+        await done(store)
       })
     }
-    return null
   },
   undo: async ({ services, params }) => {
     const { id, sled_id } = params.instance

@@ -4,8 +4,9 @@ import {
   deleteRecords,
   deleting,
   destroyGuest,
+  instanceById,
   markDeleting,
-  refreshNeighbours,
+  oweNeighbours,
   unmarkTarget,
 } from '../compute/instances.ts'
 import type { Saga } from '../saga.ts'
@@ -13,7 +14,6 @@ import type { Saga } from '../saga.ts'
 export interface InstanceDeleteParams {
   readonly id: string
   readonly name: string
-  readonly sled_id: string
 }
 
 export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
@@ -31,15 +31,21 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
     {
       name: 'guest_destroy',
       action: async ({ services, params }) => {
-        if (!(await destroyGuest(services, params))) throw unavailable()
+        // Where it is now that nothing moves it any more.
+        const { id, sled_id } = await instanceById(services, params.id)
+        if (!(await destroyGuest(services, { id, sled_id }))) throw unavailable()
       },
       undo: 'onward',
     },
     {
       name: 'instance_records',
-      action: async ({ services, params }) => {
-        await deleteRecords(services, params.id)
-        await refreshNeighbours(services, params.id)
+      action: async ({ services, params, done }) => {
+        let vpcs: readonly string[] = []
+        await deleteRecords(services, params.id, async (store) => {
+          vpcs = await oweNeighbours(store, params.id)
+          await done(store)
+        })
+        services.firewall.sendSoon(services, vpcs)
       },
       undo: 'onward',
     },

@@ -1,6 +1,6 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
-import { askTarget, markTarget, refreshNeighbours, unmarkTarget } from '../compute/instances.ts'
+import { askTarget, markTarget, oweNeighbours, unmarkTarget } from '../compute/instances.ts'
 import type { Saga } from '../saga.ts'
 
 export interface InstanceStateParams {
@@ -12,8 +12,8 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
   nodes: () => [
     {
       name: 'instance_target',
-      action: async ({ services, params }) => {
-        await markTarget(services, params.instance_id, target)
+      action: async ({ services, params, done }) => {
+        await markTarget(services, params.instance_id, target, done)
       },
       undo: async ({ services, params }) => {
         await unmarkTarget(services, params.instance_id, target)
@@ -22,9 +22,13 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
     {
       // A sled that is away is asked once it is back.
       name: 'instance_ensure',
-      action: async ({ services, params }) => {
-        await askTarget(services, params.instance_id, target)
-        if (target === 'running') await refreshNeighbours(services, params.instance_id)
+      action: async ({ services, params, done }) => {
+        let vpcs: readonly string[] = []
+        await askTarget(services, params.instance_id, target, async (store) => {
+          if (target === 'running') vpcs = await oweNeighbours(store, params.instance_id)
+          await done(store)
+        })
+        services.firewall.sendSoon(services, vpcs)
       },
       undo: 'onward',
     },

@@ -9,6 +9,7 @@ import { imageCreateSaga } from './image-create.ts'
 import { imageDeleteSaga } from './image-delete.ts'
 import { instanceCreateSaga } from './instance-create.ts'
 import { instanceDeleteSaga } from './instance-delete.ts'
+import { instanceMigrateSaga } from './instance-migrate.ts'
 import { instanceRebootSaga, instanceStartSaga, instanceStopSaga } from './instance-state.ts'
 import { snapshotCreateSaga } from './snapshot-create.ts'
 import { snapshotDeleteSaga } from './snapshot-delete.ts'
@@ -21,6 +22,7 @@ export const registeredSagas: readonly AnySaga[] = [
   anySaga(imageDeleteSaga),
   anySaga(instanceCreateSaga),
   anySaga(instanceDeleteSaga),
+  anySaga(instanceMigrateSaga),
   anySaga(instanceRebootSaga),
   anySaga(instanceStartSaga),
   anySaga(instanceStopSaga),

@@ -66,9 +66,10 @@ export async function diskOf(call: UserCall, needed: Power): Promise<Disk> {
   return await diskNamed(call.services.store, project.id, call.path('disk_name'))
 }
 
-/** A sled for a new volume or guest: the one that is connected. */
-export function placeOnSled(services: Services): string {
-  const [sled_id] = services.sleds.connected
+/** A sled for a new volume or guest: any of those that are connected. */
+export function placeOnSled({ sleds, random }: Services): string {
+  const { connected } = sleds
+  const sled_id = connected[Math.floor(random.next() * connected.length)]
   if (sled_id === undefined) throw unavailable()
   return sled_id
 }

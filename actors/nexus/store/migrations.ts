@@ -7,6 +7,7 @@ import { identityProviders } from './migrations/0004-identity-providers.ts'
 import { storage } from './migrations/0005-storage.ts'
 import { cluster } from './migrations/0006-cluster.ts'
 import { hardware } from './migrations/0007-hardware.ts'
+import { migration } from './migrations/0008-migration.ts'
 
 export const migrations: readonly Migration[] = [
   guide,
@@ -16,4 +17,5 @@ export const migrations: readonly Migration[] = [
   storage,
   cluster,
   hardware,
+  migration,
 ]

@@ -2,10 +2,11 @@
  * Statements that every request runs: built and compiled once, then run with other values. Building one
  * with kysely takes longer than SQLite takes to answer it.
  */
-import type { Compilable, CompiledQuery } from 'kysely'
-import type { Store } from './schema.ts'
+import type { Compilable, CompiledQuery, DialectAdapter } from 'kysely'
+import type { Store, StoreTransaction } from './schema.ts'
 
-type Values = Readonly<Record<string, string | readonly string[]>>
+type Value = string | number | boolean | null
+type Values = Readonly<Record<string, Value | readonly string[]>>
 
 /** Stands in a compiled statement for a value of each run: `index` of a list, else null. */
 export class Parameter {
@@ -19,16 +20,19 @@ export class Parameter {
 }
 
 /**
- * A statement as a function of its values. `build` is run once for each store and each length of lists
- * among the values; it is given stand-ins, so that it may pass them on to kysely and nothing else.
+ * A statement as a function of its values, in a transaction or by itself. `build` is run once for each store
+ * and each length of lists among the values; it is given stand-ins, so that it may pass them on to kysely and
+ * nothing else.
  */
 export function prepare<V extends Values, O>(
-  build: (store: Store, values: V) => Compilable<O>,
-): (store: Store, values: V) => Promise<O[]> {
-  const compiled = new WeakMap<Store, Map<string, CompiledQuery<O>>>()
+  build: (store: Store | StoreTransaction, values: V) => Compilable<O>,
+): (store: Store | StoreTransaction, values: V) => Promise<O[]> {
+  // A store shares its adapter with its transactions.
+  const compiled = new WeakMap<DialectAdapter, Map<string, CompiledQuery<O>>>()
   return async (store, values) => {
-    const known = compiled.get(store) ?? new Map<string, CompiledQuery<O>>()
-    compiled.set(store, known)
+    const { adapter } = store.getExecutor()
+    const known = compiled.get(adapter) ?? new Map<string, CompiledQuery<O>>()
+    compiled.set(adapter, known)
     const form = formOf(values)
     const query = known.get(form) ?? build(store, standIns(values)).compile()
     known.set(form, query)
@@ -41,16 +45,16 @@ export function prepare<V extends Values, O>(
 
 const formOf = (values: Values): string =>
   Object.values(values)
-    .map((value) => (typeof value === 'string' ? '' : value.length))
+    .map((value) => (isList(value) ? value.length : ''))
     .join(' ')
 
 function standIns<V extends Values>(values: V): V {
   const given = Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,
-      typeof value === 'string'
-        ? new Parameter(name, null)
-        : value.map((_, index) => new Parameter(name, index)),
+      isList(value)
+        ? value.map((_, index) => new Parameter(name, index))
+        : new Parameter(name, null),
     ]),
   )
   if (!passFor(given, values)) throw new Error('a statement has no values')
@@ -63,5 +67,7 @@ const passFor = <V extends Values>(given: object, values: V): given is V =>
 
 function valueOf(values: Values, { name, index }: Parameter): unknown {
   const value = values[name]
-  return index === null ? value : value?.[index]
+  return isList(value) && index !== null ? value[index] : value
 }
+
+const isList = (value: unknown): value is readonly string[] => Array.isArray(value)

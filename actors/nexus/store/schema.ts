@@ -228,6 +228,8 @@ export interface Tables {
     gen: number
     /** What was asked for and not yet taken by the sled. */
     pending_target: string | null
+    /** The migration that is under way, which alone may move the instance; null for none. */
+    migration_id: string | null
   }
   network_interface: Named & {
     instance_id: string

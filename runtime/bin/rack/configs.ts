@@ -33,6 +33,8 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
   const directory = sledState(state, number)
   const isSim = plan.platform === 'sim'
   const address = sledAddress(number, sledAddressIndex.sled_agent)
+  // The rack's services are on its first sled.
+  const isFirst = sled === plan.sleds[0]
   const dns = dnsAddress(1, dnsAddressIndex.server)
   return {
     sled_id: sled.id,
@@ -42,24 +44,25 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     state: directory,
     address,
     underlay: {
-      addresses: [`${address}/${prefix_bits}`, `${dns}/${prefix_bits}`],
+      addresses: [address, ...(isFirst ? [dns] : [])].map((own) => `${own}/${prefix_bits}`),
       uplink: plan.profile.uplink,
     },
-    dns: { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port },
+    dns: isFirst ? { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port } : null,
     guest_image: join(home, 'out/guest/alpine.img'),
     nexus: membersOf(plan).map((member) => ({
       host: member.id,
       wire: wireOf(state, plan, member.number),
     })),
     tls: hostFiles(sledFiles(directory).tls),
-    zones: membersOf(plan).map((member) => nexusZone(state, plan, member.number)),
+    zones: isFirst ? membersOf(plan).map((member) => nexusZone(state, plan, member.number)) : [],
     internal: internalOf(
       plan,
       isSim ? { path: sledFiles(directory).internal } : { address, port: ports.sled_agent },
     ),
     development: plan.profile.development,
     log: sledFiles(directory).log,
-    ...seeingOf(plan, '127.0.0.1', plan.profile.metrics?.sled_port),
+    // All of them are on loopback.
+    ...seeingOf(plan, '127.0.0.1', counted(plan.profile.metrics?.sled_port, number)),
   }
 }
 
@@ -125,7 +128,7 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     sleds: plan.sleds.map((sled) => sled.id),
     // On sim all of them are on loopback.
     ...(isSim
-      ? seeingOf(plan, '127.0.0.1', port === undefined ? port : port + number - 1)
+      ? seeingOf(plan, '127.0.0.1', counted(port, number))
       : seeingOf(plan, internal_address, port)),
     // From its zone Nexus reaches no collector: its spans go out with its sled's.
     ...(profile.telemetry === undefined || isSim
@@ -138,6 +141,10 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     },
   })
 }
+
+/** The k-th of consecutive ports, k from 1. */
+const counted = (port: number | undefined, number: number): number | undefined =>
+  port === undefined ? undefined : port + number - 1
 
 /** Whoever comes there has a certificate of the rack, unless the profile says otherwise. */
 const internalOf = ({ profile }: RackPlan, at: WireAddress): InternalListen => ({

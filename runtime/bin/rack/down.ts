@@ -52,8 +52,12 @@ export async function takeDown(
  * on, for it is only their supervisor that cannot start. Without guests nothing of it runs on.
  */
 export async function rackRest(state: string, plan: RackPlan): Promise<Result<null, string>> {
+  await Promise.all(
+    plan.sleds.map(async ({ number }) => {
+      await stopSupervisor(sledState(state, number))
+    }),
+  )
   for (const { number } of plan.sleds) {
-    await stopSupervisor(sledState(state, number))
     const zones = await makeZones(sledConfigOf(state, plan, number)).list()
     if (!zones.ok) return zones
     if (zones.value.some((zone) => zone.state === 'running' && !isNexusZone(zone.name))) {

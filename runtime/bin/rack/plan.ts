@@ -90,6 +90,7 @@ export async function makePlan(
   given: Pick<RackPlan, 'platform' | 'profile' | 'store'> & {
     /** How many members Nexus has. */
     readonly members: number
+    readonly sleds: number
   },
 ): Promise<Result<RackPlan, 'state_unusable'>> {
   const plan: RackPlan = {
@@ -100,7 +101,10 @@ export async function makePlan(
     profile: given.profile,
     store: given.store ?? null,
     dns_port: given.platform === 'sim' ? await freePort() : ports.dns,
-    sleds: [{ id: randomUUID(), number: 1 }],
+    sleds: Array.from({ length: given.sleds }, (_, index) => ({
+      id: randomUUID(),
+      number: index + 1,
+    })),
     nexus: Array.from({ length: given.members }, () => ({ id: randomUUID() })),
   }
   return writePlan(state, plan)

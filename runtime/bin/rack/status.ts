@@ -15,21 +15,30 @@ export async function rackStatus(state: string, json: boolean): Promise<Result<n
   const plan = readPlan(state)
   if (!plan.ok) return plan
   if (plan.value === null) return err('no_rack', `there is no rack in ${state}`)
-  const warnings = [...(await certificateWarnings(state, plan.value, systemClock.now()))]
   const members = await lookAtMembers(state, plan.value)
-  for (const { why } of members) if (why !== null) warnings.push(why)
-  const status = await askSled(state, plan.value)
-  if (status.ok) warnings.push(...(await askWarnings(state, plan.value)))
+  const sleds = await askSleds(state, plan.value)
+  const warnings = await gatherWarnings(state, plan.value, { members, sleds })
   for (const warning of json ? [] : warnings) process.stderr.write(`luge: warning: ${warning}\n`)
-  if (!status.ok) return status
+  const [first] = sleds
+  if (first?.ok !== true) return first ?? err('invalid_file', 'the plan has no sled')
   process.stdout.write(
     json
-      ? `${JSON.stringify({ ...status.value, members, warnings })}\n`
-      : asText(plan.value, status.value, members),
+      ? `${JSON.stringify({ ...first.value, sleds: shown(plan.value, sleds), members, warnings })}\n`
+      : asText(plan.value, sleds, members),
   )
-  const { troubles } = status.value
+  const troubles = sleds.flatMap((sled) => (sled.ok ? sled.value.troubles : [sled.detail]))
   return troubles.length === 0 ? ok(null) : err('not_serving', troubles.join('; '))
 }
+
+type Asked = Result<SledStatus, string>
+type PlannedSled = RackPlan['sleds'][number]
+
+/** Every sled of the rack: its status, or why it does not say. */
+const shown = (plan: RackPlan, sleds: readonly Asked[]) =>
+  plan.sleds.map(({ id }, index) => {
+    const sled = sleds[index]
+    return sled?.ok === true ? sled.value : { sled_id: id, why: sled?.detail ?? '' }
+  })
 
 interface MemberStatus {
   readonly id: string
@@ -51,22 +60,45 @@ async function lookAtMembers(state: string, plan: RackPlan): Promise<readonly Me
   })
 }
 
-/** The status of the rack's first sled. */
-export async function askSled(state: string, plan: RackPlan): Promise<Result<SledStatus, string>> {
-  const [sled] = plan.sleds
-  if (sled === undefined) return err('invalid_file', 'the plan has no sled')
-  return await withSled(
-    state,
-    sled,
-    async (ref) =>
-      await ref(sledProtocol, sled.id).call('status', null, { timeout_ms: ask_ms_max }),
+/** The status of each of the rack's sleds, in the plan's order. */
+export async function askSleds(state: string, plan: RackPlan): Promise<readonly Asked[]> {
+  return await Promise.all(
+    plan.sleds.map(
+      async (sled): Promise<Asked> =>
+        await withSled(
+          state,
+          sled,
+          async (ref) =>
+            await ref(sledProtocol, sled.id).call('status', null, { timeout_ms: ask_ms_max }),
+        ),
+    ),
   )
 }
 
+/** What should be looked at although the rack serves, a sentence each, each once. */
+async function gatherWarnings(
+  state: string,
+  plan: RackPlan,
+  {
+    members,
+    sleds,
+  }: { readonly members: readonly MemberStatus[]; readonly sleds: readonly Asked[] },
+): Promise<readonly string[]> {
+  const asked = await Promise.all(
+    plan.sleds.map(async (sled, index) =>
+      sleds[index]?.ok === true ? await askWarnings(state, sled) : [],
+    ),
+  )
+  const all = [
+    ...(await certificateWarnings(state, plan, systemClock.now())),
+    ...members.flatMap(({ why }) => why ?? []),
+    ...asked.flat(),
+  ]
+  return [...new Set(all)]
+}
+
 /** What should be looked at although the sled serves. */
-async function askWarnings(state: string, plan: RackPlan): Promise<readonly string[]> {
-  const [sled] = plan.sleds
-  if (sled === undefined) return []
+async function askWarnings(state: string, sled: PlannedSled): Promise<readonly string[]> {
   const asked = await withSled(
     state,
     sled,
@@ -77,19 +109,27 @@ async function askWarnings(state: string, plan: RackPlan): Promise<readonly stri
   return asked.ok ? asked.value : []
 }
 
-function asText(plan: RackPlan, status: SledStatus, members: readonly MemberStatus[]): string {
-  const zones = status.zones.map((zone) => `  ${zone.state.padEnd(8)} ${zone.name}`)
+function asText(plan: RackPlan, sleds: readonly Asked[], members: readonly MemberStatus[]): string {
   return [
     `rack      ${plan.rack_id}`,
     `platform  ${plan.platform}`,
-    `sled      ${status.sled_id}`,
-    `guests    ${status.accelerator}`,
-    `nexus     ${status.nexus_connected ? 'connected' : 'not connected'}`,
+    'nexus',
     ...members.map(
       ({ id, external, why }) => `  ${why === null ? 'answers' : 'silent '}  ${id}  ${external}`,
     ),
-    'zones',
-    ...zones,
+    ...plan.sleds.flatMap(({ id }, index) => sledLines(id, sleds[index])),
     '',
   ].join('\n')
+}
+
+function sledLines(id: string, sled: Asked | undefined): readonly string[] {
+  if (sled?.ok !== true) return [`sled      ${id}`, `  silent: ${sled?.detail ?? ''}`]
+  const { accelerator, nexus_connected, zones } = sled.value
+  return [
+    `sled      ${id}`,
+    `guests    ${accelerator}`,
+    `nexus     ${nexus_connected ? 'connected' : 'not connected'}`,
+    'zones',
+    ...zones.map((zone) => `  ${zone.state.padEnd(8)} ${zone.name}`),
+  ]
 }

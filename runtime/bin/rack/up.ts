@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { otlpUrl, telemetryOf } from '#config/seeing.ts'
-import { nexusMembersMax, wellKnown } from '#config/addressing.ts'
+import { nexusMembersMax, sledsMax, wellKnown } from '#config/addressing.ts'
 import { writeSocketAddress } from '#actors/http/words.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { choosePlatform } from '#native/select.ts'
@@ -53,6 +53,8 @@ export interface UpOptions {
   readonly store: string | null
   /** How many members Nexus has; null: what the rack has, one when it is new. */
   readonly nexus: string | null
+  /** How many sleds; null: what the rack has, one when it is new. */
+  readonly sleds: string | null
   readonly detach: boolean
   readonly json: boolean
 }
@@ -80,12 +82,9 @@ async function ensureRack(options: UpOptions): Promise<Result<RackPlan, string>>
   const planned = found.value === null ? await newPlan(options) : samePlan(found.value, options)
   if (!planned.ok) return planned
   const plan = planned.value
-  const [first] = plan.sleds
-  if (first === undefined) return err('invalid_file', 'the plan has no sled')
-  const sled = sledState(state, first.number)
-
-  const ranBefore = findSupervisor(sled) !== null
-  const serves = await bringUp(state, plan, sled)
+  const sleds = plan.sleds.map(({ number }) => sledState(state, number))
+  const ranBefore = sleds.some((sled) => findSupervisor(sled) !== null)
+  const serves = await bringUp(state, plan, sleds)
   if (serves.ok) return ok(plan)
   if (ranBefore) return serves
   // A rack that served before keeps its state for the next try.
@@ -94,11 +93,12 @@ async function ensureRack(options: UpOptions): Promise<Result<RackPlan, string>>
   return down.ok ? serves : err(serves.error, `${serves.detail}; and ${down.detail}`)
 }
 
-async function bringUp(state: string, plan: RackPlan, sled: string): Promise<Refused> {
+async function bringUp(state: string, plan: RackPlan, sleds: readonly string[]): Promise<Refused> {
   const written = await writeConfigs(state, plan)
   if (!written.ok) return written
-  const started = await ensureSupervisor(sled)
-  if (!started.ok) return started
+  // All at once: a sled serves once it has reached Nexus, which is on one of them.
+  const started = await Promise.all(sleds.map(ensureSupervisor))
+  for (const one of started) if (!one.ok) return one
   for (const { external } of membersOf(plan)) {
     const served = await waitServed(external)
     if (!served.ok) return served
@@ -113,8 +113,8 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
   if (!profile.ok) return profile
   const store = storeOf(options.store)
   if (!store.ok) return store
-  const members = membersAsked(options.nexus ?? '1', { store: store.value, profile: profile.value })
-  if (!members.ok) return members
+  const size = sizeAsked(options, { store: store.value, profile: profile.value })
+  if (!size.ok) return size
   const choice = choosePlatform(options.platform)
   if (!choice.ok) return choice
   process.stderr.write(`luge: platform ${choice.value.platform}: ${choice.value.reason}\n`)
@@ -125,12 +125,29 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
       `--state ${options.state} is inside ${home}, which Nexus sees from its zone, keys and all: name a directory elsewhere`,
     )
   }
+  if (platform === 'linux' && size.value.sleds > 1) {
+    return err(
+      'invalid_option',
+      `--sleds ${options.sleds}: on platform linux a machine is one sled, with the network's gateway behind its own uplink: say --platform sim for a rack of several`,
+    )
+  }
   return await makePlan(options.state, {
     platform,
     profile: profile.value,
     store: store.value,
-    members: members.value,
+    ...size.value,
   })
+}
+
+/** How many members of Nexus and how many sleds a new rack gets. */
+function sizeAsked(
+  { nexus, sleds }: UpOptions,
+  given: { readonly store: string | null; readonly profile: RackProfile },
+): Result<{ readonly members: number; readonly sleds: number }, 'invalid_option'> {
+  const members = membersAsked(nexus ?? '1', given)
+  if (!members.ok) return members
+  const asked = sledsAsked(sleds ?? '1', given.profile)
+  return asked.ok ? ok({ members: members.value, sleds: asked.value }) : asked
 }
 
 /** How many members a new rack gets, if its store and its ports have room for them. */
@@ -158,6 +175,21 @@ function membersAsked(
     )
   }
   return ok(members)
+}
+
+/** How many sleds a new rack gets. */
+function sledsAsked(text: string, { metrics }: RackProfile): Result<number, 'invalid_option'> {
+  const sleds = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0
+  if (sleds < 1 || sleds > sledsMax) {
+    return err('invalid_option', `--sleds ${text}: a rack has from 1 to ${sledsMax} sleds`)
+  }
+  if (metrics !== undefined && metrics.sled_port + sleds - 1 > 65_535) {
+    return err(
+      'invalid_option',
+      `--sleds ${text}: each sled serves metrics at a port of its own, counted up from ${metrics.sled_port}: there are not so many`,
+    )
+  }
+  return ok(sleds)
 }
 
 /** The URL of a store that is not SQLite's file; null for that. */
@@ -192,6 +224,8 @@ function samePlan(plan: RackPlan, options: UpOptions): Result<RackPlan, string> 
   }
   const members = String(plan.nexus.length)
   if (options.nexus !== null && options.nexus !== members) return refuse('--nexus', members)
+  const sleds = String(plan.sleds.length)
+  if (options.sleds !== null && options.sleds !== sleds) return refuse('--sleds', sleds)
   const renewed = sameHttps(plan, options)
   return renewed.ok ? sameStore(renewed.value, options) : renewed
 }
@@ -311,12 +345,8 @@ async function waitServed(external: RackProfile['external']): Promise<Result<nul
 
 function announce(options: UpOptions, plan: RackPlan): void {
   const sleds = plan.sleds.map(({ id, number }) => {
-    const config = sledConfigOf(options.state, plan, number)
-    return {
-      id,
-      address: config.address,
-      dns: writeSocketAddress(config.dns.address, config.dns.port),
-    }
+    const { address, dns } = sledConfigOf(options.state, plan, number)
+    return { id, address, dns: dns === null ? null : writeSocketAddress(dns.address, dns.port) }
   })
   const members = membersOf(plan).map((member) => urlOf(member.external))
   const [external = '', ...others] = members

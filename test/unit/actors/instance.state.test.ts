@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  planMigrate,
   planRequest,
   planSeen,
   type RunState,
@@ -67,6 +68,28 @@ for (const [target, rows] of Object.entries(requests)) {
   })
 }
 
+test('only a running guest begins to migrate, and one migration is not replaced by another', () => {
+  const asked = { migration_id: 'm1', dst_propolis_id: 'p1' }
+  for (const from of states) {
+    const planned = planMigrate(from, null, asked)
+    if (from === 'running') {
+      assert.deepEqual(planned.ok && planned.value, { next: 'migrating', action: 'none' })
+    } else {
+      assert.equal(planned.ok ? '' : planned.detail, `cannot migrate instance in state "${from}"`)
+    }
+  }
+  const current = { ...asked, side: 'source' } as const
+  const again = planMigrate('migrating', current, asked)
+  assert.deepEqual(again.ok && again.value, { next: 'migrating', action: 'none' })
+  for (const other of [
+    { ...asked, migration_id: 'm2' },
+    { ...asked, dst_propolis_id: 'p2' },
+  ]) {
+    const refused = planMigrate('migrating', current, other)
+    assert.match(refused.ok ? '' : refused.detail, /migration m1 to propolis p1 is in progress/)
+  }
+})
+
 const seen = (from: RunState, event: Seen) => {
   const { next, action } = planSeen(from, event)
   return `${next} ${action}`
@@ -80,6 +103,8 @@ test('what is seen moves live guests only, and an end is let go of once', () => 
   assert.equal(seen('stopping', 'exited'), 'stopped release')
   assert.equal(seen('stopping', 'overdue'), 'stopping kill')
   assert.equal(seen('running', 'overdue'), 'running none')
+  assert.equal(seen('migrating', 'running'), 'migrating none')
+  assert.equal(seen('migrating', 'exited'), 'stopped release')
   for (const from of ['creating', 'stopped', 'failed', 'destroyed'] as const) {
     for (const event of ['running', 'reset', 'shutdown', 'exited', 'overdue'] as const) {
       assert.equal(seen(from, event), `${from} none`)

@@ -1,4 +1,4 @@
-/** What there is of a project: in the store and on the sled, as lines that two projects can be compared by. */
+/** What there is of a project: in the store and on the sleds, as lines that two projects can be compared by. */
 import assert from 'node:assert/strict'
 import type { TestNexus } from './kit.ts'
 
@@ -16,15 +16,16 @@ export async function extentOf(nexus: TestNexus, project: string): Promise<reado
   const lines = ['project', ...(await vpcLines(nexus, id))]
   const instances = await store
     .selectFrom('instance')
-    .select(['id', 'name', 'run_state', 'pending_target'])
+    .select(['id', 'name', 'run_state', 'pending_target', 'migration_id', 'sled_id'])
     .where('project_id', '=', id)
     .where('time_deleted_ms', 'is', null)
     .execute()
   const { guests, volumes } = await sledOf(nexus)
+  if (nexus.sleds.length > 1) lines.push(...(await sledLines(nexus, id)))
   for (const { id: instance_id, name, run_state, pending_target } of instances) {
     const nics = await liveOf(nexus, 'network_interface', instance_id)
     const ips = await liveOf(nexus, 'external_ip', instance_id)
-    const ports = nics.filter((nic) => nexus.ports.specs.has(nic))
+    const ports = nics.filter((nic) => nexus.sleds.some((sled) => sled.ports.specs.has(nic)))
     const guest = guests.has(instance_id) ? 'guest' : 'no guest'
     lines.push(
       `instance ${name} ${run_state} pending ${pending_target ?? 'nothing'}: ${guest}, ${nics.length} nics, ${ips.length} addresses, ${ports.length} ports`,
@@ -43,6 +44,48 @@ export async function extentOf(nexus: TestNexus, project: string): Promise<reado
   }
   lines.push(...(await copyLines(nexus, id, volumes)))
   return lines.toSorted()
+}
+
+/** On which sleds the parts of instances and disks are, and which the records name. */
+async function sledLines({ store, sleds }: TestNexus, project_id: string) {
+  const lines: string[] = []
+  const place = (sled_id: string | null) => sleds.findIndex(({ id }) => id === sled_id) + 1
+  const instances = await store
+    .selectFrom('instance')
+    .selectAll()
+    .where('project_id', '=', project_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  for (const { id, name, sled_id, propolis_id, migration_id } of instances) {
+    const migrates = migration_id === null ? 'stays' : 'migrates'
+    lines.push(`instance ${name} is of sled ${place(sled_id)} and ${migrates}`)
+    for (const { id: at, vmm, ports } of sleds) {
+      const found = await vmm.find(id)
+      assert.ok(found.ok)
+      if (found.value === null) continue
+      const { state } = found.value
+      const whose = found.value.propolis_id === propolis_id ? 'its own' : 'another'
+      const specs = [...ports.specs.values()].filter(({ instance_id }) => instance_id === id)
+      const ips = specs.flatMap(({ external_ips }) => external_ips).length
+      lines.push(
+        `instance ${name} on sled ${place(at)}: ${state}, ${whose} propolis, ${specs.length} ports, ${ips} external`,
+      )
+    }
+  }
+  const disks = await store
+    .selectFrom('disk')
+    .select(['id', 'name', 'sled_id'])
+    .where('project_id', '=', project_id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  for (const { id, name, sled_id } of disks) {
+    lines.push(`disk ${name} is of sled ${place(sled_id)}`)
+    for (const { id: at, block } of sleds) {
+      const content = block.contentOf(id)
+      if (content !== null) lines.push(`disk ${name} on sled ${place(at)} holds ${content}`)
+    }
+  }
+  return lines
 }
 
 /** Snapshots and images, which are copies of volumes. */
@@ -105,13 +148,45 @@ async function liveOf(
   return rows.map(({ id }) => id)
 }
 
-async function sledOf(nexus: TestNexus) {
-  const [guests, volumes] = [await nexus.vmm.list(), await nexus.block.list()]
-  assert.ok(guests.ok && volumes.ok)
-  return {
-    guests: new Set(guests.value.map(({ instance_id }) => instance_id)),
-    volumes: new Set(volumes.value.map(({ id }) => id)),
+async function sledOf({ sleds }: Pick<TestNexus, 'sleds'>) {
+  const [guests, volumes] = [new Set<string>(), new Set<string>()]
+  for (const { vmm, block } of sleds) {
+    const [machines, disks] = [await vmm.list(), await block.list()]
+    assert.ok(machines.ok && disks.ok)
+    for (const { instance_id } of machines.value) guests.add(instance_id)
+    for (const { id } of disks.value) volumes.add(id)
   }
+  return { guests, volumes }
+}
+
+/** What a sled has, also in its journal, of what the records say is another's. */
+async function strayOn({ store }: TestNexus, sled: TestNexus['sleds'][number]) {
+  const stray: string[] = []
+  const { guests, volumes } = await sledOf({ sleds: [sled] })
+  const has = (kind: string, id: string) => sled.world.entries.has(`${kind}/${id}`)
+  for (const table of ['instance', 'disk'] as const) {
+    const others = await store
+      .selectFrom(table)
+      .select('id')
+      .where('sled_id', '!=', sled.id)
+      .where('time_deleted_ms', 'is', null)
+      .execute()
+    for (const { id } of others) {
+      if (guests.has(id) || volumes.has(id) || has(table, id)) {
+        stray.push(`${table} ${id} of another sled`)
+      }
+    }
+  }
+  const nics = await store
+    .selectFrom('network_interface')
+    .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
+    .select('network_interface.id')
+    .where('instance.sled_id', '!=', sled.id)
+    .execute()
+  for (const { id } of nics) {
+    if (sled.ports.specs.has(id) || has('vnic', id)) stray.push(`port ${id} of another sled`)
+  }
+  return stray
 }
 
 type LiveTable =
@@ -141,26 +216,29 @@ export async function leaksOf(nexus: TestNexus): Promise<readonly string[]> {
     await ids('network_interface'),
   ]
   const [vpcs, projects] = [await ids('vpc'), await ids('project')]
-  const { guests, volumes } = await sledOf(nexus)
   const leaks: string[] = []
   const expect = (what: string, found: Iterable<string>, known: ReadonlySet<string>) => {
     for (const id of found) if (!known.has(id)) leaks.push(`${what} ${id}`)
   }
-  expect('guest of', guests, instances)
   const owners = new Set([...disks, ...(await ids('snapshot')), ...(await ids('image'))])
-  expect('volume of', volumes, owners)
-  expect('port of', nexus.ports.specs.keys(), nics)
-  for (const [kind, known] of [
-    ['instance', instances],
-    ['disk', owners],
-    ['vnic', nics],
-  ] as const) {
-    const journaled = [...nexus.world.entries.values()].filter((entry) => entry.kind === kind)
-    expect(
-      `journal of ${kind}`,
-      journaled.map(({ id }) => id),
-      known,
-    )
+  for (const sled of nexus.sleds) {
+    const { guests, volumes } = await sledOf({ sleds: [sled] })
+    expect('guest of', guests, instances)
+    expect('volume of', volumes, owners)
+    expect('port of', sled.ports.specs.keys(), nics)
+    for (const [kind, known] of [
+      ['instance', instances],
+      ['disk', owners],
+      ['vnic', nics],
+    ] as const) {
+      const journaled = [...sled.world.entries.values()].filter((entry) => entry.kind === kind)
+      expect(
+        `journal of ${kind}`,
+        journaled.map(({ id }) => id),
+        known,
+      )
+    }
+    leaks.push(...(await strayOn(nexus, sled)))
   }
   for (const table of ['network_interface', 'external_ip'] as const) {
     const rows = await nexus.store

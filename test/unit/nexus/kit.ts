@@ -1,5 +1,8 @@
-/** A whole Nexus in this process, with a sled whose actors are the real ones on simulated backends. */
+/** A whole Nexus in this process, with sleds whose actors are the real ones on simulated backends. */
 import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { consoleWatcher } from '#actors/console.ts'
 import { disk } from '#actors/disk.ts'
@@ -9,7 +12,7 @@ import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
 import { Member } from '#actors/nexus/member.ts'
-import { nexus } from '#actors/nexus/nexus.ts'
+import { nexus, type NexusDeps } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
 import { Passwords } from '#actors/nexus/access/passwords.ts'
 import { RequestCounts } from '#actors/http/requests.ts'
@@ -34,7 +37,11 @@ import { giveBack, newStore, statements } from './stores.ts'
 export const privileged = 'oxide-spoof-001de000-05e4-4000-8000-000000004007'
 export const unprivileged = 'oxide-spoof-001de000-05e4-4000-8000-000000060001'
 export const project = '/organizations/myorg/projects/myproj'
-const sled_id = '44444444-4444-4444-8444-444444444444'
+const sled_ids = [
+  '44444444-4444-4444-8444-444444444444',
+  '44444444-4444-4444-8444-444444444445',
+] as const
+const [sled_id] = sled_ids
 
 const config: NexusConfig = {
   id: '99999999-9999-4999-8999-999999999999',
@@ -68,24 +75,44 @@ export interface Answer {
 /** Hashing at full strength is tested once, by itself. */
 const cheapCost = { memory: 64, passes: 1, parallelism: 1 }
 
-export class TestNexus {
+/** A sled: its actors, and the world that they see. */
+class TestSled {
+  readonly id: string
   readonly world = new World()
-  readonly block = simBlock()
+  readonly block: ReturnType<typeof simBlock>
   readonly ports = simPorts()
-  readonly vmm = simVmm({ state: null })
+  readonly vmm: ReturnType<typeof simVmm>
+
+  /** `directory`: where other sleds ask this one. */
+  constructor(id: string, directory: string, deps: NexusDeps) {
+    this.id = id
+    this.block = simBlock(null, directory)
+    this.vmm = simVmm({ state: null, directory })
+    this.world.add(disk, { block: this.block })
+    this.world.add(vnic, { ports: this.ports })
+    this.world.add(instance, { vmm: this.vmm, sled_id: id, nexus_hosts: () => ['here'] })
+    this.world.add(consoleWatcher, { vmm: this.vmm })
+    this.world.add(nexus, deps, 'nexus')
+  }
+}
+
+export class TestNexus {
+  readonly sleds: readonly TestSled[]
+  /** The sleds whose links are up. */
+  connected: readonly string[]
   readonly store: Store
+  /** Where sleds ask each other; null while there is one. */
+  readonly #directory: string | null
   readonly #members: Member[] = []
   #server: FastifyInstance | null = null
   #services: Services | null = null
   /** Where its store is, when nobody else uses that. */
   #ownStore: string | null = null
 
-  private constructor(store: Store) {
+  private constructor(store: Store, sleds: number) {
     this.store = store
-    this.world.add(disk, { block: this.block })
-    this.world.add(vnic, { ports: this.ports })
-    this.world.add(instance, { vmm: this.vmm, sled_id, nexus_hosts: () => ['here'] })
-    this.world.add(consoleWatcher, { vmm: this.vmm })
+    const directory = sleds === 1 ? null : mkdtempSync(join(tmpdir(), 'luge-nexus-'))
+    this.#directory = directory
     const services = () => this.services
     const deps = {
       get services() {
@@ -94,7 +121,31 @@ export class TestNexus {
       wake: () => undefined,
       warnings: () => [],
     }
-    this.world.add(nexus, deps, 'nexus')
+    this.sleds = sled_ids.slice(0, sleds).map((id, index) => {
+      if (directory === null) return new TestSled(id, '.', deps)
+      const own = join(directory, String(index))
+      mkdirSync(own)
+      return new TestSled(id, own, deps)
+    })
+    this.connected = this.sleds.map(({ id }) => id)
+  }
+
+  get #first(): TestSled {
+    const [first] = this.sleds
+    assert.ok(first !== undefined, 'there is a sled')
+    return first
+  }
+  get world() {
+    return this.#first.world
+  }
+  get block() {
+    return this.#first.block
+  }
+  get ports() {
+    return this.#first.ports
+  }
+  get vmm() {
+    return this.#first.vmm
   }
 
   get server(): FastifyInstance {
@@ -129,6 +180,7 @@ export class TestNexus {
   static async start(
     crash: CrashPoint = () => undefined,
     url: string | null = null,
+    sleds: 1 | 2 = 1,
   ): Promise<TestNexus> {
     const own = url ?? (await newStore())
     const { store, ready } = openStore({
@@ -137,8 +189,9 @@ export class TestNexus {
       log: memoryLog(),
     })
     await ready
-    const started = new TestNexus(store)
+    const started = new TestNexus(store, sleds)
     await started.#serve(crash)
+    if (sleds > 1) await started.#announce()
     if (url === null) started.#ownStore = own
     return started
   }
@@ -170,8 +223,12 @@ export class TestNexus {
       random: systemRandom,
       log,
       sleds: new Sleds(
-        (work) => (protocol, id) => this.world.system.ref(protocol, id, null, work),
-        () => [sled_id],
+        (work) =>
+          (protocol, id, host = null) => {
+            const sled = this.sleds.find((one) => one.id === host) ?? this.#first
+            return sled.world.system.ref(protocol, id, null, work)
+          },
+        () => this.connected,
       ),
       member,
       sagas,
@@ -186,9 +243,26 @@ export class TestNexus {
     return services
   }
 
+  /** The sleds are known as if they had come up. */
+  async #announce(): Promise<void> {
+    const moment = { time_created_ms: 0, time_modified_ms: 0 }
+    const { rack_id } = config
+    for (const [index, { id }] of this.sleds.entries()) {
+      const ip = `fd00:1122:3344:10${index + 1}::1`
+      await this.store
+        .insertInto('sled')
+        .values({ id, rack_id, ip, port: 12_345, platform: 'sim', ...moment })
+        .execute()
+    }
+  }
+
   async stop(): Promise<void> {
     await this.server.close()
-    await this.world.stop()
+    for (const { world, vmm } of this.sleds) {
+      await world.stop()
+      vmm.close()
+    }
+    if (this.#directory !== null) rmSync(this.#directory, { recursive: true, force: true })
     for (const member of this.#members) await member.stop()
     await this.store.destroy()
     if (this.#ownStore !== null) await giveBack(this.#ownStore)

@@ -101,7 +101,8 @@ export async function postgresFaults(
     await client.query(`set enable_sort = ${isSorting}; set enable_incremental_sort = ${isSorting}`)
     const explained = await client.query<{ 'QUERY PLAN': readonly [{ readonly Plan: Plan }] }>(
       `explain (format json) ${sql}`,
-      [...parameters],
+      // What stands for a value of a prepared statement may be of any type, and so may this text.
+      parameters.map((value) => (value instanceof Parameter ? '0' : value)),
     )
     const plan = explained.rows[0]?.['QUERY PLAN'][0].Plan
     if (plan !== undefined) faults.push(...faultsOf(plan, false).map((fault) => `${fault}: ${sql}`))

@@ -469,6 +469,7 @@ const bodies: Readonly<Partial<Record<OperationId, () => Promise<unknown> | unkn
     ...{ name: 'other', ...text, ...provider, signing_keypair: null },
     idp_metadata_source: { type: 'base64_encoded_xml', data: 'AAAA' },
   }),
+  instance_migrate: () => ({ dst_sled_id: known.get('sled_id') }),
   session_sshkey_create: () => ({ ...named, name: 'own', public_key: 'k' }),
   silo_create: () => ({
     ...named,

@@ -99,6 +99,18 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     prepare: makeInstance(stopped, 'stopped'),
     request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/instances/box`),
   },
+  'instance-migrate': {
+    prepare: async (scene) => {
+      const { nexus } = scene
+      const [here, there] = nexus.sleds
+      assert.ok(here !== undefined && there !== undefined)
+      nexus.connected = [here.id]
+      await makeInstance({ ...attached, external_ips: [{ type: 'ephemeral' }] }, 'running')(scene)
+      nexus.connected = [here.id, there.id]
+    },
+    request: async ({ nexus, url }) =>
+      await nexus.call('POST', `${url}/instances/box/migrate`, { dst_sled_id: nexus.sleds[1]?.id }),
+  },
   'instance-start': { prepare: makeInstance(stopped, 'stopped'), request: onInstance('start') },
   'instance-stop': { prepare: makeInstance(attached, 'running'), request: onInstance('stop') },
   'instance-reboot': { prepare: makeInstance(attached, 'running'), request: onInstance('reboot') },
@@ -165,13 +177,13 @@ class Stage {
     this.#image_id = image_id
   }
 
-  static async open(): Promise<Stage> {
+  static async open(sleds: 1 | 2): Promise<Stage> {
     let made: TestNexus | null = null
     const saboteur = new Saboteur(() => {
       assert.ok(made !== null)
       return made
     })
-    made = await TestNexus.start(saboteur.point)
+    made = await TestNexus.start(saboteur.point, null, sleds)
     const { image_id } = await made.guide()
     await made.ok('POST', '/system/ip-pools/mypool/ranges/add', {
       first: '10.1.0.1',
@@ -241,7 +253,7 @@ for (const definition of registeredSagas) {
   const scenario = scenarios[name]
   if (scenario === undefined) continue
   test(`${name}: wherever it is cut off, all is there or nothing`, async (t) => {
-    const stage = await Stage.open()
+    const stage = await Stage.open(name === 'instance-migrate' ? 2 : 1)
     t.after(async () => {
       await stage.nexus.stop()
     })
@@ -261,7 +273,7 @@ for (const definition of registeredSagas) {
   })
 }
 
-const moving = /starting|stopping|rebooting|creating/
+const moving = /starting|stopping|rebooting|creating|migrating/
 
 interface Case {
   readonly cuts: readonly Cut[]

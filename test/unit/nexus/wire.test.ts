@@ -128,6 +128,13 @@ test('a body beyond a MiB is refused before it has come, and the connection ends
   const type = 'content-type: application/json'
   const long = head('POST /organizations', type, 'content-length: 99999999')
   await refused(long, 400, /exceeded maximum size of 1048576 bytes/)
+  const asked = head(
+    'POST /organizations',
+    type,
+    'content-length: 99999999',
+    'expect: 100-continue',
+  )
+  await refused(asked, 400, /exceeded maximum size of 1048576 bytes/)
   const chunk = `${(65_536).toString(16)}\r\n${' '.repeat(65_536)}\r\n`
   const chunked = head('POST /organizations', type, 'transfer-encoding: chunked')
   await refused(chunked + chunk.repeat(17), 400, /exceeded maximum size of 1048576 bytes/)

@@ -26,7 +26,7 @@ import { attempt, repository } from '#test/kit/rack.ts'
 async function plan(state: string, platform: RackPlan['platform']): Promise<RackPlan> {
   const profile = readJson(join(repository, 'config/profiles/dev.json'), rackProfile)
   assert.ok(profile.ok)
-  const made = await makePlan(state, { platform, profile: profile.value, members: 1 })
+  const made = await makePlan(state, { platform, profile: profile.value, members: 1, sleds: 1 })
   assert.ok(made.ok)
   return made.value
 }

@@ -22,7 +22,12 @@ async function plannedRack() {
   const state = join(scratch(), 'rack')
   const profile = readJson(join(repository, 'config/profiles/dev.json'), rackProfile)
   assert.ok(profile.ok)
-  const made = await makePlan(state, { platform: 'sim', profile: profile.value, members: 1 })
+  const made = await makePlan(state, {
+    platform: 'sim',
+    profile: profile.value,
+    members: 1,
+    sleds: 1,
+  })
   assert.ok(made.ok)
   assert.ok((await ensureCertificates(state, made.value, systemClock.now())).ok)
   return { state, plan: made.value }

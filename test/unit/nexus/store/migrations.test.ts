@@ -32,6 +32,7 @@ const released: Readonly<Record<string, string>> = {
   '0005-storage': '2566354c667badd263d8e819e21cc96e22fb0b33f55e12ab7a4ece4f2c379af3',
   '0006-cluster': 'a3441517f613bf7308f8d6c03db3a14d7abf52178da3dfcbeb3381a4286f68d4',
   '0007-hardware': '101dc9c70efb998bee846041639f99e3df09836eca99a10f2ef7dbfbac71f927',
+  '0008-migration': '95a00f9da2013999cd617264acd30fc2a0811934364ca5e83914b3cb646a69ce',
 }
 
 const versions = join(import.meta.dirname, 'versions')

@@ -1,0 +1,359 @@
+/** Instances on two sleds: where they are put, and how they go from one to the other. */
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, test } from 'node:test'
+import { instanceProtocol } from '#actors/instance.protocol.ts'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
+import { reconcileSled } from '#actors/nexus/reconcile.ts'
+import { soon } from '#test/kit/world.ts'
+import { until } from '#test/kit/rack.ts'
+import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
+import { leaksOf } from './extent.ts'
+
+/** What is done while a migration is at a place of its way. */
+let meanwhile: Readonly<Record<string, () => Promise<void>>> = {}
+let nexus: TestNexus
+let image_id = ''
+let [one, other] = [0, 0] as unknown as readonly [Sled, Sled]
+type Sled = TestNexus['sleds'][number]
+
+const box = `${project}/instances/box`
+const view = async () => await nexus.ok('GET', box)
+const migrate = async (to: { readonly id: string }, url = box) =>
+  await nexus.call('POST', `${url}/migrate`, { dst_sled_id: to.id })
+const becomes = async (run_state: string) =>
+  await until(`it is ${run_state}`, 5_000, async () =>
+    (await view()).run_state === run_state ? true : null,
+  )
+const rowOf = async (name: string) =>
+  await nexus.store
+    .selectFrom('instance')
+    .selectAll()
+    .where('name', '=', name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirstOrThrow()
+const machineOn = async (sled: Sled) => {
+  const found = await sled.vmm.find((await rowOf('box')).id)
+  assert.ok(found.ok)
+  return found.value?.state ?? null
+}
+const at = (place: string, does: () => Promise<void>) => {
+  meanwhile = { [place]: does }
+}
+
+/** A sled says something of an instance, which is known or is no more. */
+async function report({ id: sled_id }: Sled, instance_id: string, isKnown: boolean) {
+  const runtime = { run_state: 'failed', gen: 1_000, time_updated_ms: 0 } as const
+  const told = await one.world
+    .ref(nexusProtocol, 'nexus')
+    .call('instance_report', { sled_id, instance_id, runtime }, soon)
+  assert.equal(told.ok, isKnown)
+}
+
+/** An instance with a disk, on the first sled. */
+async function makeBox(): Promise<void> {
+  nexus.connected = [one.id]
+  await nexus.ok('POST', `${project}/disks`, diskBody(image_id, 'own'))
+  await nexus.ok('POST', `${project}/instances`, {
+    ...instanceBody('box'),
+    disks: [{ type: 'attach', name: 'own' }],
+  })
+  await becomes('running')
+  nexus.connected = [one.id, other.id]
+}
+async function removeBox(): Promise<void> {
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes('stopped')
+  await nexus.ok('DELETE', box)
+  await nexus.ok('DELETE', `${project}/disks/own`)
+  assert.deepEqual(await leaksOf(nexus), [])
+}
+
+before(async () => {
+  nexus = await TestNexus.start(
+    async (node, when) => {
+      const does = meanwhile[`${when} ${node}`]
+      if (does === undefined) return
+      meanwhile = {}
+      await does()
+    },
+    null,
+    2,
+  )
+  const [first, second] = nexus.sleds
+  assert.ok(first !== undefined && second !== undefined)
+  ;[one, other] = [first, second]
+  ;({ image_id } = await nexus.guide())
+})
+beforeEach(() => {
+  assert.deepEqual(Object.keys(meanwhile), [], 'all that was to be done on the way was done')
+  nexus.connected = [one.id, other.id]
+})
+after(async () => {
+  await nexus.stop()
+})
+
+test('a guest goes there and back with its console, its addresses and its disks', async () => {
+  await makeBox()
+  const { id } = await rowOf('box')
+  await one.vmm.serialWrite(id, Buffer.from('before '))
+  one.block.write((await nexus.ok('GET', `${project}/disks/own`)).id, 'written by the guest')
+  const ips = await nexus.ok('GET', `${box}/external-ips`)
+  const { size: ports } = one.ports.specs
+  assert.equal(ports, 1)
+  for (const [from, to, word] of [
+    [one, other, 'between '],
+    [other, one, 'after '],
+  ] as const) {
+    const { gen, propolis_id } = await rowOf('box')
+    const done = await migrate(to)
+    assert.equal(done.status, 200, done.text)
+    assert.equal(done.json.run_state, 'running')
+    const row = await rowOf('box')
+    assert.equal(row.sled_id, to.id)
+    assert.notEqual(row.propolis_id, propolis_id)
+    assert.ok(row.gen > gen)
+    assert.deepEqual([await machineOn(from), await machineOn(to)], [null, 'running'])
+    assert.deepEqual([from.ports.specs.size, from.world.entries.size], [0, 0])
+    const [port] = [...to.ports.specs.values()]
+    assert.deepEqual(port?.external_ips, [ips.items[0].ip])
+    const disk = await nexus.ok('GET', `${project}/disks/own`)
+    assert.equal(to.block.contentOf(disk.id), 'written by the guest')
+    await to.vmm.serialWrite(id, Buffer.from(word))
+  }
+  const { data } = await nexus.ok('GET', `${box}/serial-console?from_start=0&max_bytes=100000`)
+  assert.match(Buffer.from(data).toString(), /login: before between after $/)
+  await removeBox()
+})
+
+test('what cannot migrate is told why', async () => {
+  await makeBox()
+  const nowhere = { id: '00000000-0000-4000-8000-000000000000' }
+  const unknown = await migrate(nowhere)
+  assert.equal(unknown.status, 404)
+  assert.equal(unknown.json.message, `not found: sled with id "${nowhere.id}"`)
+  const same = await migrate(one)
+  assert.equal(same.status, 400)
+  assert.equal(same.json.message, `instance "box" is on sled ${one.id} already`)
+  assert.equal((await migrate(other, `${project}/instances/nobody`)).status, 404)
+  nexus.connected = [one.id]
+  assert.equal((await migrate(other)).status, 503)
+  assert.equal((await view()).run_state, 'running')
+  nexus.connected = [one.id, other.id]
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes('stopped')
+  const stopped = await migrate(other)
+  assert.equal(stopped.status, 400)
+  assert.equal(stopped.json.message, 'cannot migrate instance in state "stopped"')
+  await nexus.ok('POST', `${box}/start`)
+  await becomes('running')
+  await removeBox()
+})
+
+test('while a guest migrates nobody else moves it, and the rest of the API sees it migrate', async () => {
+  await makeBox()
+  at('before switch_over', async () => {
+    assert.equal((await view()).run_state, 'migrating')
+    for (const verb of ['start', 'stop', 'reboot']) {
+      const refused = await nexus.call('POST', `${box}/${verb}`)
+      assert.equal(refused.status, 400)
+      assert.equal(refused.json.message, 'instance state cannot be changed from state "migrating"')
+    }
+    const gone = await nexus.call('DELETE', box)
+    assert.equal(gone.json.message, 'instance cannot be deleted in state "migrating"')
+    const second = await migrate(other)
+    assert.equal(second.status, 400)
+    const { migration_id } = await rowOf('box')
+    assert.match(second.json.message, new RegExp(`migration ${migration_id} is in progress`))
+    assert.deepEqual([await machineOn(one), await machineOn(other)], ['paused', 'paused'])
+  })
+  assert.equal((await migrate(other)).status, 200)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await removeBox()
+})
+
+test('of two migrations at once one is done and the other is told', async () => {
+  await makeBox()
+  const both = await Promise.all([migrate(other), migrate(other)])
+  assert.deepEqual(both.map(({ status }) => status).toSorted(), [200, 400])
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await removeBox()
+})
+
+test('the word of a sled that a guest has left, or not come to yet, is not taken', async () => {
+  await makeBox()
+  const { id } = await rowOf('box')
+  at('before switch_over', async () => {
+    await report(other, id, true)
+  })
+  assert.equal((await migrate(other)).json.run_state, 'running')
+  await report(one, id, true)
+  assert.equal((await view()).run_state, 'running')
+  await removeBox()
+})
+
+for (const fault of ['receive', 'fill', 'create', 'export', 'ensurePort'] as const) {
+  test(`when ${fault} fails on the other sled, the guest goes on where it was`, async () => {
+    await makeBox()
+    const where = [other.vmm, other.block, other.ports]
+    for (const { faults } of where) faults.add(fault)
+    assert.equal((await migrate(other)).status, 500)
+    for (const { faults } of where) faults.delete(fault)
+    await becomes('running')
+    assert.deepEqual([await machineOn(one), await machineOn(other)], ['running', null])
+    assert.deepEqual(await leaksOf(nexus), [])
+    assert.equal((await migrate(other)).status, 200)
+    await removeBox()
+  })
+}
+
+test('a guest that ends while it migrates is stopped, and nothing comes to the other sled', async () => {
+  await makeBox()
+  at('after migrate_instance', async () => {
+    one.vmm.exit((await rowOf('box')).id)
+    await becomes('stopped')
+  })
+  const ended = await migrate(other)
+  assert.equal(ended.status, 400)
+  assert.equal(ended.json.message, 'cannot migrate instance in state "stopped"')
+  assert.deepEqual(await leaksOf(nexus), [])
+  await nexus.ok('POST', `${box}/start`)
+  await becomes('running')
+  await removeBox()
+})
+
+for (const place of ['after migrate_instance', 'after instance_migrate', 'after switch_over']) {
+  test(`sleds that start anew ${place} go on with the migration`, async () => {
+    await makeBox()
+    at(place, async () => {
+      await one.world.restart()
+      await other.world.restart()
+      const { id } = await rowOf('box')
+      for (const { world } of [one, other]) {
+        await world.ref(instanceProtocol, id).call('get', null, soon)
+      }
+    })
+    const done = await migrate(other)
+    assert.equal(done.status, 200, done.text)
+    assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+    // It is watched again: its end is seen.
+    other.vmm.exit((await rowOf('box')).id)
+    await becomes('stopped')
+    await nexus.ok('DELETE', box)
+    await nexus.ok('DELETE', `${project}/disks/own`)
+    assert.deepEqual(await leaksOf(nexus), [])
+  })
+}
+
+test('a sled that has a guest still to forget forgets it with its disks, though the instance is gone', async () => {
+  await makeBox()
+  at('before cleanup_source', async () => {
+    const { id } = await rowOf('box')
+    await nexus.ok('POST', `${box}/stop`)
+    await becomes('stopped')
+    await nexus.ok('DELETE', box)
+    // The source reports of an instance that is no more.
+    await report(one, id, false)
+    assert.equal(one.block.contentOf((await nexus.ok('GET', `${project}/disks/own`)).id), 'alpine')
+  })
+  await migrate(other)
+  await nexus.ok('DELETE', `${project}/disks/own`)
+  assert.deepEqual(await leaksOf(nexus), [])
+})
+
+test('a sled that hears late of a migration that is over has its guest go on', async () => {
+  await makeBox()
+  const { id, propolis_id, gen } = await rowOf('box')
+  const migration = {
+    migration_id: '77777777-7777-4777-8777-777777777777',
+    dst_propolis_id: '77777777-7777-4777-8777-777777777778',
+  }
+  const late = await one.world
+    .ref(instanceProtocol, id)
+    .call('migrate_out', { propolis_id, migration, gen }, soon)
+  assert.ok(late.ok)
+  await becomes('migrating')
+  assert.equal(await reconcileSled(nexus.services, one.id), 0)
+  assert.equal((await view()).run_state, 'running')
+  // Nor does it take the end of one for the end of another.
+  at('before switch_over', async () => {
+    const { migration_id } = migration
+    const request = { propolis_id, migration_id, gen: 1_000 }
+    const went = await one.world.ref(instanceProtocol, id).call('go_on', request, soon)
+    assert.ok(went.ok)
+    assert.equal(await machineOn(one), 'paused')
+    assert.equal(await reconcileSled(nexus.services, one.id), 0)
+    assert.equal(await machineOn(one), 'paused')
+  })
+  assert.equal((await migrate(other)).status, 200)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await removeBox()
+})
+
+test('a guest without disks and addresses migrates too', async () => {
+  nexus.connected = [one.id]
+  const bare = { disks: [], external_ips: [], network_interfaces: { type: 'none' } }
+  await nexus.ok('POST', `${project}/instances`, { ...instanceBody('box'), ...bare })
+  await becomes('running')
+  nexus.connected = [one.id, other.id]
+  assert.equal((await migrate(other)).status, 200)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes('stopped')
+  await nexus.ok('DELETE', box)
+})
+
+test('an instance goes where its disks are, and those made with it are together', async () => {
+  for (const [name, sled] of [
+    ['here', one],
+    ['there', other],
+  ] as const) {
+    nexus.connected = [sled.id]
+    await nexus.ok('POST', `${project}/disks`, diskBody(image_id, name))
+  }
+  nexus.connected = [one.id, other.id]
+  const apart = await nexus.call('POST', `${project}/instances`, {
+    ...instanceBody('apart'),
+    disks: [
+      { type: 'attach', name: 'here' },
+      { type: 'attach', name: 'there' },
+    ],
+  })
+  assert.equal(apart.status, 400)
+  assert.match(apart.json.message, /disks "here" and "there" are on different sleds/)
+  const placed = new Set<string>()
+  for (let round = 0; placed.size < 2; round += 1) {
+    assert.ok(round < 100, 'chance takes both sleds')
+    const name = `made${round}`
+    await nexus.ok('POST', `${project}/instances`, {
+      ...instanceBody(name),
+      start: false,
+      external_ips: [],
+      disks: [
+        { type: 'create', ...diskBody(image_id, `${name}a`) },
+        { type: 'create', ...diskBody(image_id, `${name}b`) },
+      ],
+    })
+    const { id, sled_id } = await rowOf(name)
+    const disks = await nexus.store
+      .selectFrom('disk')
+      .select('sled_id')
+      .where('attach_instance_id', '=', id)
+      .execute()
+    assert.deepEqual(
+      disks.map((disk) => disk.sled_id),
+      [sled_id, sled_id],
+    )
+    placed.add(sled_id)
+    await nexus.ok('DELETE', `${project}/instances/${name}`)
+    for (const disk of ['a', 'b']) await nexus.ok('DELETE', `${project}/disks/${name}${disk}`)
+  }
+  await nexus.ok('POST', `${project}/instances`, {
+    ...instanceBody('with'),
+    start: false,
+    disks: [{ type: 'attach', name: 'there' }],
+  })
+  assert.equal((await rowOf('with')).sled_id, other.id)
+  const far = await nexus.call('POST', `${project}/instances/with/disks/attach`, { name: 'here' })
+  assert.equal(far.status, 400)
+  assert.match(far.json.message, /cannot attach disk "here": it is on another sled/)
+})
