@@ -163,7 +163,7 @@ function writeByEngine(cursor: Cursor, text: string): void {
   }
 }
 
-// Into shared memory the engine's own `set` is ten times slower than this.
+// Into shared memory, and out of it, the engine's own `set` is ten times slower than this.
 const { copy } = Buffer.prototype
 
 /** Raw bytes. */
@@ -354,7 +354,7 @@ export function readBytes(cursor: Cursor): Uint8Array {
   if (from + length > cursor.limit) bad('bytes reach past the end')
   cursor.at = from + length
   const made = blob(length)
-  made.set(cursor.buffer.subarray(from, from + length))
+  copy.call(cursor.buffer, made, 0, from, from + length)
   return made
 }
 

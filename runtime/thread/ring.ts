@@ -16,6 +16,8 @@ const ring_bytes = 1 << 20
 const slack_bytes = 64 * 1024
 /** Two of the largest frames: one may be written while the other is read. */
 const bulk_bytes = 2 * limits.frame_bytes_max
+/** The reader begins with a long batch before all of it is written: both threads work at once. */
+const unpublished_bytes_max = 64 * 1024
 const control_bytes = 256
 const tail_word = 0
 const head_word = 16
@@ -132,6 +134,7 @@ export class RingWriter implements Outlet {
 
   #commit(bytes: number): void {
     this.#tail = advance(this.#tail, bytes)
+    if (((this.#tail - this.#published) | 0) >= unpublished_bytes_max) this.publish()
     if (this.#isScheduled) return
     // One publication for all that is written until then.
     this.#isScheduled = true
