@@ -19,6 +19,8 @@ export function writeFileAtomically(path: string, text: string): void {
   }
 }
 
+const dataSync = promisify(fdatasync)
+
 /** A file that somebody else writes to. */
 export interface SyncedFile {
   /** Ends when the disk has what had been written when it was asked for. Rejects when it does not take it. */
@@ -33,7 +35,7 @@ export function syncedFile(path: string): SyncedFile {
     sync: async () => {
       // illumos syncs only what is open for writing: fdatasync(3C).
       file ??= openSync(path, 'r+')
-      await promisify(fdatasync)(file)
+      await dataSync(file)
     },
     close: () => {
       if (file !== null) closeSync(file)
