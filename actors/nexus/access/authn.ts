@@ -1,5 +1,5 @@
 /** Who asks: the configured schemes are tried in order; one that is used and fails ends the search. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Actor, Services } from '../context.ts'
 import { unauthenticated } from '#actors/http/errors.ts'
 import type { Credentials } from '#actors/http/http.ts'
@@ -149,4 +149,4 @@ export async function endSession(services: Services, token: string): Promise<voi
 export const newToken = (services: Services): string =>
   Buffer.from(services.random.bytes(20)).toString('hex')
 
-export const hashToken = (token: string): string => createHash('sha256').update(token).digest('hex')
+export const hashToken = (token: string): string => hash('sha256', token)

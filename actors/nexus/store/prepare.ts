@@ -43,10 +43,15 @@ export function prepare<V extends Values, O>(
   }
 }
 
-const formOf = (values: Values): string =>
-  Object.values(values)
-    .map((value) => (isList(value) ? value.length : ''))
-    .join(' ')
+/** The lengths of the lists among the values: most statements have none, and one form. */
+function formOf(values: Values): string {
+  let form = ''
+  for (const name in values) {
+    const value = values[name]
+    if (isList(value)) form += `${name} ${value.length} `
+  }
+  return form
+}
 
 function standIns<V extends Values>(values: V): V {
   const given = Object.fromEntries(
