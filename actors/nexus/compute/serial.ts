@@ -1,7 +1,7 @@
 /** The serial console: its history as JSON, and a websocket that carries both directions. */
 import type { RawData, WebSocket } from 'ws'
 import { limits } from '#config/limits.ts'
-import type { Result } from '#runtime/result.ts'
+import { explain, type Result } from '#runtime/result.ts'
 import { implement } from '../api/route.ts'
 import { powers } from '../access/authz.ts'
 import type { Services } from '../context.ts'
@@ -15,7 +15,8 @@ const chunk_bytes = 64 * 1024
 /** What a viewer that reads slowly may leave unread before we wait for it. */
 const unread_bytes_max = 1024 * 1024
 const slow_look_ms = 50
-const closing = { normal: 1000, going: 1011 } as const
+/** RFC 6455 §7.4.1: the server cannot go on. */
+const closing = 1011
 
 export const serialRoutes = [
   implement('instance_serial_console', async (call) => {
@@ -66,13 +67,19 @@ async function stream(services: Services, socket: WebSocket, row: Instance): Pro
   // Keys arrive in the order they were typed: each waits for the one before.
   let typed: Promise<unknown> = Promise.resolve()
   socket.on('message', (data, isBinary) => {
-    if (isBinary) typed = typed.then(async () => await console.type(bytesOf(data)))
+    if (!isBinary) return
+    typed = typed
+      .then(async () => await console.type(bytesOf(data)))
+      .catch((error: unknown) => {
+        services.log.warn('keys did not reach a console', { instance: row.id, why: explain(error) })
+        socket.close(closing, 'keys do not reach the console')
+      })
   })
   let from_start: number | null = null
   while (!left.signal.aborted) {
     const read = await console.follow(from_start)
     if (!read.ok) {
-      if (!left.signal.aborted) socket.close(closing.going, `the console ended: ${read.error}`)
+      if (!left.signal.aborted) socket.close(closing, `the console ended: ${read.error}`)
       break
     }
     from_start = read.value.last_byte_offset
