@@ -2,9 +2,17 @@
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 
+/** One thing that is wrong with a value, and where, as JSON pointers. */
+export interface Found {
+  readonly keyword: string
+  readonly instancePath: string
+  readonly schemaPath: string
+  readonly message: string
+  readonly params: object
+}
 interface Validator {
   readonly Check: (value: unknown) => boolean
-  readonly Errors: (value: unknown) => Array<{ instancePath: string; message: string }>
+  readonly Errors: (value: unknown) => readonly Found[]
 }
 const compiled = new WeakMap<TSchema, Validator>()
 
@@ -19,6 +27,11 @@ function validatorOf(schema: TSchema): Validator {
 /** Whether a value fits a schema. */
 export function fits<S extends TSchema>(schema: S, value: unknown): value is Static<S> {
   return validatorOf(schema).Check(value)
+}
+
+/** Everything that is wrong with a value, alternatives one by one; nothing when it fits. */
+export function wrongWith(schema: TSchema, value: unknown): readonly Found[] {
+  return validatorOf(schema).Errors(value)
 }
 
 /** The first thing wrong with a value, as `path: what`; empty when it fits. */

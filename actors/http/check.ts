@@ -1,38 +1,17 @@
 /** Checks values against schemas and says what is wrong with them, worded as Omicron's serde does. */
 import type { TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { fits, wrongWith, type Found } from '#runtime/schema.ts'
 
 export interface Problem {
   /** Where: a JSON pointer. */
   readonly pointer: string
   readonly words: string
 }
-interface Found {
-  readonly keyword: string
-  readonly instancePath: string
-  readonly schemaPath: string
-  readonly message: string
-  readonly params: object
-}
-interface Checker {
-  readonly Check: (value: unknown) => boolean
-  readonly Errors: (value: unknown) => readonly Found[]
-}
-const checkers = new WeakMap<TSchema, Checker>()
-
-function checkerOf(schema: TSchema): Checker {
-  const known = checkers.get(schema)
-  if (known !== undefined) return known
-  const made: Checker = Compile(schema)
-  checkers.set(schema, made)
-  return made
-}
 
 /** The most telling thing that is wrong with a value; null when it fits. */
 export function problemOf(schema: TSchema, value: unknown): Problem | null {
-  const checker = checkerOf(schema)
-  if (checker.Check(value)) return null
-  const found = checker.Errors(value)
+  if (fits(schema, value)) return null
+  const found = wrongWith(schema, value)
   const telling = withoutOtherVariants(found)
   const chosen = telling.find(({ keyword }) => keyword === '~refine') ?? telling[0]
   if (chosen !== undefined) {
