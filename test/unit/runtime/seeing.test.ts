@@ -183,7 +183,8 @@ test('messages that wait behind a stuck one are counted, and who is down says wh
   assert.match(down, /^counter\/b is down \(thread main of sled here\): it crashes as told\.$/)
 })
 
-test('who waits for a timer, and who for something that is no actor, is told what that is', async () => {
+/** A system of its own, with counters in it, and who looks at it. */
+function seenSystem() {
   const clock = manualClock()
   const own = new System({
     host: 'here',
@@ -203,6 +204,11 @@ test('who waits for a timer, and who for something that is no actor, is told wha
     channels: () => [],
     counters: () => ({}),
   })
+  return { clock, own, watch }
+}
+
+test('who waits for a timer, and who for something that is no actor, is told what that is', async () => {
+  const { clock, own, watch } = seenSystem()
   const sleeping = own.ref(counterProtocol, 'a').call('sleep', null, soon)
   const gate = Promise.withResolvers<string>()
   const asking = onBehalfOf(
@@ -291,25 +297,7 @@ test('two who wait for each other are a circle that is said once', async () => {
 })
 
 test('messages are measured while somebody watches, and some time after', async () => {
-  const clock = manualClock()
-  const own = new System({
-    host: 'here',
-    thread: 'main',
-    clock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
-  own.add(counter, { gate: Promise.resolve() })
-  const watch = new Lookout({
-    thread: 'main',
-    system: own,
-    clock,
-    channels: () => [],
-    counters: () => ({}),
-  })
+  const { clock, own, watch } = seenSystem()
   const add = async () => await own.ref(counterProtocol, 'a').call('add', null, soon)
   await add()
   assert.equal(own.observer.isLooking, false, 'nobody has looked yet')
