@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 
 /** Answers at a path, for as long as the process lives, or until it is closed. */
-export class Counter {
+export class Responder {
   readonly path: string
   readonly #answer: (request: unknown) => unknown
   #server: Promise<Server> | null = null

@@ -6,7 +6,7 @@ import { probeImage } from '#native/image.ts'
 import type { Block, Volume, VolumeSpec } from '#native/platform/block.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { ask, Counter } from './between.ts'
+import { ask, Responder } from './between.ts'
 
 const saved = Type.Array(
   Type.Object({
@@ -116,7 +116,7 @@ function betweenSleds({
   readonly guarded: (name: string) => Result<never, 'os_failed'> | null
   readonly path: string
 }): Pick<Block, 'offer' | 'fill'> {
-  const counter = new Counter(path, (request) => ({
+  const responder = new Responder(path, (request) => ({
     content: fits(volumeRequest, request) ? (volumes.get(request.id)?.content ?? null) : null,
   }))
   return {
@@ -125,8 +125,8 @@ function betweenSleds({
       const fault = guarded('offer')
       if (fault !== null) return fault
       try {
-        await counter.open()
-        return ok(counter.path)
+        await responder.open()
+        return ok(responder.path)
       } catch (error) {
         return err('os_failed', `volume ${id} cannot be offered: ${explain(error)}`)
       }

@@ -23,7 +23,7 @@ import type {
 import { systemClock, type Clock } from '#runtime/clock.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { ask, Counter } from './between.ts'
+import { ask, Responder } from './between.ts'
 import { bootText } from './serial_text.ts'
 
 const machine = Type.Object({
@@ -79,7 +79,7 @@ class SimMachines implements SimVmm {
   readonly #watchers = new Map<string, Set<(event: MachineEvent) => void>>()
   /** Migrations that may take a guest over, by instance. */
   readonly #offers = new Map<string, string>()
-  readonly #counter: Counter
+  readonly #responder: Responder
   /** Viewers that wait for output. */
   readonly #waiting = new Set<() => void>()
 
@@ -90,7 +90,9 @@ class SimMachines implements SimVmm {
     this.#file = options.state === null ? null : join(options.state, 'guests.json')
     this.#machines = load(this.#file)
     const directory = options.directory ?? options.state ?? '.'
-    this.#counter = new Counter(join(directory, 'guests.sock'), (request) => this.#give(request))
+    this.#responder = new Responder(join(directory, 'guests.sock'), (request) =>
+      this.#give(request),
+    )
   }
 
   readonly find: Vmm['find'] = async (id) => {
@@ -135,8 +137,8 @@ class SimMachines implements SimVmm {
     if (this.#machines.get(id)?.isRunning !== true) return notRunning(id)
     this.#offers.set(id, migration_id)
     try {
-      await this.#counter.open()
-      return ok(this.#counter.path)
+      await this.#responder.open()
+      return ok(this.#responder.path)
     } catch (error) {
       return err('os_failed', `instance ${id} cannot be offered: ${explain(error)}`)
     }
@@ -224,7 +226,7 @@ class SimMachines implements SimVmm {
   readonly endTrials: Vmm['endTrials'] = async () => ok(null)
 
   readonly close: Vmm['close'] = () => {
-    this.#counter.close()
+    this.#responder.close()
     for (const wake of this.#waiting) wake()
   }
 
