@@ -1,8 +1,8 @@
 /**
  * A caller that waits, for an actor of its thread or for the other end of a channel: its promise, its
- * deadline, its signal. It is answered once, whatever comes.
+ * deadline, its signal. It is answered once, whatever comes; who is answered at once never waits, and
+ * has neither.
  */
-import type { CallOptions } from './actor.ts'
 import { readPair, type Pending } from '../channel/calls.ts'
 import type { Channel } from '../channel/channel.ts'
 import { Misfit, type Cursor } from '../codec/cursor.ts'
@@ -25,7 +25,6 @@ export class Caller implements Expiring, Asker, Pending {
   before: Expiring | null = null
   behind: Expiring | null = null
   list: Expiring['list'] = null
-  readonly promise: Promise<Answer>
   readonly row: Row
   readonly ref: ActorRef
   readonly timeout_ms: number
@@ -33,21 +32,18 @@ export class Caller implements Expiring, Asker, Pending {
   #message: Message | null = null
   #channel: Channel | null = null
   #correlation = 0
-  #resolve: Resolve | null
+  #resolve: Resolve | null = null
+  #answer: Answer | null = null
   #listening: { readonly signal: AbortSignal; readonly listener: () => void } | null = null
 
-  constructor(ref: ActorRef, row: Row, options: CallOptions, deadlines: Deadlines) {
+  constructor(ref: ActorRef, row: Row, timeout_ms: number) {
     this.row = row
     this.ref = ref
-    this.timeout_ms = options.timeout_ms
-    this.promise = new Promise(capture)
-    this.#resolve = captured
-    deadlines.add(this, options.timeout_ms)
-    if (options.signal !== undefined) this.#listenTo(options.signal)
+    this.timeout_ms = timeout_ms
   }
 
-  get isWaiting(): boolean {
-    return this.#resolve !== null
+  get isAnswered(): boolean {
+    return this.#answer !== null
   }
   get what(): string {
     return `${this.ref.name} ${this.row.name}`
@@ -55,16 +51,25 @@ export class Caller implements Expiring, Asker, Pending {
 
   waitForMessage(message: Message): void {
     this.#message = message
-    message.expires_ms = this.expires_ms
   }
   waitForChannel(channel: Channel, correlation: number): void {
     this.#channel = channel
     this.#correlation = correlation
   }
 
+  /** The answer; from now on its time runs, if it is not there yet. */
+  answer(deadlines: Deadlines, signal: AbortSignal | undefined): Promise<Answer> {
+    if (this.#answer !== null) return Promise.resolve(this.#answer)
+    const promise = new Promise<Answer>(capture)
+    this.#resolve = captured
+    deadlines.add(this, this.timeout_ms)
+    if (signal !== undefined) this.#listenTo(signal)
+    return promise
+  }
+
   /** The answer of an actor of this thread. Actors share no memory: what crosses is copied. */
   settle(message: Message, answer: Answer): void {
-    if (!this.isWaiting) {
+    if (this.isAnswered) {
       message.cell.services.late(`${message.cell.name} ${message.row.name}: nobody waits`)
       return
     }
@@ -90,6 +95,8 @@ export class Caller implements Expiring, Asker, Pending {
   }
 
   finish(answer: Answer): void {
+    if (this.#answer !== null) return
+    this.#answer = answer
     const resolve = this.#resolve
     if (resolve === null) return
     this.#resolve = null
@@ -112,7 +119,7 @@ export class Caller implements Expiring, Asker, Pending {
 
   /** Also tells whoever works on it that nobody waits any more. */
   #giveUp(code: 'deadline' | 'cancelled', why: string): void {
-    if (this.#resolve === null) return
+    if (this.isAnswered) return
     this.#message?.cancel('the caller gave up')
     this.#channel?.abandon(this.#correlation)
     this.finish(err(code, `${this.what}: ${why}`))

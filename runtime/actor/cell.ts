@@ -82,16 +82,23 @@ export class Cell extends Mailbox<Message> implements Runnable {
     return this.#phase === 'starting' ? (this.#rare?.starting ?? null) : this.#running
   }
 
-  /** Queues a message or refuses it at once. */
+  /** Handles a message at once if it may, or queues it, or refuses it. */
   deliver(message: Message): void {
+    const { scheduler } = this.services
     const { lane } = message.row.call
-    if (this.#phase === 'down' || this.#phase === 'stopped') {
+    if (this.#phase === 'idle' && scheduler.begin()) {
+      this.#phase = 'ready'
+      this.touched = this.kind.sweep
+      this.#take(message, this.services.clock.monotonic())
+      if (this.#phase === 'ready') this.#rest()
+      scheduler.end()
+    } else if (this.#phase === 'down' || this.#phase === 'stopped') {
       this.#refuse(message, 'crashed', this.#whyDown)
     } else if (!this.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
       this.#refuse(message, 'busy', `${this.name} has ${this.depth} messages waiting`)
     } else if (this.#phase === 'idle') {
       this.#phase = 'ready'
-      this.services.scheduler.add(this)
+      scheduler.add(this)
     } else if (lane === 'urgent') {
       this.#running?.cancel('an urgent message')
     }
@@ -100,29 +107,35 @@ export class Cell extends Mailbox<Message> implements Runnable {
   /** Handles up to `quantum` messages; the scheduler's call. Gives back how many it handled. */
   turn(quantum: number): number {
     let done = 0
-    const { kind } = this
     const now_ms = this.services.clock.monotonic()
-    this.touched = kind.sweep
-    while (this.#phase === 'ready') {
+    this.touched = this.kind.sweep
+    while (this.#phase === 'ready' && done < quantum) {
       const message = this.take()
-      if (message === null) {
-        this.#phase = 'idle'
-        break
-      }
-      if (message.cancelled !== null) {
-        this.#refuse(message, 'cancelled', `${message.what}: ${message.cancelled}`)
-      } else if (message.expires_ms !== 0 && message.expires_ms <= now_ms) {
-        this.#refuse(message, 'deadline', `${message.what}: expired in the mailbox`)
-      } else if (kind.virtual?.holds(this) === false) {
-        this.#refuse(message, 'unreachable', `${message.what}: its lease is in doubt`)
-      } else {
-        this.#handle(message)
-      }
+      if (message === null) break
+      this.#take(message, now_ms)
       done += 1
-      if (done >= quantum) break
     }
-    if (this.#phase === 'ready') this.services.scheduler.add(this)
+    if (this.#phase === 'ready') this.#rest()
     return done
+  }
+
+  /** Waits for its next turn, or for its next message. */
+  #rest(): void {
+    this.#phase = this.depth === 0 ? 'idle' : 'ready'
+    if (this.#phase === 'ready') this.services.scheduler.add(this)
+  }
+
+  /** Handles a message that somebody still waits for. */
+  #take(message: Message, now_ms: number): void {
+    if (message.cancelled !== null) {
+      this.#refuse(message, 'cancelled', `${message.what}: ${message.cancelled}`)
+    } else if (message.expires_ms !== 0 && message.expires_ms <= now_ms) {
+      this.#refuse(message, 'deadline', `${message.what}: expired in the mailbox`)
+    } else if (this.kind.virtual?.holds(this) === false) {
+      this.#refuse(message, 'unreachable', `${message.what}: its lease is in doubt`)
+    } else {
+      this.#handle(message)
+    }
   }
 
   /** Reads the world and begins; also after a crash. A virtual actor first takes its lease. */
@@ -251,8 +264,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
       return
     }
     this.#state = state
-    this.#phase = this.depth === 0 ? 'idle' : 'ready'
-    if (this.#phase === 'ready') this.services.scheduler.add(this)
+    this.#rest()
   }
 
   #handle(message: Message): void {
@@ -283,7 +295,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
           return
         }
         this.#accept(message, done)
-        if (this.#phase === 'ready') this.services.scheduler.add(this)
+        if (this.#phase === 'ready') this.#rest()
       })
       .catch((error: unknown) => {
         this.#failLater(message, error, life)
@@ -302,11 +314,8 @@ export class Cell extends Mailbox<Message> implements Runnable {
       this.#rare?.settled?.()
       return
     }
-    if (step.stop === true && this.depth === 0) {
-      this.#end()
-    } else {
-      this.#phase = 'ready'
-    }
+    if (step.stop === true && this.depth === 0) this.#end()
+    else this.#phase = 'ready'
   }
 
   /** What stays up is started again; otherwise it is forgotten at once, and the next message makes it anew. */

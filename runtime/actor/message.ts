@@ -33,7 +33,7 @@ export class Message implements Context<unknown>, Work, Linked {
   next: this | null = null
   /** When nobody waits for its answer any more, in whole monotonic milliseconds; 0 for never. */
   expires_ms = 0
-  /** The channel's number for it; 0 for a message of this thread. */
+  /** The channel's number for it while its caller waits; 0 for a message of this thread. */
   correlation = 0
   /** Null while nobody traces. */
   span: OpenSpan | null = null
@@ -100,6 +100,12 @@ export class Message implements Context<unknown>, Work, Linked {
       if (this.#cancelled !== null) this.#abort.abort(new Error(this.#cancelled))
     }
     return this.#abort.signal
+  }
+
+  /** Its caller waits no more: there is nobody to answer. */
+  abandon(why: string): void {
+    this.correlation = 0
+    this.cancel(why)
   }
 
   /** Nobody waits for it any more, or something more urgent has come. */

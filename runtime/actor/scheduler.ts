@@ -1,6 +1,7 @@
 /**
- * Whose turn it is: actors with messages wait in one queue and handle a few at a time. The queue is
- * worked off in a microtask; after enough messages it lets timers and sockets have a turn first.
+ * Whose turn it is. While no actor of its thread handles anything, an actor that gets a message handles
+ * it at once, before its sender goes on; otherwise it waits in one queue, and each handles a few
+ * messages at a time. After enough messages timers and sockets have a turn first.
  */
 import type { Clock } from '../clock.ts'
 
@@ -12,8 +13,6 @@ export interface Runnable {
 }
 
 const quantum = 64
-/** Node's queueMicrotask makes an object for its diagnostics each time; a promise does without. */
-const soon = Promise.resolve()
 /** About a millisecond of work. */
 const messages_a_turn_max = 4_096
 
@@ -22,41 +21,50 @@ export class Scheduler {
   #first: Runnable | null = null
   #last: Runnable | null = null
   #left = messages_a_turn_max
-  #isScheduled = false
+  /** An actor handles messages, or waits until it may. */
+  #isBusy = false
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Queues an actor that has messages. */
-  add(runnable: Runnable): void {
-    if (this.#last === null) this.#first = runnable
-    else this.#last.behind = runnable
-    this.#last = runnable
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    if (this.#left > 0) void soon.then(this.#run)
-    else this.#yield()
+  /** Whether an actor may handle a message now; if so, `end` must follow when it has. */
+  begin(): boolean {
+    if (this.#isBusy || this.#left <= 0) return false
+    this.#isBusy = true
+    this.#left -= 1
+    return true
   }
 
-  readonly #run = (): void => {
+  /** Those who were queued meanwhile have their turns. */
+  end(): void {
     for (let next = this.#first; next !== null; next = this.#first) {
+      if (this.#left <= 0) {
+        this.#yield()
+        return
+      }
       this.#first = next.behind
       if (this.#first === null) this.#last = null
       next.behind = null
       this.#left -= next.turn(quantum)
-      if (this.#left <= 0 && this.#first !== null) {
-        this.#yield()
-        return
-      }
     }
-    this.#isScheduled = false
+    this.#isBusy = false
+  }
+
+  /** Gives an actor that has messages its turn: now, or after those who wait already. */
+  add(runnable: Runnable): void {
+    if (this.#last === null) this.#first = runnable
+    else this.#last.behind = runnable
+    this.#last = runnable
+    if (this.#isBusy) return
+    this.#isBusy = true
+    this.end()
   }
 
   #yield(): void {
     this.#clock.defer(() => {
       this.#left = messages_a_turn_max
-      this.#run()
+      this.end()
     })
   }
 }

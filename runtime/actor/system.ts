@@ -181,11 +181,12 @@ export class System implements ChannelHost, Router {
       const copied = row.request.copy(request)
       const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
       if (!(cell instanceof Cell)) return Promise.resolve(cell)
-      const caller = new Caller(ref, row, options, this.deadlines)
+      const caller = new Caller(ref, row, options.timeout_ms)
       const message = new Message(cell, row, copied, caller)
+      message.expires_ms = endOf(this.#options.clock.monotonic(), options.timeout_ms)
       caller.waitForMessage(message)
       this.#deliver(message, ref)
-      return caller.promise
+      return caller.answer(this.deadlines, options.signal)
     } catch (error) {
       return Promise.resolve(this.#invalid(ref, row, request, error))
     }
@@ -210,7 +211,7 @@ export class System implements ChannelHost, Router {
   }
 
   serve(incoming: Incoming): void {
-    const { bound, header, channel } = incoming
+    const { bound, channel } = incoming
     if (bound.kind === null || bound.kind.virtual !== null) {
       // Who named this host has looked where the actor belongs; anybody else leaves it to us.
       const host = bound.host === '' ? this.#homeOf(bound.protocol, bound.actor) : bound.host
@@ -230,9 +231,9 @@ export class System implements ChannelHost, Router {
       this.#refuse(incoming, message)
       return
     }
-    if (header.kind === frames.call) channel.serving(header.correlation, message)
     if (this.observer.isLooking) this.observer.came(message, incoming.span)
     message.cell.deliver(message)
+    if (message.correlation !== 0) channel.serving(message.correlation, message)
   }
 
   watch(bound: Bound, watcher: (down: Down) => void): () => void {

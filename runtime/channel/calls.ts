@@ -12,7 +12,8 @@ export interface Pending {
 }
 /** A call that is served for the other end. */
 export interface Served {
-  readonly cancel: (why: string) => void
+  /** Its caller waits no more. */
+  readonly abandon: (why: string) => void
 }
 
 /** A call that is passed on: pending on one channel, served for another. */
@@ -35,7 +36,7 @@ export class Relay implements Pending, Served {
   finish(answer: Answer): void {
     this.#from.relayFailure(this.#fromCorrelation, answer)
   }
-  cancel(): void {
+  abandon(): void {
     this.#to.abandon(this.correlation)
   }
 }

@@ -111,7 +111,7 @@ export class Channel implements Asker {
   ask(ref: ActorRef, row: Row, request: unknown, options: CallOptions): Promise<Answer> {
     const refusal = this.#refusal(ref, row)
     if (refusal !== null) return Promise.resolve(refusal)
-    const call = new Caller(ref, row, options, this.#options.host.deadlines)
+    const call = new Caller(ref, row, options.timeout_ms)
     const correlation = this.#pending.take(call)
     call.waitForChannel(this, correlation)
     const failed = this.#sendCall(kinds.call, ref, row, { request, correlation, options })
@@ -119,7 +119,7 @@ export class Channel implements Asker {
       this.#pending.free(correlation)
       call.finish(failed)
     }
-    return call.promise
+    return call.answer(this.#options.host.deadlines, options.signal)
   }
 
   /** Nobody waits for a call any more. */
@@ -253,7 +253,7 @@ export class Channel implements Asker {
     if (sequence !== this.#received) throw new FrameError('a frame came out of order')
   }
 
-  /** Remembers who serves a call, for the case that its caller gives up. */
+  /** Remembers who serves a call that could not be answered at once: its caller may give up. */
   serving(correlation: number, served: Served): void {
     const index = this.#pending.indexOf(correlation)
     this.#serving[index] = served
@@ -263,20 +263,18 @@ export class Channel implements Asker {
   /** The answer to a message of this channel. Throws Misfit when it breaks its row. */
   settle(message: Message, answer: Answer): void {
     const { correlation, row } = message
-    const index = this.#pending.indexOf(correlation)
-    if (this.#serving[index] !== message) {
+    if (correlation === 0) {
       if (this.#closed === null) {
         this.#options.host.late(`${message.cell.name} ${row.name}: nobody waits`)
       }
       return
     }
-    if (answer.ok) {
-      this.#must(this.#writer.head(kinds.reply, correlation), row.reply, answer.value)
-      this.#serving[index] = null
-    } else {
-      this.#serving[index] = null
-      this.refuse(correlation, answer)
-    }
+    if (answer.ok) this.#must(this.#writer.head(kinds.reply, correlation), row.reply, answer.value)
+    else this.refuse(correlation, answer)
+    message.correlation = 0
+    const index = this.#pending.indexOf(correlation)
+    // What is answered at once was never registered.
+    if (this.#serving[index] === message) this.#serving[index] = null
   }
 
   /** Answers a call with a failure. */
@@ -308,7 +306,7 @@ export class Channel implements Asker {
     this.#closed = why
     this.#writer.close()
     for (const pending of this.#pending.drain()) pending.finish(err(code, why))
-    for (const served of this.#serving) served?.cancel(why)
+    for (const served of this.#serving) served?.abandon(why)
     this.#serving.length = 0
     this.#watches.close({ reason: code, detail: why })
   }
@@ -432,7 +430,7 @@ export class Channel implements Asker {
     const { correlation } = this.#incoming.header
     const index = this.#pending.indexOf(correlation)
     if (this.#servingAs[index] !== correlation) return
-    this.#serving[index]?.cancel(why)
+    this.#serving[index]?.abandon(why)
     this.#serving[index] = null
   }
 }

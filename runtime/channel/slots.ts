@@ -1,9 +1,10 @@
 /**
  * Numbers for what is in flight. A number is a slot's index in its low bits and, above, how often the slot was
- * used, so that a late answer is not taken for one to a later call.
+ * used, so that a late answer is not taken for one to a later call. No number is 0.
  */
 const index_bits = 16
-const index_mask = (1 << index_bits) - 1
+const once = 1 << index_bits
+const index_mask = once - 1
 
 export class Slots<T> {
   readonly #max: number
@@ -29,7 +30,8 @@ export class Slots<T> {
   take(value: T): number {
     this.used += 1
     const index = this.#free.pop() ?? this.#values.length
-    const number = ((this.#numbers[index] ?? index) + (1 << index_bits)) >>> 0
+    const next = ((this.#numbers[index] ?? index) + once) >>> 0
+    const number = next === 0 ? once : next
     this.#numbers[index] = number
     this.#values[index] = value
     return number

@@ -126,6 +126,15 @@ test('ever new limits make no ever new lists', async () => {
   assert.ok(alarms < 2_000, `${alarms} lists`)
 })
 
+test('a slot that is used as often as numbers can tell never gives the number 0', () => {
+  const slots = new Slots<string>(1)
+  for (let use = 0; use < 2 ** 16 + 1; use += 1) {
+    const number = slots.take('a call')
+    assert.notEqual(number, 0)
+    assert.equal(slots.free(number), 'a call')
+  }
+})
+
 test(`a slot’s number is its own until it is given back, and never means another use (seed ${seed})`, () => {
   const slots = new Slots<string>(100)
   const live = new Map<number, string>()
