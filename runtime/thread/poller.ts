@@ -1,7 +1,7 @@
 /**
  * Takes what other threads send to this one. After work it looks again for a few microseconds before
  * it sleeps, because a wake costs twenty times a look; but only while looking finds something and this
- * thread has a core to itself. It never blocks: between two looks the event loop has its turn.
+ * thread has a core to itself. It never blocks: after a few looks the event loop has its turn.
  */
 import { FrameError } from '../wire/frame.ts'
 import { Bell, type BellMemory, type Pipes } from './bell.ts'
@@ -16,25 +16,40 @@ export interface Source {
 }
 
 const frames_a_turn_max = 512
+/**
+ * So many looks and frames may follow each other before timers and sockets have their turn: a turn of
+ * the loop takes longer than another thread does to answer.
+ */
+const in_a_row_max = 64
+/** How often to look at once, with pauses of some 50 ns that leave a shared core to others. */
+const glances = 64
+/** Between looks all that was set off is done first, so that others see it: promises, then ticks. */
+const soon = Promise.resolve()
 /** How long to look for more after the last frame. */
 const look_ms_max = 0.05
 /** Two looks further apart than this: the core is shared, or the loop has other work. */
 const look_gap_ms_max = 0.02
 /** How long not to look at all after looking was in vain. */
 const rest_ms = 10
-/** Of this many spells of looking, a quarter must find something. */
+/** And after the core was taken away: at first this long, then twice as long each time, until finds came in a row. */
+const rest_ms_min = 0.5
+const finds_in_a_row = 256
+/** Of this many spells of looking, half must find something. */
 const spells = 16
 
 export class Poller {
   readonly #sources = new Set<Source>()
   readonly #bell: Bell
   #isQueued = false
+  #inARow = 0
   #isStopped = false
   #lookUntil_ms = 0
   #lastLook_ms = 0
   #restUntil_ms = 0
   #spells = 0
   #finds = 0
+  #findsInARow = 0
+  #rest_ms = rest_ms_min
 
   constructor(bell: BellMemory, pipes: Pipes | null) {
     this.#bell = new Bell(bell, pipes, () => {
@@ -60,23 +75,50 @@ export class Poller {
   #queue(): void {
     if (this.#isQueued || this.#isStopped) return
     this.#isQueued = true
-    setImmediate(this.#turn)
+    if (this.#inARow < in_a_row_max) {
+      void soon.then(this.#afterPromises)
+    } else {
+      this.#inARow = 0
+      setImmediate(this.#turn)
+    }
+  }
+
+  readonly #afterPromises = (): void => {
+    process.nextTick(this.#turn)
   }
 
   readonly #turn = (): void => {
     this.#isQueued = false
     if (this.#isStopped) return
+    let taken = this.#drainAll()
+    const mayLook = taken > 0 || this.#mayLook()
+    if (taken === 0 && mayLook && this.#glance()) taken = this.#drainAll()
+    this.#inARow += 1 + taken
+    if (taken > 0 && this.#lookUntil_ms > 0) this.#found()
+    if (mayLook) this.#queue()
+    else this.#sleep()
+  }
+
+  #found(): void {
+    this.#lookUntil_ms = 0
+    this.#finds += 1
+    this.#findsInARow += 1
+    if (this.#findsInARow > finds_in_a_row) this.#rest_ms = rest_ms_min
+  }
+
+  #drainAll(): number {
     let taken = 0
     for (const source of this.#sources) taken += this.#drain(source)
-    if (taken > 0) {
-      if (this.#lookUntil_ms > 0) this.#finds += 1
-      this.#lookUntil_ms = 0
-      this.#queue()
-    } else if (this.#mayLook()) {
-      this.#queue()
-    } else {
-      this.#sleep()
+    return taken
+  }
+
+  /** Whether something comes within a few microseconds. */
+  #glance(): boolean {
+    for (let glance = 0; glance < glances; glance += 1) {
+      for (const source of this.#sources) if (source.hasMore()) return true
+      Atomics.pause()
     }
+    return false
   }
 
   #drain(source: Source): number {
@@ -100,22 +142,24 @@ export class Poller {
       this.#lookUntil_ms = now_ms + look_ms_max
       this.#spells += 1
       if (this.#spells < spells) return true
-      const isWorth = this.#finds * 4 >= this.#spells
+      const isWorth = this.#finds * 2 >= this.#spells
       this.#spells = 0
       this.#finds = 0
-      return isWorth || this.#rest(now_ms)
+      if (!isWorth) this.#restUntil_ms = now_ms + rest_ms
+      return isWorth
     }
-    if (gap_ms > look_gap_ms_max) return this.#rest(now_ms)
+    if (gap_ms > look_gap_ms_max) {
+      this.#restUntil_ms = now_ms + this.#rest_ms
+      this.#rest_ms = Math.min(rest_ms, this.#rest_ms * 2)
+      this.#findsInARow = 0
+      return false
+    }
     return now_ms < this.#lookUntil_ms
-  }
-
-  #rest(now_ms: number): false {
-    this.#restUntil_ms = now_ms + rest_ms
-    return false
   }
 
   #sleep(): void {
     this.#lookUntil_ms = 0
+    this.#inARow = 0
     this.#bell.sleep()
     for (const source of this.#sources) {
       if (!source.hasMore()) continue
