@@ -19,6 +19,9 @@ const threads = (way: string, shape: string, width: number) =>
   nodeEntrant(way, 'peers/threads.ts', way, shape, String(width), String(width))
 const calls = (shape: string, width: number) =>
   erlang('gen_server:call', 'calls', shape, String(width), String(width))
+/** Ten callers, and how many servers they ask in turn: what more memory costs others. */
+const callsAmong = (servers: number) =>
+  erlang(`gen_server:call, ${servers} servers`, 'calls', 'small', '10', String(servers))
 const acrossHosts = [
   erlangDistribution('Erlang distribution', 'small', 256),
   nats(256),
@@ -162,7 +165,11 @@ export const scenarios: readonly Scenario[] = [
     name: 'local ask among 100,000 actors',
     metrics: { rate: [least('luge, 10 actors', 0.8)] },
     ours: localAsk({ outstanding: 10, actors: 100_000 }),
-    peers: [own('luge, 10 actors', localAsk({ outstanding: 10, actors: 10 }))],
+    peers: [
+      own('luge, 10 actors', localAsk({ outstanding: 10, actors: 10 })),
+      callsAmong(10),
+      callsAmong(100_000),
+    ],
   },
   {
     ...base,
