@@ -114,6 +114,16 @@ async function initialize({ directory, binaries, account }: Place): Promise<void
   fs.appendFileSync(join(data, 'postgresql.conf'), settings(directory))
 }
 
+/** Whether a process works in that directory. */
+const isUsed = (directory: string): boolean =>
+  fs.globSync('/proc/[0-9]*/cwd').some((link) => {
+    try {
+      return fs.readlinkSync(link) === directory
+    } catch {
+      return false
+    }
+  })
+
 interface Running {
   /** Sends a signal and waits for the end. */
   readonly end: (signal: 'SIGINT' | 'SIGKILL') => Promise<void>
@@ -133,6 +143,8 @@ async function launch({ directory, binaries, account }: Place): Promise<Running 
   const end: Running['end'] = async (signal) => {
     child.kill(signal)
     await ended
+    // Connections have processes of their own, which see its death a moment later.
+    while (isUsed(join(directory, 'data'))) await pause(5)
   }
   for (let waited_ms = 0; waited_ms < ready_ms_max; waited_ms += 50) {
     if (child.exitCode !== null || child.signalCode !== null) return null
