@@ -1,7 +1,7 @@
 /** Messages of a disk: one raw volume of the sled and the way a guest reaches it. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { bytes, nullable, path, uuid } from '#actors/schema.ts'
+import { bytes, fence, nullable, path, uuid } from '#actors/schema.ts'
 
 /** Where a new volume's first bytes come from (Nexus' `VolumeConstructionRequest`, reduced). */
 export const imageSource = Type.Union([
@@ -50,8 +50,14 @@ export const diskView = Type.Object({
 })
 export type DiskView = Static<typeof diskView>
 
-/** An actor's id is the UUID of the disk, or of the snapshot or image whose volume it keeps. */
-export const diskProtocol = protocol('disk', 3, {
+const copySpec = Type.Object({ ...size, from: uuid })
+
+/**
+ * An actor's id is the UUID of the disk, or of the snapshot or image whose volume it keeps. What ends in
+ * `_fenced` is done only while the saga that asks still wants it (fence.ts). `destroy` needs no fence:
+ * it is asked for once it is decided that nobody will want the volume again, and its id never comes back.
+ */
+export const diskProtocol = protocol('disk', 4, {
   get: call(1, { request: nothing, reply: diskView, errors: [], idempotent: true }),
   /** Makes the volume, filled from its source; nothing stays behind when it fails. */
   ensure: call(2, {
@@ -87,7 +93,7 @@ export const diskProtocol = protocol('disk', 3, {
    * uses that one or not; nothing stays behind when it fails.
    */
   copy: call(7, {
-    request: Type.Object({ ...size, from: uuid }),
+    request: copySpec,
     reply: diskView,
     errors: ['conflict', 'not_found', 'no_space', 'os_failed'],
     idempotent: true,
@@ -116,5 +122,29 @@ export const diskProtocol = protocol('disk', 3, {
     errors: ['not_found', 'source_gone', 'os_failed'],
     idempotent: true,
     since: 3,
+  }),
+  /** `ensure` for a saga. */
+  ensure_fenced: call(11, {
+    request: Type.Object({ ...diskSpec.properties, fence }),
+    reply: diskView,
+    errors: [
+      'conflict',
+      'no_space',
+      'image_unreachable',
+      'image_too_large',
+      'os_failed',
+      'stale',
+      'unconfirmed',
+    ],
+    idempotent: true,
+    since: 4,
+  }),
+  /** `copy` for a saga. */
+  copy_fenced: call(12, {
+    request: Type.Object({ ...copySpec.properties, fence }),
+    reply: diskView,
+    errors: ['conflict', 'not_found', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 4,
   }),
 })

@@ -10,8 +10,15 @@ import { limits } from '#config/limits.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { Type } from 'typebox'
-import { diskProtocol, volumeSpec, type DiskView, type VolumeSpec } from '#actors/disk.protocol.ts'
+import {
+  diskProtocol,
+  volumeSpec,
+  type DiskSpec,
+  type DiskView,
+  type VolumeSpec,
+} from '#actors/disk.protocol.ts'
 import * as plan from '#actors/disk.state.ts'
+import { confirm } from '#actors/fence.ts'
 import { journalProtocol } from '#actors/journal.protocol.ts'
 import { nullable, uuid } from '#actors/schema.ts'
 
@@ -62,21 +69,17 @@ export const disk = behaviour({
   handlers: {
     get: (_context, state) => ({ state, result: ok(view(state)) }),
 
-    ensure: async (context, state, spec) =>
-      await make(
-        context,
-        state,
-        spec,
-        async () => await context.deps.block.create(spec, context.signal),
-      ),
+    ensure,
+    ensure_fenced: async (context, state, { fence, ...spec }) => {
+      const confirmed = await confirm(context, fence)
+      return confirmed.ok ? await ensure(context, state, spec) : refused(state, confirmed)
+    },
 
-    copy: async (context, state, { from, ...size }) =>
-      await make(
-        context,
-        state,
-        { ...size, source: { type: 'volume', id: from } },
-        async () => await takeCopy(context, from, size),
-      ),
+    copy,
+    copy_fenced: async (context, state, { fence, ...spec }) => {
+      const confirmed = await confirm(context, fence)
+      return confirmed.ok ? await copy(context, state, spec) : refused(state, confirmed)
+    },
 
     copy_into: async (context, state, to) => {
       if (state.phase === 'absent') {
@@ -167,6 +170,23 @@ const view = (state: State): DiskView => ({
   phase: state.phase,
   instance_id: state.wanted?.attachment?.instance_id ?? null,
 })
+
+/** Nothing stays of an actor that only such a request has made. */
+const refused = <R>(state: State, result: R) => ({ state, result, stop: state.phase === 'absent' })
+
+async function ensure(context: DiskContext, state: State, spec: DiskSpec) {
+  const create = async () => await context.deps.block.create(spec, context.signal)
+  return await make(context, state, spec, create)
+}
+
+async function copy(
+  context: DiskContext,
+  state: State,
+  { from, ...size }: Omit<VolumeSpec, 'source'> & { readonly from: string },
+) {
+  const spec: VolumeSpec = { ...size, source: { type: 'volume', id: from } }
+  return await make(context, state, spec, async () => await takeCopy(context, from, size))
+}
 
 /** Makes a volume that is not there yet, written down first; what fails is forgotten again. */
 async function make<E extends string>(

@@ -2,7 +2,16 @@
 import { Type, type Static } from 'typebox'
 import { limits } from '#config/limits.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { binary, bytes, generation, moment_ms, nullable, path, uuid } from '#actors/schema.ts'
+import {
+  binary,
+  bytes,
+  fence,
+  generation,
+  moment_ms,
+  nullable,
+  path,
+  uuid,
+} from '#actors/schema.ts'
 import { volumeOffer } from '#actors/disk.protocol.ts'
 import { guestVnic } from '#actors/vnic.protocol.ts'
 
@@ -70,8 +79,22 @@ export const guestOffer = Type.Object({
 })
 export type GuestOffer = Static<typeof guestOffer>
 
-/** An actor's id is the instance's UUID. Transitions follow spec/01 §10.2. */
-export const instanceProtocol = protocol('instance', 3, {
+const ensureRequest = Type.Object({
+  spec: instanceSpec,
+  target: Type.Enum(instanceTargets),
+  gen: generation,
+})
+const migrateOutRequest = Type.Object({ propolis_id: uuid, migration, gen: generation })
+const migrateInRequest = Type.Object({ spec: instanceSpec, offer: guestOffer, gen: generation })
+
+/**
+ * An actor's id is the instance's UUID. Transitions follow spec/01 §10.2.
+ *
+ * What ends in `_fenced` is done only while the saga that asks still wants it (fence.ts). The others that
+ * Nexus asks for may come late: `destroy` is asked for once no instance of this id is wanted again, and
+ * `go_on` and `leave` name a propolis and what the record has decided of it, which is never taken back.
+ */
+export const instanceProtocol = protocol('instance', 4, {
   get: call(1, {
     request: nothing,
     reply: nullable(instanceRuntime),
@@ -83,11 +106,7 @@ export const instanceProtocol = protocol('instance', 3, {
    * is Nexus' last known generation: reports always exceed it.
    */
   ensure: call(2, {
-    request: Type.Object({
-      spec: instanceSpec,
-      target: Type.Enum(instanceTargets),
-      gen: generation,
-    }),
+    request: ensureRequest,
     reply: instanceRuntime,
     errors: ['invalid_transition', 'no_space', 'os_failed'],
     idempotent: true,
@@ -148,7 +167,7 @@ export const instanceProtocol = protocol('instance', 3, {
    * until it is taken; then it stands still, here as there, until Nexus says who goes on.
    */
   migrate_out: call(11, {
-    request: Type.Object({ propolis_id: uuid, migration, gen: generation }),
+    request: migrateOutRequest,
     reply: Type.Object({ runtime: instanceRuntime, offer: guestOffer }),
     errors: ['invalid_transition', 'os_failed'],
     idempotent: true,
@@ -156,7 +175,7 @@ export const instanceProtocol = protocol('instance', 3, {
   }),
   /** Takes over a guest that another sled offers. When it fails, nothing of it is here. */
   migrate_in: call(12, {
-    request: Type.Object({ spec: instanceSpec, offer: guestOffer, gen: generation }),
+    request: migrateInRequest,
     reply: instanceRuntime,
     errors: ['invalid_transition', 'source_gone', 'no_space', 'os_failed'],
     idempotent: true,
@@ -188,5 +207,29 @@ export const instanceProtocol = protocol('instance', 3, {
     errors: [],
     idempotent: true,
     since: 3,
+  }),
+  /** `ensure` for a saga: only while the instance's record is marked with this target and propolis. */
+  ensure_fenced: call(16, {
+    request: Type.Object({ ...ensureRequest.properties, fence }),
+    reply: instanceRuntime,
+    errors: ['invalid_transition', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 4,
+  }),
+  /** `migrate_out` for a saga. */
+  migrate_out_fenced: call(17, {
+    request: Type.Object({ ...migrateOutRequest.properties, fence }),
+    reply: Type.Object({ runtime: instanceRuntime, offer: guestOffer }),
+    errors: ['invalid_transition', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 4,
+  }),
+  /** `migrate_in` for a saga. */
+  migrate_in_fenced: call(18, {
+    request: Type.Object({ ...migrateInRequest.properties, fence }),
+    reply: instanceRuntime,
+    errors: ['invalid_transition', 'source_gone', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 4,
   }),
 })

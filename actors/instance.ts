@@ -8,9 +8,11 @@
  */
 import assert from 'node:assert/strict'
 import { limits } from '#config/limits.ts'
-import { behaviour } from '#runtime/actor/actor.ts'
+import { behaviour, type Step } from '#runtime/actor/actor.ts'
+import type { Failure, Request } from '#runtime/actor/protocol.ts'
 import { ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { confirm } from '#actors/fence.ts'
 import { goOn, leave, migrateIn, migrateOut } from '#actors/instance.migration.ts'
 import {
   blank,
@@ -29,7 +31,11 @@ import {
   watchGuest,
   type InstanceContext,
 } from '#actors/instance.work.ts'
-import { instanceProtocol, type InstanceSpec } from '#actors/instance.protocol.ts'
+import {
+  instanceProtocol,
+  type InstanceRuntime,
+  type InstanceSpec,
+} from '#actors/instance.protocol.ts'
 import { isLive, planRequest, planSeen, type Action } from '#actors/instance.state.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 
@@ -66,20 +72,12 @@ export const instance = behaviour({
   handlers: {
     get: (_context, state) => ({ state, result: ok(state.spec === null ? null : state.runtime) }),
 
-    ensure: async (context, state, request) => {
-      const planned = planRequest(state.runtime.run_state, request.target)
-      if (!planned.ok) return { state, result: planned }
-      const { next, action } = planned.value
-      // A running guest keeps what it was started with; the rest is taken up at its next start.
-      const spec = state.spec === null || action === 'run' ? request.spec : state.spec
-      const based = withGeneration({ ...state, spec }, request.gen)
-      if (next === state.runtime.run_state && state.spec !== null) {
-        return { state: based, result: ok(based.runtime) }
-      }
-      const moved = await move(context, based, next, answered_pause_ms)
-      if (!moved.ok) return { state, result: moved }
-      const acted = await act(context, moved.value, action)
-      return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
+    ensure,
+    ensure_fenced: async (context, state, { fence, ...request }) => {
+      const { target, spec } = request
+      const { propolis_id } = spec
+      const confirmed = await confirm(context, fence, { id: context.id, propolis_id, target })
+      return confirmed.ok ? await ensure(context, state, request) : refused(state, confirmed)
     },
 
     observed: async (context, state, request) => {
@@ -149,7 +147,15 @@ export const instance = behaviour({
     },
 
     migrate_out: migrateOut,
+    migrate_out_fenced: async (context, state, { fence, ...request }) => {
+      const confirmed = await confirm(context, fence)
+      return confirmed.ok ? await migrateOut(context, state, request) : refused(state, confirmed)
+    },
     migrate_in: migrateIn,
+    migrate_in_fenced: async (context, state, { fence, ...request }) => {
+      const confirmed = await confirm(context, fence)
+      return confirmed.ok ? await migrateIn(context, state, request) : refused(state, confirmed)
+    },
     go_on: goOn,
     leave,
     get_migration: (_context, state) => {
@@ -171,6 +177,29 @@ export const instance = behaviour({
     },
   },
 })
+
+async function ensure(
+  context: InstanceContext,
+  state: State,
+  request: Request<typeof instanceProtocol, 'ensure'>,
+): Promise<Step<State, InstanceRuntime, Failure<typeof instanceProtocol, 'ensure'>>> {
+  const planned = planRequest(state.runtime.run_state, request.target)
+  if (!planned.ok) return { state, result: planned }
+  const { next, action } = planned.value
+  // A running guest keeps what it was started with; the rest is taken up at its next start.
+  const spec = state.spec === null || action === 'run' ? request.spec : state.spec
+  const based = withGeneration({ ...state, spec }, request.gen)
+  if (next === state.runtime.run_state && state.spec !== null) {
+    return { state: based, result: ok(based.runtime) }
+  }
+  const moved = await move(context, based, next, answered_pause_ms)
+  if (!moved.ok) return { state, result: moved }
+  const acted = await act(context, moved.value, action)
+  return { state: moved.value, result: acted.ok ? ok(moved.value.runtime) : acted }
+}
+
+/** Nothing stays of an actor that only such a request has made. */
+const refused = <R>(state: State, result: R) => ({ state, result, stop: state.spec === null })
 
 const isSampled = (run_state: State['runtime']['run_state']): boolean =>
   isLive(run_state) || run_state === 'migrating'

@@ -1,9 +1,9 @@
 /** What sleds tell Nexus. Every report carries a generation; an older one changes nothing. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { instanceRuntime } from '#actors/instance.protocol.ts'
+import { instanceRuntime, instanceTargets } from '#actors/instance.protocol.ts'
 import { limits } from '#config/limits.ts'
-import { ip, moment_ms, port, uuid } from '#actors/schema.ts'
+import { fence, ip, moment_ms, nullable, port, uuid } from '#actors/schema.ts'
 
 export const sledHello = Type.Object({
   sled_id: uuid,
@@ -29,8 +29,16 @@ export const diskSample = Type.Object({
 })
 export type DiskSample = Static<typeof diskSample>
 
+/** What an instance's record must still say for a request to count. */
+export const instanceMark = Type.Object({
+  id: uuid,
+  propolis_id: uuid,
+  target: Type.Enum(instanceTargets),
+})
+export type InstanceMark = Static<typeof instanceMark>
+
 /** One actor a Nexus, id `nexus`. */
-export const nexusProtocol = protocol('nexus', 3, {
+export const nexusProtocol = protocol('nexus', 4, {
   /** A sled is there: Nexus records it and may from now on call its actors. */
   sled_up: call(1, {
     request: sledHello,
@@ -67,5 +75,16 @@ export const nexusProtocol = protocol('nexus', 3, {
     errors: [],
     idempotent: true,
     since: 3,
+  }),
+  /**
+   * Whether what a saga has asked still counts, by the store: the saga goes forward and is that session's,
+   * and the instance, unless null, is still to become what was asked for.
+   */
+  is_wanted: call(6, {
+    request: Type.Object({ fence, instance: nullable(instanceMark) }),
+    reply: Type.Boolean(),
+    errors: ['unavailable'],
+    idempotent: true,
+    since: 4,
   }),
 })

@@ -1,5 +1,5 @@
 /** The words that several protocols share: identifiers, addresses, sizes. */
-import { Type } from 'typebox'
+import { Type, type Static } from 'typebox'
 
 export const uuid = Type.String({
   pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
@@ -17,6 +17,14 @@ export const generation = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_IN
 export const moment_ms = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 export const path = Type.String({ minLength: 1, maxLength: 4096 })
 export const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+/** By what right something is asked of a sled: a saga, owned by a session of the Nexus that asks. */
+export const fence = Type.Object({
+  /** The Nexus' host. */
+  nexus: Type.String({ minLength: 1, maxLength: 128 }),
+  saga_id: uuid,
+  owner: Type.String({ minLength: 1, maxLength: 256 }),
+})
+export type Fence = Static<typeof fence>
 /** Raw bytes. */
 export const binary = Type.Unsafe<Uint8Array>(
   Type.Refine(Type.Unknown(), (value) => value instanceof Uint8Array),

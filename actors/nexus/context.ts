@@ -24,6 +24,8 @@ export interface Services {
   readonly sagas: Sagas
   /** What `transact` depends on: the lease of the saga's owner in its nodes; null outside of sagas. */
   readonly fence: Lease | null
+  /** The saga whose node these are given to; null outside of sagas. */
+  readonly saga: string | null
   readonly firewall: FirewallPublisher
   readonly requests: RequestCounts
   readonly passwords: Passwords

@@ -1,13 +1,15 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { onBehalfOf } from '#runtime/behalf.ts'
-import { err, ok } from '#runtime/result.ts'
+import { err, explain, ok } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
 import { keepSamples } from './storage/disk-samples.ts'
 import { publishDns } from './dns-config.ts'
 import { applyRuntime } from './compute/instances.ts'
+import { isWanted } from './fence.ts'
 import { owe } from './propagation.ts'
+import { StoreError } from './store/failure.ts'
 import { transact } from './store/transact.ts'
 
 export interface NexusDeps {
@@ -75,6 +77,18 @@ export const nexus = behaviour({
           ? ok(null)
           : err('unknown_instance', `there is no instance ${report.instance_id}`),
       ),
+    }),
+
+    is_wanted: (context, state, { fence, instance }) => ({
+      state,
+      result: onBehalfOf(context, async () => {
+        try {
+          return ok(await isWanted(context.deps.services, fence, instance))
+        } catch (error) {
+          if (error instanceof StoreError) return err('unavailable', explain(error))
+          throw error
+        }
+      }),
     }),
 
     // Counters hold no report up.

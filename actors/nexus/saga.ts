@@ -9,7 +9,7 @@
  * A saga belongs to a session of one member (`Member`). All that is written for it, its progress as
  * well as what its nodes write, goes through transactions that commit only while that session's
  * lease is held; so when another member has taken the saga over, nothing of the first counts any
- * more. Whoever owns a saga that was cut off goes on with it: forward if nothing had failed, else
+ * more, and sleds do nothing of what it still asks (fence.ts). Whoever owns a saga that was cut off goes on with it: forward if nothing had failed, else
  * backward.
  *
  * A node may run twice, when the crash came between its work and the record of it; so every action
@@ -399,7 +399,7 @@ export class Sagas {
   ): Promise<T> {
     const { id, definition, params, outputs, ownership, span } = progress
     if (!ownership.isHeld()) throw new LeaseLost(ownership.lease)
-    const services = { ...this.#joined(), fence: ownership.lease }
+    const services = { ...this.#joined(), fence: ownership.lease, saga: id }
     const begun = {
       name: `${definition.name} ${name}`,
       kind: 'internal',

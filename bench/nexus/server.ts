@@ -74,6 +74,7 @@ async function nexus(store: Store, url: string): Promise<FastifyInstance> {
     ),
     member,
     fence: null,
+    saga: null,
     sagas: new Sagas({ log, member, known: [] }),
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),

@@ -81,6 +81,7 @@ async function start(config: NexusConfig): Promise<void> {
     member,
     sagas,
     fence: null,
+    saga: null,
     firewall: new FirewallPublisher(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),

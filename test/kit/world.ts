@@ -22,11 +22,13 @@ export class World {
   readonly journal = new Journal(':memory:')
   readonly lines: LogLine[] = []
   readonly #clock: Clock
+  readonly #host: string
   readonly #added: Array<(system: System) => void> = []
   #system: System
 
-  constructor(clock: Clock = systemClock) {
+  constructor(clock: Clock = systemClock, host = 'here') {
     this.#clock = clock
+    this.#host = host
     this.#system = this.#make()
   }
 
@@ -65,7 +67,7 @@ export class World {
 
   #make(): System {
     const system = new System({
-      host: 'here',
+      host: this.#host,
       thread: 'main',
       clock: this.#clock,
       random: systemRandom,

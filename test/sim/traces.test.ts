@@ -77,9 +77,19 @@ test('one instance create is one trace, each span under the one that caused it',
   assert.deepEqual(pathOf(start), [
     'luge-nexus POST /organizations/{organization_name}/projects/{project_name}/instances',
     'luge-nexus instance-create instance_ensure',
-    'luge-sled instance.ensure',
+    'luge-sled instance.ensure_fenced',
     'luge-sled instance.advance',
     'luge-sled vmm.start',
+  ])
+  // Before it began, the sled has asked back.
+  const asked = await until(
+    'the question whether the start is wanted',
+    20_000,
+    () => traced().find(({ name }) => name === 'nexus.is_wanted') ?? null,
+  )
+  assert.deepEqual(pathOf(asked).slice(-2), [
+    'luge-sled instance.ensure_fenced',
+    'luge-nexus nexus.is_wanted',
   ])
   // On other threads of the sled, too.
   const port = await until(

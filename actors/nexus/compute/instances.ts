@@ -8,6 +8,7 @@ import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/inst
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
+import { fenceOf, orUnfenced } from '../fence.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
 import { identityView, timestamp } from '../names.ts'
@@ -101,8 +102,12 @@ const instanceRows = prepare((store, { id }: { readonly id: string }) =>
   store.selectFrom('instance').selectAll().where('id', '=', id),
 )
 
-export async function instanceById(services: Services, id: string): Promise<Instance> {
-  const [row] = await instanceRows(services.store, { id })
+export async function instanceById({ store }: Services, id: string): Promise<Instance> {
+  return await recorded(store, id)
+}
+
+async function recorded(store: Store | StoreTransaction, id: string): Promise<Instance> {
+  const [row] = await instanceRows(store, { id })
   if (row === undefined) throw new Error(`there is no instance ${id}`)
   return row
 }
@@ -177,16 +182,9 @@ export async function askTarget(
   target: InstanceTarget,
   also: InTransaction = nothing,
 ): Promise<void> {
-  const instance = await instanceById(services, id)
-  if (instance.pending_target !== target) return
-  const spec = await specOf(services, instance)
-  const answered = await services.sleds
-    .instance(instance.sled_id, id)
-    .call(
-      'ensure',
-      { spec, target, gen: instance.gen },
-      { timeout_ms: limits.instance_start_ms_max },
-    )
+  const asked = await askMarked(services, id, target)
+  if (asked === null) return
+  const { instance, answered } = asked
   if (!answered.ok && answered.error === 'invalid_transition') {
     throw invalidRequest(answered.detail)
   }
@@ -206,6 +204,29 @@ export async function askTarget(
   })
   if (guest !== null) void destroyGuest(services, guest)
   if (!isKnown) throw notFound('instance', instance.name)
+}
+
+/** Null without asking when the instance is not marked with the target. */
+async function askMarked(services: Services, id: string, target: InstanceTarget) {
+  let instance = await instanceById(services, id)
+  while (instance.pending_target === target) {
+    const answered = await askSled(services, instance, target)
+    if (answered.ok || answered.error !== 'stale') return { instance, answered }
+    // The mark has changed since it was read, or the saga is another member's: that throws here.
+    instance = await transact(services, async (store) => await recorded(store, id))
+  }
+  return null
+}
+
+async function askSled(services: Services, instance: Instance, target: InstanceTarget) {
+  const { id, sled_id, gen } = instance
+  const sled = services.sleds.instance(sled_id, id)
+  const request = { spec: await specOf(services, instance), target, gen }
+  const time = { timeout_ms: limits.instance_start_ms_max }
+  return await orUnfenced(
+    await sled.call('ensure_fenced', { ...request, fence: fenceOf(services) }, time),
+    async () => await sled.call('ensure', request, time),
+  )
 }
 
 async function liveInstance(store: StoreTransaction, id: string): Promise<Instance | undefined> {

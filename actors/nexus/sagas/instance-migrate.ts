@@ -5,6 +5,7 @@
  */
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
+import { fenceOf, orUnfenced } from '../fence.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import {
   applyRuntime,
@@ -124,9 +125,12 @@ async function sendOut(run: Run) {
     migration_id: idOf(run, 'migrate_id'),
     dst_propolis_id: idOf(run, 'dst_propolis_id'),
   }
-  const sent = await services.sleds
-    .instance(src_sled_id, instance_id)
-    .call('migrate_out', { propolis_id: src_propolis_id, migration, gen }, time)
+  const source = services.sleds.instance(src_sled_id, instance_id)
+  const request = { propolis_id: src_propolis_id, migration, gen }
+  const sent = await orUnfenced(
+    await source.call('migrate_out_fenced', { ...request, fence: fenceOf(services) }, time),
+    async () => await source.call('migrate_out', request, time),
+  )
   if (!sent.ok) throw refusal(services, instance_id, sent)
   const { runtime, offer } = sent.value
   await applyRuntime(services, { instance_id, sled_id: src_sled_id, runtime })
@@ -140,13 +144,13 @@ async function takeIn(run: Run): Promise<void> {
   const offer = await sendOut(run)
   const instance = await instanceById(services, instance_id)
   const spec = { ...(await specOf(services, instance)), propolis_id: idOf(run, 'dst_propolis_id') }
-  const taken = await services.sleds
-    .instance(dst_sled_id, instance_id)
-    .call(
-      'migrate_in',
-      { spec, offer, gen: instance.gen },
-      { timeout_ms: limits.instance_migrate_ms_max },
-    )
+  const target = services.sleds.instance(dst_sled_id, instance_id)
+  const request = { spec, offer, gen: instance.gen }
+  const long = { timeout_ms: limits.instance_migrate_ms_max }
+  const taken = await orUnfenced(
+    await target.call('migrate_in_fenced', { ...request, fence: fenceOf(services) }, long),
+    async () => await target.call('migrate_in', request, long),
+  )
   if (!taken.ok) throw refusal(services, instance_id, taken)
 }
 

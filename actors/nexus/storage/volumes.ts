@@ -1,7 +1,8 @@
 /** Volumes on sleds: made for disks, snapshots and images alike, and taken away. */
-import type { VolumeSource } from '#actors/disk.protocol.ts'
+import type { VolumeSource, VolumeSpec } from '#actors/disk.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
+import { fenceOf, orUnfenced } from '../fence.ts'
 import { internal, invalidRequest, unavailable } from '#actors/http/errors.ts'
 
 export interface VolumeGiven {
@@ -17,13 +18,7 @@ export interface VolumeGiven {
 export async function makeVolume(services: Services, volume: VolumeGiven): Promise<void> {
   const { id, sled_id, size_bytes, source } = volume
   const block_size = ([512, 2048, 4096] as const).find((size) => size === volume.block_size) ?? 512
-  const size = { id, size_bytes, block_size }
-  const disk = services.sleds.disk(sled_id, id)
-  const time = { timeout_ms: limits.disk_ensure_ms_max }
-  const made =
-    source?.type === 'volume'
-      ? await disk.call('copy', { ...size, from: source.id }, time)
-      : await disk.call('ensure', { ...size, source }, time)
+  const made = await askVolume(services, sled_id, { id, size_bytes, block_size, source })
   if (made.ok) return
   services.log.error('a volume could not be made', { disk: id, detail: made.detail })
   if (made.error === 'image_unreachable' || made.error === 'image_too_large') {
@@ -33,6 +28,24 @@ export async function makeVolume(services: Services, volume: VolumeGiven): Promi
     throw invalidRequest(`what should be copied is not there any more: ${made.detail}`)
   }
   throw temporary.has(made.error) ? unavailable() : internal()
+}
+
+async function askVolume(services: Services, sled_id: string, { source, ...size }: VolumeSpec) {
+  const disk = services.sleds.disk(sled_id, size.id)
+  const fence = fenceOf(services)
+  const time = { timeout_ms: limits.disk_ensure_ms_max }
+  if (source?.type === 'volume') {
+    const copied = { ...size, from: source.id }
+    return await orUnfenced(
+      await disk.call('copy_fenced', { ...copied, fence }, time),
+      async () => await disk.call('copy', copied, time),
+    )
+  }
+  const made = { ...size, source }
+  return await orUnfenced(
+    await disk.call('ensure_fenced', { ...made, fence }, time),
+    async () => await disk.call('ensure', made, time),
+  )
 }
 
 /** Takes a volume away, whether it is there or not. Throws 503 when it may still be there. */
@@ -49,4 +62,11 @@ export async function destroyVolume(
 }
 
 /** What may well work later: the answer is 503. */
-const temporary: ReadonlySet<string> = new Set(['no_space', 'busy', 'deadline', 'unreachable'])
+const temporary: ReadonlySet<string> = new Set([
+  'no_space',
+  'busy',
+  'deadline',
+  'unreachable',
+  'stale',
+  'unconfirmed',
+])

@@ -9,13 +9,12 @@ import {
   type InstanceRuntime,
   type InstanceSpec,
 } from '#actors/instance.protocol.ts'
-import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { vnic } from '#actors/vnic.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { simVmm } from '#native/sim/vmm.ts'
-import { behaviour } from '#runtime/actor/actor.ts'
 import { ok } from '#runtime/result.ts'
+import { nexusEar, wantsAll } from '#test/kit/nexus_ear.ts'
 import { until } from '#test/kit/rack.ts'
 import { soon, World } from '#test/kit/world.ts'
 
@@ -52,33 +51,6 @@ const spec = (propolis: string): InstanceSpec => ({
   cidata: { public_keys: [], user_data: '' },
 })
 
-/** Nexus' ear: takes reports, unless told to be deaf. */
-const listener = behaviour({
-  protocol: nexusProtocol,
-  child: {
-    restart: 'permanent',
-    restarts_max: 1,
-    restarts_period_ms: 1_000,
-    shutdown_ms: 100,
-    mailbox_max: 100,
-    thread: 'main',
-    activation: 'start',
-  },
-  init: (context: { readonly deps: { readonly reports: InstanceRuntime[] } }) =>
-    context.deps.reports,
-  invariant: () => undefined,
-  handlers: {
-    sled_up: (_context, state) => ({ state, result: ok(null) }),
-    reconcile: (_context, state) => ({ state, result: ok(null) }),
-    warnings: (_context, state) => ({ state, result: ok([]) }),
-    disk_samples: (_context, state) => ({ state, result: ok(null) }),
-    instance_report: (_context, state, report) => {
-      state.push(report.runtime)
-      return { state, result: ok(null) }
-    },
-  },
-})
-
 let world: World
 let block: ReturnType<typeof simBlock>
 let ports: ReturnType<typeof simPorts>
@@ -91,7 +63,7 @@ beforeEach(async () => {
   ports = simPorts()
   vmm = simVmm({ state: null })
   reports = []
-  world.add(listener, { reports }, 'nexus')
+  world.add(nexusEar, { reports, isWanted: wantsAll }, 'nexus')
   world.add(disk, { block })
   world.add(vnic, { ports })
   world.add(instance, { vmm, sled_id: sledId, nexus_hosts: () => ['here'] })
@@ -217,7 +189,7 @@ test('a report that Nexus cannot take is sent until it does', async () => {
   const other = new World()
   other.add(disk, { block: simBlock() })
   other.add(vnic, { ports: simPorts() })
-  other.add(listener, { reports }, 'nexus')
+  other.add(nexusEar, { reports, isWanted: wantsAll }, 'nexus')
   const hosts = () => (deaf ? ['nowhere'] : ['here'])
   other.add(instance, { vmm: simVmm({ state: null }), sled_id: sledId, nexus_hosts: hosts })
   const lonely = { ...spec('1'), disks: [], nics: [] }

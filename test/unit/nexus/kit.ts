@@ -22,6 +22,8 @@ import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { vnic } from '#actors/vnic.ts'
+import type { Ref } from '#runtime/actor/actor.ts'
+import type { Protocol } from '#runtime/actor/protocol.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { simVmm } from '#native/sim/vmm.ts'
@@ -65,6 +67,9 @@ const config: NexusConfig = {
   },
 }
 
+/** Sends what a node of a saga asks of a sled. */
+export type Asking = <T>(message: string, ask: () => Promise<T>) => Promise<T>
+
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, unknown>>
@@ -78,7 +83,8 @@ const cheapCost = { memory: 64, passes: 1, parallelism: 1 }
 /** A sled: its actors, and the world that they see. */
 class TestSled {
   readonly id: string
-  readonly world = new World()
+  /** Nexus is of the same host, so that what it names as its own is found. */
+  readonly world = new World(systemClock, config.id)
   readonly block: ReturnType<typeof simBlock>
   readonly ports = simPorts()
   readonly vmm: ReturnType<typeof simVmm>
@@ -90,7 +96,7 @@ class TestSled {
     this.vmm = simVmm({ state: null, directory })
     this.world.add(disk, { block: this.block })
     this.world.add(vnic, { ports: this.ports })
-    this.world.add(instance, { vmm: this.vmm, sled_id: id, nexus_hosts: () => ['here'] })
+    this.world.add(instance, { vmm: this.vmm, sled_id: id, nexus_hosts: () => [config.id] })
     this.world.add(consoleWatcher, { vmm: this.vmm })
     this.world.add(nexus, deps, 'nexus')
   }
@@ -100,6 +106,8 @@ export class TestNexus {
   readonly sleds: readonly TestSled[]
   /** The sleds whose links are up. */
   connected: readonly string[]
+  /** The way of what sagas ask of sleds; null while nobody stands in it. */
+  asking: Asking | null = null
   readonly store: Store
   /** Where sleds ask each other; null while there is one. */
   readonly #directory: string | null
@@ -171,8 +179,13 @@ export class TestNexus {
     await this.services.sagas.recover()
   }
 
-  async #serve(crash: CrashPoint): Promise<void> {
-    this.#services = await this.makeServices(crash)
+  /** Another member serves from now on, beside the one before. */
+  async join(member_id: string): Promise<void> {
+    await this.#serve(() => undefined, member_id)
+  }
+
+  async #serve(crash: CrashPoint, member_id = config.id): Promise<void> {
+    this.#services = await this.makeServices(crash, member_id)
     this.#server = makeServer({ services: this.#services, routes })
   }
 
@@ -226,13 +239,15 @@ export class TestNexus {
         (work) =>
           (protocol, id, host = null) => {
             const sled = this.sleds.find((one) => one.id === host) ?? this.#first
-            return sled.world.system.ref(protocol, id, null, work)
+            const ref = sled.world.system.ref(protocol, id, null, work)
+            return work?.what.startsWith('saga ') === true ? this.#inTheWay(protocol, ref) : ref
           },
         () => this.connected,
       ),
       member,
       sagas,
       fence: null,
+      saga: null,
       firewall: new FirewallPublisher(),
       requests: new RequestCounts(),
       passwords: new Passwords(cheapCost),
@@ -241,6 +256,18 @@ export class TestNexus {
     }
     sagas.join(services)
     return services
+  }
+
+  #inTheWay<P extends Protocol>({ name: kind }: P, ref: Ref<P>): Ref<P> {
+    return {
+      call: async (name, request, options) => {
+        const ask = async () => await ref.call(name, request, options)
+        return this.asking === null ? await ask() : await this.asking(`${kind}.${name}`, ask)
+      },
+      cast: (name, request) => {
+        ref.cast(name, request)
+      },
+    }
   }
 
   /** The sleds are known as if they had come up. */

@@ -1,0 +1,34 @@
+/** A message to a sled that is held back, as if its sender stood still right before sending it. */
+import type { Asking } from './kit.ts'
+
+interface Held {
+  readonly message: string
+  /** Lets it go; gives back what the sled says, and what there is at that moment. */
+  readonly release: () => Promise<{ readonly answer: any; readonly seen: readonly string[] }>
+}
+
+/**
+ * Holds back one message that sagas send to sleds: the `turn`-th, from 0; `look` says what there is right
+ * after it was answered.
+ */
+export function hold(turn: number, look: () => Promise<readonly string[]>) {
+  const held = Promise.withResolvers<Held>()
+  let asked = 0
+  const asking: Asking = async (message, ask) => {
+    // Rules are sent again until the newest are there, to ports that are: late ones make nothing.
+    if (message !== 'vnic.set_rules') asked += 1
+    if (message === 'vnic.set_rules' || asked !== turn + 1) return await ask()
+    const gate = Promise.withResolvers<void>()
+    const gone = Promise.withResolvers<Awaited<ReturnType<Held['release']>>>()
+    const release = async () => {
+      gate.resolve()
+      return await gone.promise
+    }
+    held.resolve({ message, release })
+    await gate.promise
+    const answer = await ask()
+    gone.resolve({ answer, seen: await look() })
+    return answer
+  }
+  return { held: held.promise, asking }
+}

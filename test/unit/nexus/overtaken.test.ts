@@ -1,0 +1,134 @@
+/** A start that its member sends late, while it is still its own, but others have wanted something else since. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { err } from '#runtime/result.ts'
+import { until } from '#test/kit/rack.ts'
+import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
+import { leaksOf } from './extent.ts'
+import { hold } from './hold.ts'
+
+const box = `${project}/instances/box`
+
+async function open(t: TestContext) {
+  const nexus = await TestNexus.start(() => undefined, null, 2)
+  t.after(async () => {
+    await nexus.stop()
+  })
+  return { nexus, ...(await nexus.guide()) }
+}
+const becomes = async (nexus: TestNexus, run_state: string) => {
+  await until(`it is ${run_state}`, 5_000, async () =>
+    (await nexus.ok('GET', box)).run_state === run_state ? true : null,
+  )
+}
+const rowOf = async ({ store }: TestNexus, id: string) =>
+  await store
+    .selectFrom('instance')
+    .select(['propolis_id', 'pending_target'])
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+const machinesOf = async ({ sleds }: TestNexus, id: string) => {
+  const found = await Promise.all(sleds.map(async ({ vmm }) => await vmm.find(id)))
+  return found.flatMap((machine) => (machine.ok && machine.value !== null ? [machine.value] : []))
+}
+
+/** Another member takes over the requests while a start of the first is on its way to the sled. */
+async function beginStart(t: TestContext) {
+  const { nexus } = await open(t)
+  const made = { ...instanceBody('box'), disks: [], external_ips: [], start: false }
+  const { id } = await nexus.ok('POST', `${project}/instances`, made)
+  const { held, asking } = hold(0, async () => await leaksOf(nexus))
+  nexus.asking = asking
+  const started = nexus.call('POST', `${box}/start`)
+  const { message, release } = await held
+  assert.equal(message, 'instance.ensure_fenced')
+  await nexus.join('another-member')
+  return { nexus, id: String(id), started, release }
+}
+
+/** The start is over, and nothing is left to be done. */
+async function assertEnded(
+  { store }: TestNexus,
+  started: ReturnType<TestNexus['call']>,
+): Promise<void> {
+  assert.equal((await started).status, 202)
+  const states = await store.selectFrom('saga').select('state').distinct().execute()
+  assert.deepEqual(states, [{ state: 'succeeded' }])
+}
+
+test('it is not done when the instance was stopped and deleted, and its saga ends', async (t) => {
+  const { nexus, id, started, release } = await beginStart(t)
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  await nexus.ok('DELETE', box)
+  const { answer, seen } = await release()
+  assert.equal(answer.error, 'stale')
+  assert.deepEqual(seen, [])
+  await assertEnded(nexus, started)
+  assert.deepEqual(await machinesOf(nexus, id), [])
+  assert.deepEqual(await leaksOf(nexus), [])
+})
+
+test('it is not done when the instance was stopped and started anew: the newer propolis runs on', async (t) => {
+  const { nexus, id, started, release } = await beginStart(t)
+  const before = await rowOf(nexus, id)
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  await nexus.ok('POST', `${box}/start`)
+  await becomes(nexus, 'running')
+  const { answer } = await release()
+  assert.equal(answer.error, 'stale')
+  await assertEnded(nexus, started)
+  const { propolis_id, pending_target } = await rowOf(nexus, id)
+  assert.notEqual(propolis_id, before.propolis_id)
+  assert.equal(pending_target, null)
+  assert.deepEqual(await machinesOf(nexus, id), [{ propolis_id, state: 'running' }])
+})
+
+test('it is done after all when what came between has come to nothing', async (t) => {
+  const { nexus, id, started, release } = await beginStart(t)
+  // Another wish replaces the mark, and the same one is marked again, as another propolis.
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  const propolis_id = '77777777-7777-4777-8777-777777777777'
+  const marked = { pending_target: 'running', propolis_id }
+  await nexus.store.updateTable('instance').set(marked).where('id', '=', id).execute()
+  assert.equal((await release()).answer.error, 'stale')
+  await assertEnded(nexus, started)
+  await becomes(nexus, 'running')
+  assert.deepEqual(await machinesOf(nexus, id), [{ propolis_id, state: 'running' }])
+})
+
+test('a sled of before there were fences is asked without, and does everything', async (t) => {
+  const { nexus, image_id } = await open(t)
+  const refused = new Set<string>()
+  nexus.asking = async (message, ask) => {
+    if (!message.endsWith('_fenced')) return await ask()
+    refused.add(message)
+    return err('unsupported', 'the other end has version 3') as Awaited<ReturnType<typeof ask>>
+  }
+  const [here, there] = nexus.sleds
+  assert.ok(here !== undefined && there !== undefined)
+  nexus.connected = [here.id]
+  await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
+  const snapshot = { name: 'taken', description: 'x', disk: 'alpine' }
+  await nexus.ok('POST', `${project}/snapshots`, snapshot)
+  await nexus.ok('POST', `${project}/instances`, instanceBody('box'))
+  await becomes(nexus, 'running')
+  nexus.connected = [here.id, there.id]
+  await nexus.ok('POST', `${box}/migrate`, { dst_sled_id: there.id })
+  await becomes(nexus, 'running')
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  assert.deepEqual([...refused].toSorted(), [
+    'disk.copy_fenced',
+    'disk.ensure_fenced',
+    'instance.ensure_fenced',
+    'instance.migrate_in_fenced',
+    'instance.migrate_out_fenced',
+  ])
+  for (const url of ['instances/box', 'snapshots/taken', 'disks/alpine']) {
+    await nexus.ok('DELETE', `${project}/${url}`)
+  }
+  assert.deepEqual(await leaksOf(nexus), [])
+})
