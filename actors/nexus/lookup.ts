@@ -90,14 +90,7 @@ const projects = (store: Store, { silo_id, user_id }: Wanted<never>) =>
 // Neither is a join: SQLite would plan one anew for every value.
 const projectNamed = prepare((store: Store, wanted: Wanted<'organization_name' | 'name'>) =>
   projects(store, wanted)
-    .where('organization_id', '=', (from) =>
-      from
-        .selectFrom('organization')
-        .select('organization.id')
-        .where('silo_id', '=', wanted.silo_id)
-        .where('organization.name', '=', wanted.organization_name)
-        .where('organization.time_deleted_ms', 'is', null),
-    )
+    .where('organization_id', '=', organizationIdOf(store, wanted))
     .where('name', '=', wanted.name)
     .where('time_deleted_ms', 'is', null),
 )
@@ -112,6 +105,41 @@ const projectWithId = prepare((store: Store, wanted: Wanted<'id'>) =>
         .where('silo_id', '=', wanted.silo_id),
     ),
 )
+
+/** What a path says of the project that something is in. */
+export interface ProjectNames {
+  readonly silo_id: string
+  readonly organization_name: string
+  readonly project_name: string
+}
+export const projectNames = ({ actor, path }: Located): ProjectNames => ({
+  silo_id: actor.silo_id,
+  organization_name: path('organization_name'),
+  project_name: path('project_name'),
+})
+
+/**
+ * The id of that project, for a statement that asks for something in it: it need not wait for `projectOf`,
+ * which says whether the caller is told.
+ */
+export const projectIdOf = (store: Store | StoreTransaction, names: ProjectNames) =>
+  store
+    .selectFrom('project')
+    .select('project.id')
+    .where('organization_id', '=', organizationIdOf(store, names))
+    .where('project.name', '=', names.project_name)
+    .where('project.time_deleted_ms', 'is', null)
+
+const organizationIdOf = (
+  store: Store | StoreTransaction,
+  { silo_id, organization_name }: Omit<ProjectNames, 'project_name'>,
+) =>
+  store
+    .selectFrom('organization')
+    .select('organization.id')
+    .where('silo_id', '=', silo_id)
+    .where('organization.name', '=', organization_name)
+    .where('organization.time_deleted_ms', 'is', null)
 
 /** The project of the path's `{organization_name}` and `{project_name}`. */
 export async function projectOf(call: Located, needed: Power): Promise<Project> {
@@ -152,21 +180,29 @@ export async function demandProject(
   return row
 }
 
+type Container = 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router'
+const liveIn = (table: Container) =>
+  prepare((store, { id }: { readonly id: string }) =>
+    store.selectFrom(table).select('id').where('id', '=', id).where('time_deleted_ms', 'is', null),
+  )
+const liveRows = {
+  silo: liveIn('silo'),
+  organization: liveIn('organization'),
+  project: liveIn('project'),
+  vpc: liveIn('vpc'),
+  vpc_router: liveIn('vpc_router'),
+} as const
+
 /**
  * Sees, within the transaction that puts something into it, that a container is still there: who
  * deletes it looks whether it is empty, and of the two one comes first. Throws 404 when it has gone.
  */
 export async function demandLive(
   store: StoreTransaction,
-  table: 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router',
+  table: Container,
   { id, name }: { readonly id: string; readonly name: string | null },
 ): Promise<void> {
-  const row = await store
-    .selectFrom(table)
-    .select('id')
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [row] = await liveRows[table](store, { id })
   const type = table.replaceAll('_', '-')
   if (row === undefined) throw name === null ? notFoundById(type, id) : notFound(type, name)
 }

@@ -12,7 +12,7 @@ import type { Services } from '../context.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
 import { identityView, timestamp } from '../names.ts'
-import { owe } from '../propagation.ts'
+import { vpcsOwed } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 import { readColumn } from '../store/column.ts'
 import { prepare } from '../store/prepare.ts'
@@ -345,9 +345,6 @@ const ipRows = prepare((store, { id }: InstanceId) =>
     .where('instance_id', '=', id)
     .where('time_deleted_ms', 'is', null),
 )
-const vpcRows = prepare((store, { id }: InstanceId) =>
-  store.selectFrom('network_interface').select('vpc_id').where('instance_id', '=', id),
-)
 const keysColumn = Type.Array(Type.String())
 
 /** Everything a sled needs to run an instance, as it is recorded now. */
@@ -414,8 +411,5 @@ export async function oweNeighbours(
   store: StoreTransaction,
   instance_id: string,
 ): Promise<readonly string[]> {
-  const vpcs = await vpcRows(store, { id: instance_id })
-  const ids = [...new Set(vpcs.map(({ vpc_id }) => vpc_id))]
-  for (const id of ids) await owe(store, { kind: 'firewall', id })
-  return ids
+  return (await vpcsOwed(store, { instance_id })).map(({ id }) => id)
 }
