@@ -157,6 +157,8 @@ export const limits = {
   /** A statement that takes longer is cancelled by the database; the answer is waited for longer. */
   store_statement_ms_max: 20_000,
   store_answer_ms_max: 30_000,
+  /** How long the answer to a short read is waited for before it is asked for elsewhere. */
+  store_lane_ms_max: 5_000,
   store_prepared_max: 1_000,
   /** How long SQLite waits, with the whole process, for another process to let go of the file. */
   store_busy_ms_max: 1_000,

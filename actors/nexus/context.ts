@@ -39,8 +39,6 @@ export interface Services {
 export interface Actor {
   readonly user_id: string
   readonly silo_id: string
-  /** What roles can be assigned to: the user and the user's groups. */
-  readonly identities: readonly string[]
 }
 
 /** The fields of a new named row. */

@@ -1,6 +1,13 @@
 /** Finds what a path names, and checks the caller's power over it: absent, forbidden, or there. */
-import type { Selectable } from 'kysely'
-import { organizationPower, powers, projectPower, demand, type Power } from './access/authz.ts'
+import { sql, type Selectable } from 'kysely'
+import {
+  assignedPower,
+  demand,
+  organizationPower,
+  powers,
+  projectPower,
+  type Power,
+} from './access/authz.ts'
 import type { Actor, Services } from './context.ts'
 import { notFound, notFoundById } from '#actors/http/errors.ts'
 import { prepare } from './store/prepare.ts'
@@ -17,72 +24,140 @@ interface Located extends Caller {
   readonly path: (name: string) => string
 }
 
-/** A live organization of the caller's silo, whatever the caller may do with it. */
-async function organizationNamed({ services, actor, path }: Located): Promise<Organization> {
-  const name = path('organization_name')
-  const row = await services.store
+type Wanted<K extends string> = Readonly<Record<'silo_id' | 'user_id' | K, string>>
+
+/** Organizations of the caller's silo, each with the caller's roles. */
+const organizations = (store: Store, { silo_id, user_id }: Wanted<never>) =>
+  store
     .selectFrom('organization')
-    .selectAll()
-    .where('silo_id', '=', actor.silo_id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+    .selectAll('organization')
+    .select([
+      assignedPower(user_id, 'silo', silo_id).as('silo_power'),
+      assignedPower(user_id, 'organization', sql.ref('organization.id')).as('organization_power'),
+    ])
+    .where('silo_id', '=', silo_id)
+
+const organizationNamed = prepare((store: Store, wanted: Wanted<'name'>) =>
+  organizations(store, wanted).where('name', '=', wanted.name).where('time_deleted_ms', 'is', null),
+)
+const organizationWithId = prepare((store: Store, wanted: Wanted<'id'>) =>
+  organizations(store, wanted).where('id', '=', wanted.id).where('time_deleted_ms', 'is', null),
+)
+
+/** A live organization of the caller's silo, and the caller's power over it. Throws 404. */
+async function organizationOfPath({ services, actor, path }: Located) {
+  const name = path('organization_name')
+  const { silo_id, user_id } = actor
+  const [row] = await organizationNamed(services.store, { silo_id, user_id, name })
   if (row === undefined) throw notFound('organization', name)
-  return row
+  return { row, power: organizationPower(row) }
 }
 
 /** The organization of the path's `{organization_name}`. */
 export async function organizationOf(call: Located, needed: Power): Promise<Organization> {
-  const row = await organizationNamed(call)
-  const power = await organizationPower(call.services, call.actor, row.id)
+  const { row, power } = await organizationOfPath(call)
   if (power === powers.none) throw notFound('organization', row.name)
   demand(power, needed)
   return row
 }
 
-const projectNamed = prepare(
-  (
-    store: Store,
-    { silo_id, organization_name, name }: Record<'silo_id' | 'organization_name' | 'name', string>,
-  ) =>
-    store
-      .selectFrom('project')
-      .selectAll()
-      // Not a join: SQLite would plan one anew for every value.
-      .where('organization_id', '=', (from) =>
-        from
-          .selectFrom('organization')
-          .select('organization.id')
-          .where('silo_id', '=', silo_id)
-          .where('organization.name', '=', organization_name)
-          .where('organization.time_deleted_ms', 'is', null),
-      )
-      .where('name', '=', name)
-      .where('time_deleted_ms', 'is', null),
+/** The organization of this id, for those who may read it. Throws 404. */
+export async function organizationById(
+  { services, actor }: Caller,
+  id: string,
+): Promise<Organization> {
+  const { silo_id, user_id } = actor
+  const [row] = await organizationWithId(services.store, { silo_id, user_id, id })
+  if (row === undefined || organizationPower(row) === powers.none) {
+    throw notFoundById('organization', id)
+  }
+  return row
+}
+
+/** Projects, each with the caller's roles on it and on what it is in. */
+const projects = (store: Store, { silo_id, user_id }: Wanted<never>) =>
+  store
+    .selectFrom('project')
+    .selectAll('project')
+    .select([
+      assignedPower(user_id, 'silo', silo_id).as('silo_power'),
+      assignedPower(user_id, 'organization', sql.ref('project.organization_id')).as(
+        'organization_power',
+      ),
+      assignedPower(user_id, 'project', sql.ref('project.id')).as('project_power'),
+    ])
+
+// Neither is a join: SQLite would plan one anew for every value.
+const projectNamed = prepare((store: Store, wanted: Wanted<'organization_name' | 'name'>) =>
+  projects(store, wanted)
+    .where('organization_id', '=', organizationIdOf(store, wanted))
+    .where('name', '=', wanted.name)
+    .where('time_deleted_ms', 'is', null),
 )
+const projectWithId = prepare((store: Store, wanted: Wanted<'id'>) =>
+  projects(store, wanted)
+    .where('id', '=', wanted.id)
+    .where('organization_id', 'in', (from) =>
+      from
+        .selectFrom('organization')
+        .select('organization.id')
+        .whereRef('organization.id', '=', 'project.organization_id')
+        .where('silo_id', '=', wanted.silo_id),
+    ),
+)
+
+/** What a path says of the project that something is in. */
+export interface ProjectNames {
+  readonly silo_id: string
+  readonly organization_name: string
+  readonly project_name: string
+}
+export const projectNames = ({ actor, path }: Located): ProjectNames => ({
+  silo_id: actor.silo_id,
+  organization_name: path('organization_name'),
+  project_name: path('project_name'),
+})
+
+/**
+ * The id of that project, for a statement that asks for something in it: it need not wait for `projectOf`,
+ * which says whether the caller is told.
+ */
+export const projectIdOf = (store: Store | StoreTransaction, names: ProjectNames) =>
+  store
+    .selectFrom('project')
+    .select('project.id')
+    .where('organization_id', '=', organizationIdOf(store, names))
+    .where('project.name', '=', names.project_name)
+    .where('project.time_deleted_ms', 'is', null)
+
+const organizationIdOf = (
+  store: Store | StoreTransaction,
+  { silo_id, organization_name }: Omit<ProjectNames, 'project_name'>,
+) =>
+  store
+    .selectFrom('organization')
+    .select('organization.id')
+    .where('silo_id', '=', silo_id)
+    .where('organization.name', '=', organization_name)
+    .where('organization.time_deleted_ms', 'is', null)
 
 /** The project of the path's `{organization_name}` and `{project_name}`. */
 export async function projectOf(call: Located, needed: Power): Promise<Project> {
-  const { services, actor } = call
-  const name = call.path('project_name')
-  const [row] = await projectNamed(services.store, {
-    silo_id: actor.silo_id,
-    organization_name: call.path('organization_name'),
-    name,
-  })
+  const { services, actor, path } = call
+  const name = path('project_name')
+  const organization_name = path('organization_name')
+  const { silo_id, user_id } = actor
+  const wanted = { silo_id, user_id, organization_name, name }
+  const [row] = await projectNamed(services.store, wanted)
   if (row === undefined) {
-    const organization = await organizationNamed(call)
     // Only a reader of the organization may learn what it does not hold.
-    const power = await organizationPower(services, actor, organization.id)
+    const { power } = await organizationOfPath(call)
     throw power === powers.none
-      ? notFound('organization', organization.name)
+      ? notFound('organization', organization_name)
       : notFound('project', name)
   }
-  const power = await projectPower(services, actor, {
-    organization_id: row.organization_id,
-    project_id: row.id,
-  })
-  if (power === powers.none) throw notFound('organization', call.path('organization_name'))
+  const power = projectPower(row)
+  if (power === powers.none) throw notFound('organization', organization_name)
   demand(power, needed)
   return row
 }
@@ -92,27 +167,31 @@ export async function projectOf(call: Located, needed: Power): Promise<Project> 
  * the project the thing itself is absent.
  */
 export async function demandProject(
-  { services, actor }: Caller,
+  { services, actor: { silo_id, user_id } }: Caller,
   what: { readonly type: string; readonly id: string; readonly project_id: string },
   needed: Power,
 ): Promise<Project> {
-  const absent = notFoundById(what.type, what.id)
-  const row = await services.store
-    .selectFrom('project')
-    .innerJoin('organization', 'organization.id', 'project.organization_id')
-    .selectAll('project')
-    .where('project.id', '=', what.project_id)
-    .where('organization.silo_id', '=', actor.silo_id)
-    .executeTakeFirst()
-  if (row === undefined) throw absent
-  const power = await projectPower(services, actor, {
-    organization_id: row.organization_id,
-    project_id: row.id,
-  })
-  if (power === powers.none) throw absent
+  const wanted = { silo_id, user_id, id: what.project_id }
+  const [row] = await projectWithId(services.store, wanted)
+  if (row === undefined) throw notFoundById(what.type, what.id)
+  const power = projectPower(row)
+  if (power === powers.none) throw notFoundById(what.type, what.id)
   demand(power, needed)
   return row
 }
+
+type Container = 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router'
+const liveIn = (table: Container) =>
+  prepare((store, { id }: { readonly id: string }) =>
+    store.selectFrom(table).select('id').where('id', '=', id).where('time_deleted_ms', 'is', null),
+  )
+const liveRows = {
+  silo: liveIn('silo'),
+  organization: liveIn('organization'),
+  project: liveIn('project'),
+  vpc: liveIn('vpc'),
+  vpc_router: liveIn('vpc_router'),
+} as const
 
 /**
  * Sees, within the transaction that puts something into it, that a container is still there: who
@@ -120,15 +199,10 @@ export async function demandProject(
  */
 export async function demandLive(
   store: StoreTransaction,
-  table: 'silo' | 'organization' | 'project' | 'vpc' | 'vpc_router',
+  table: Container,
   { id, name }: { readonly id: string; readonly name: string | null },
 ): Promise<void> {
-  const row = await store
-    .selectFrom(table)
-    .select('id')
-    .where('id', '=', id)
-    .where('time_deleted_ms', 'is', null)
-    .executeTakeFirst()
+  const [row] = await liveRows[table](store, { id })
   const type = table.replaceAll('_', '-')
   if (row === undefined) throw name === null ? notFoundById(type, id) : notFound(type, name)
 }

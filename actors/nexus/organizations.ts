@@ -1,9 +1,9 @@
 /** Organizations: the containers of projects, named once in a silo. */
 import { implement } from './api/route.ts'
-import { demand, organizationPower, powers, siloPower } from './access/authz.ts'
+import { demand, powers, siloPower } from './access/authz.ts'
 import { newRow } from './context.ts'
-import { alreadyExists, invalidRequest, notFoundById } from '#actors/http/errors.ts'
-import { organizationOf, type Organization } from './lookup.ts'
+import { alreadyExists, invalidRequest } from '#actors/http/errors.ts'
+import { organizationById, organizationOf, type Organization } from './lookup.ts'
 import { identityView } from './names.ts'
 import { isConflict } from './store/failure.ts'
 import { listPage } from './store/page.ts'
@@ -38,20 +38,9 @@ export const organizationRoutes = [
 
   implement('organization_view', async (call) => view(await organizationOf(call, powers.viewer))),
 
-  implement('organization_view_by_id', async ({ services, actor, path }) => {
-    const id = path('id')
-    const row = await services.store
-      .selectFrom('organization')
-      .selectAll()
-      .where('id', '=', id)
-      .where('silo_id', '=', actor.silo_id)
-      .where('time_deleted_ms', 'is', null)
-      .executeTakeFirst()
-    if (row === undefined || (await organizationPower(services, actor, id)) === powers.none) {
-      throw notFoundById('organization', id)
-    }
-    return view(row)
-  }),
+  implement('organization_view_by_id', async (call) =>
+    view(await organizationById(call, call.path('id'))),
+  ),
 
   implement('organization_update', async (call) => {
     const { services, body } = call

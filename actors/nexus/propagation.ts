@@ -3,10 +3,10 @@
  * owed; once every sled that is there has taken that generation, it is owed no more. Whoever makes a
  * change sends at once; what that does not reach is sent by the background task, whoever has it then.
  */
-import { sql } from 'kysely'
+import { sql, type OnConflictBuilder } from 'kysely'
 import type { Services } from './context.ts'
 import { prepare } from './store/prepare.ts'
-import type { StoreTransaction } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
 /** `firewall`: the rules of the VPC of this id. `dns`: the zone, whose id is empty. */
@@ -21,15 +21,37 @@ export async function owe(store: StoreTransaction, { kind, id }: Owed): Promise<
   await nowOwed(store, { kind, id })
 }
 
+const owedAgain = (conflict: OnConflictBuilder<Tables, 'propagation'>) =>
+  conflict
+    .columns(['kind', 'id'])
+    .doUpdateSet({ generation: sql`propagation.generation + 1`, is_owed: true })
+
 const nowOwed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed[K] }) =>
   store
     .insertInto('propagation')
     .values({ kind, id, generation: 1, is_owed: true })
-    .onConflict((conflict) =>
-      conflict
-        .columns(['kind', 'id'])
-        .doUpdateSet({ generation: sql`propagation.generation + 1`, is_owed: true }),
-    ),
+    .onConflict(owedAgain),
+)
+
+/** The same for the rules of all VPCs that an instance has, or had, interfaces in. Gives their ids. */
+export const vpcsOwed = prepare((store, { instance_id }: { readonly instance_id: string }) =>
+  store
+    .insertInto('propagation')
+    .columns(['kind', 'id', 'generation', 'is_owed'])
+    .expression((from) =>
+      from
+        .selectFrom('network_interface')
+        .select([
+          sql.lit('firewall' as const).as('kind'),
+          'vpc_id as id',
+          sql.lit(1).as('generation'),
+          sql.lit(true).as('is_owed'),
+        ])
+        .distinct()
+        .where('instance_id', '=', instance_id),
+    )
+    .onConflict(owedAgain)
+    .returning('id'),
 )
 
 /** What has not been sent; `isWhole`: all that there is. */
@@ -58,13 +80,33 @@ export async function settle(
   return false
 }
 
-async function generationOf({ store }: Services, { kind, id }: Owed): Promise<number | null> {
-  const row = await store
+const generations = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed[K] }) =>
+  store
     .selectFrom('propagation')
     .select('generation')
     .where('kind', '=', kind)
-    .where('id', '=', id)
-    .executeTakeFirst()
+    .where('id', '=', id),
+)
+const paid = prepare(
+  (
+    store,
+    {
+      kind,
+      id,
+      generation,
+    }: { readonly [K in keyof Owed]: Owed[K] } & { readonly generation: number },
+  ) =>
+    store
+      .updateTable('propagation')
+      .set({ is_owed: false })
+      .where('kind', '=', kind)
+      .where('id', '=', id)
+      .where('generation', '=', generation)
+      .returning('id'),
+)
+
+async function generationOf({ store }: Services, { kind, id }: Owed): Promise<number | null> {
+  const [row] = await generations(store, { kind, id })
   return row?.generation ?? null
 }
 
@@ -73,16 +115,9 @@ async function isPaid(
   { kind, id }: Owed,
   generation: number,
 ): Promise<boolean> {
-  const { numUpdatedRows } = await transact(
+  const rows = await transact(
     services,
-    async (store) =>
-      await store
-        .updateTable('propagation')
-        .set({ is_owed: false })
-        .where('kind', '=', kind)
-        .where('id', '=', id)
-        .where('generation', '=', generation)
-        .executeTakeFirst(),
+    async (store) => await paid(store, { kind, id, generation }),
   )
-  return numUpdatedRows > 0n
+  return rows.length > 0
 }

@@ -13,7 +13,7 @@ import {
   isLive,
   type Instance,
 } from './compute/instances.ts'
-import type { Saga } from './saga.ts'
+import type { Saga } from './saga-nodes.ts'
 import { instanceDeleteSaga } from './sagas/instance-delete.ts'
 import { instanceStartSaga, instanceStopSaga } from './sagas/instance-state.ts'
 

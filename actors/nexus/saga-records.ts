@@ -17,7 +17,7 @@ interface Step {
   readonly output: unknown
 }
 
-/** The saga's own row, before anything of it is done. */
+/** The saga's own row: with what is done of it first, or before. */
 export const beginSaga = prepare((store, row: Tables['saga']) =>
   store.insertInto('saga').values(row),
 )
@@ -41,6 +41,16 @@ export async function noteNode(
 ): Promise<void> {
   const written = state === 'done' ? JSON.stringify(output) : null
   await noted(store, { saga_id, position, name, state, output: written })
+}
+
+/** A saga fails at a node; its row may not have been there yet. */
+export async function noteFailure(store: StoreTransaction, row: Tables['saga']): Promise<void> {
+  const { state, error_node_name, error } = row
+  await store
+    .insertInto('saga')
+    .values(row)
+    .onConflict((begun) => begun.column('id').doUpdateSet({ state, error_node_name, error }))
+    .execute()
 }
 
 const ended = prepare((store, { id, state }: { readonly id: string; readonly state: End }) =>

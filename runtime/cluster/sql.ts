@@ -6,6 +6,8 @@
 import {
   PostgresAdapter,
   sql,
+  type CompiledQuery,
+  type DialectAdapter,
   type Kysely,
   type QueryExecutorProvider,
   type Transaction,
@@ -219,10 +221,21 @@ export class LeaseLost extends Error {
  * sees all that was written under it.
  */
 export async function assertHeld<T>(trx: Transaction<T>, lease: Lease): Promise<void> {
-  const lock = trx.getExecutor().adapter instanceof PostgresAdapter ? sql`FOR SHARE` : sql``
-  const { rows } = await sql`
-    SELECT generation FROM cluster_lease WHERE ${isHeld(lease)} ${lock}`.execute(trx)
+  const { adapter } = trx.getExecutor()
+  const check = checks.get(adapter) ?? compileCheck(trx, lease)
+  checks.set(adapter, check)
+  const { name, generation, member_id, incarnation } = lease
+  const parameters = [name, generation, member_id, incarnation]
+  const { rows } = await trx.executeQuery({ ...check, parameters })
   if (rows.length === 0) throw new LeaseLost(lease)
+}
+
+/** Compiled once: every transaction of a saga begins with it. */
+const checks = new WeakMap<DialectAdapter, CompiledQuery>()
+
+function compileCheck<T>(trx: Transaction<T>, lease: Lease): CompiledQuery {
+  const lock = trx.getExecutor().adapter instanceof PostgresAdapter ? sql`FOR SHARE` : sql``
+  return sql`SELECT generation FROM cluster_lease WHERE ${isHeld(lease)} ${lock}`.compile(trx)
 }
 
 /** Runs `work` in a transaction that commits only if the lease is held all the while. */

@@ -32,7 +32,8 @@ const bearer = (given: Credentials, prefix: string): string | null => {
 const schemes = {
   spoof: async (services: Services, given: Credentials): Promise<Outcome> => {
     const user_id = bearer(given, spoofPrefix)
-    return user_id === null ? 'not_requested' : await userById(services, user_id.toLowerCase())
+    if (user_id === null) return 'not_requested'
+    return onlyOne(await userWithId(services.store, { id: user_id.toLowerCase() }))
   },
   session_cookie: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = sessionToken(given.cookie)
@@ -41,13 +42,15 @@ const schemes = {
   access_token: async (services: Services, given: Credentials): Promise<Outcome> => {
     const token = bearer(given, tokenPrefix)
     if (token === null) return 'not_requested'
-    const [row] = await userWithToken(services.store, { token_hash: hashToken(token) })
-    return await actorOf(services, row ?? null)
+    return onlyOne(await userWithToken(services.store, { token_hash: hashToken(token) }))
   },
 } as const
 
 const liveUsers = (store: Store) =>
-  store.selectFrom('silo_user').select(['id', 'silo_id']).where('time_deleted_ms', 'is', null)
+  store
+    .selectFrom('silo_user')
+    .select(['id as user_id', 'silo_id'])
+    .where('time_deleted_ms', 'is', null)
 
 // Not joined: SQLite plans a join anew for every value.
 const userWithId = prepare((store: Store, { id }: { readonly id: string }) =>
@@ -61,49 +64,43 @@ const userWithToken = prepare((store: Store, { token_hash }: { readonly token_ha
       .where('token_hash', '=', token_hash),
   ),
 )
-const groupsOfUser = prepare((store: Store, { id }: { readonly id: string }) =>
-  store.selectFrom('silo_group_membership').select('silo_group_id').where('silo_user_id', '=', id),
+const sessionUsed = prepare(
+  (
+    store: Store,
+    given: { readonly token_hash: string } & Readonly<
+      Record<'now_ms' | 'used_from_ms' | 'created_from_ms', number>
+    >,
+  ) =>
+    store
+      .updateTable('console_session')
+      .set({ time_last_used_ms: given.now_ms })
+      .where('token_hash', '=', given.token_hash)
+      .where('time_last_used_ms', '>=', given.used_from_ms)
+      .where('time_created_ms', '>=', given.created_from_ms)
+      .returning('silo_user_id as id'),
 )
 
-async function userById(services: Services, id: string): Promise<Actor> {
-  const [row] = await userWithId(services.store, { id })
-  return await actorOf(services, row ?? null)
-}
-
-/** Throws 401 when there is no such user. */
-async function actorOf(
-  { store }: Services,
-  row: { readonly id: string; readonly silo_id: string } | null,
-): Promise<Actor> {
-  if (row === null) throw unauthenticated()
-  const groups = await groupsOfUser(store, { id: row.id })
-  const identities = [row.id, ...groups.map(({ silo_group_id }) => silo_group_id)]
-  return { user_id: row.id, silo_id: row.silo_id, identities }
+/** The only one of these users; throws 401 when there is none. */
+function onlyOne([user]: readonly Actor[]): Actor {
+  if (user === undefined) throw unauthenticated()
+  return user
 }
 
 /** A session lives while it is used, and at most for its absolute time. */
 async function userBySession(services: Services, token: string): Promise<Actor> {
   const { store, clock, config } = services
-  const token_hash = hashToken(token)
-  const row = await store
-    .selectFrom('console_session')
-    .selectAll()
-    .where('token_hash', '=', token_hash)
-    .executeTakeFirst()
-  if (row === undefined) throw unauthenticated()
   const now_ms = clock.now()
-  const idle_ms = config.authn.session_idle_timeout_minutes * minute_ms
-  const absolute_ms = config.authn.session_absolute_timeout_minutes * minute_ms
-  if (now_ms - row.time_last_used_ms > idle_ms || now_ms - row.time_created_ms > absolute_ms) {
+  const [user] = await sessionUsed(store, {
+    token_hash: hashToken(token),
+    now_ms,
+    used_from_ms: now_ms - config.authn.session_idle_timeout_minutes * minute_ms,
+    created_from_ms: now_ms - config.authn.session_absolute_timeout_minutes * minute_ms,
+  })
+  if (user === undefined) {
     await endSession(services, token)
     throw unauthenticated()
   }
-  await store
-    .updateTable('console_session')
-    .set({ time_last_used_ms: now_ms })
-    .where('token_hash', '=', token_hash)
-    .execute()
-  return await userById(services, row.silo_user_id)
+  return onlyOne(await userWithId(store, user))
 }
 
 /** The session's token in a Cookie header; null when there is none. */

@@ -3,11 +3,12 @@
  * what a role gives further down is in `inherited`. A resource that the caller may not read is
  * reported as absent, an action that is not allowed as forbidden.
  */
+import { sql, type RawBuilder } from 'kysely'
 import type { Actor, Services } from '../context.ts'
 import { forbidden } from '#actors/http/errors.ts'
 import { builtIn } from '../store/built-in.ts'
 import { prepare } from '../store/prepare.ts'
-import type { Store, Tables } from '../store/schema.ts'
+import type { Tables } from '../store/schema.ts'
 
 type ResourceType = Tables['role_assignment']['resource_type']
 type RoleName = Tables['role_assignment']['role_name']
@@ -15,42 +16,40 @@ type RoleName = Tables['role_assignment']['role_name']
 export type Power = 0 | 1 | 2 | 3
 export const powers = { none: 0, viewer: 1, collaborator: 2, admin: 3 } as const
 
-const powerOf: Readonly<Record<RoleName, Power>> = { viewer: 1, collaborator: 2, admin: 3 }
-
-/** Roles on several resources at once: what decides about a request is read by one statement. */
-const rolesOn = prepare(
-  (store: Store, { identities, ids }: Record<'identities' | 'ids', readonly string[]>) =>
-    store
-      .selectFrom('role_assignment')
-      .select(['resource_type', 'resource_id', 'role_name'])
-      .where('identity_id', 'in', identities)
-      .where('resource_type', 'in', ['fleet', 'silo', 'organization', 'project'])
-      .where('resource_id', 'in', ids),
-)
-
-type Ids = Readonly<Partial<Record<ResourceType, string>>>
-
-/** The strongest role of a caller on each of these resources. */
-async function assignedOn(
-  { store }: Services,
-  { identities }: Actor,
-  wanted: Ids,
-): Promise<(type: ResourceType) => Power> {
-  const rows = await rolesOn(store, { identities, ids: Object.values(wanted) })
-  return (type) =>
-    strongest(
-      rows
-        .filter((row) => row.resource_type === type && row.resource_id === wanted[type])
-        .map(({ role_name }) => powerOf[role_name]),
-    )
+/**
+ * As a column: the power of a user's strongest role on a resource, the user's own or of a group. Not an
+ * aggregate: SQLite plans those anew for every value.
+ */
+export function assignedPower(
+  user_id: string,
+  type: ResourceType,
+  id: string | RawBuilder<unknown>,
+): RawBuilder<Power> {
+  const groups = sql`select silo_group_id from silo_group_membership where silo_user_id = ${user_id}`
+  const isTheirs = sql`(identity_id = ${user_id} or identity_id in (${groups}))`
+  const isOnIt = sql`resource_type = ${sql.lit(type)} and resource_id = ${id} and ${isTheirs}`
+  const has = (role: RoleName) =>
+    sql`exists (select 1 from role_assignment where role_name = ${sql.lit(role)} and ${isOnIt})`
+  const orElse = sql`when ${has('collaborator')} then 2 when ${has('viewer')} then 1 else 0`
+  return sql`case when ${has('admin')} then 3 ${orElse} end`
 }
 
-const assigned = async (
-  services: Services,
-  actor: Actor,
-  type: ResourceType,
+type Whole = 'fleet' | 'silo'
+const powerOn = (type: Whole) =>
+  prepare((store, { user_id, id }: Record<'user_id' | 'id', string>) =>
+    store.selectNoFrom(assignedPower(user_id, type, id).as('power')),
+  )
+const powerRows = { fleet: powerOn('fleet'), silo: powerOn('silo') } as const
+
+async function assigned(
+  { store }: Services,
+  { user_id }: Actor,
+  type: Whole,
   id: string,
-): Promise<Power> => (await assignedOn(services, actor, { [type]: id }))(type)
+): Promise<Power> {
+  const [row] = await powerRows[type](store, { user_id, id })
+  return row?.power ?? powers.none
+}
 
 const strongest = (all: readonly Power[]): Power =>
   all.reduce<Power>((most, power) => (power > most ? power : most), powers.none)
@@ -88,32 +87,19 @@ export async function siloAccess(
   }
 }
 
-/** Power over an organization of the caller's own silo. */
-export async function organizationPower(
-  services: Services,
-  actor: Actor,
-  organization_id: string,
-): Promise<Power> {
-  const on = await assignedOn(services, actor, {
-    silo: actor.silo_id,
-    organization: organization_id,
-  })
-  return strongest([inherited(on('silo')), on('organization')])
+/** The power of a caller's roles on a resource and on what it is in. */
+export interface Assigned {
+  readonly silo_power: Power
+  readonly organization_power: Power
 }
 
-export async function projectPower(
-  services: Services,
-  actor: Actor,
-  ids: { readonly organization_id: string; readonly project_id: string },
-): Promise<Power> {
-  const on = await assignedOn(services, actor, {
-    silo: actor.silo_id,
-    organization: ids.organization_id,
-    project: ids.project_id,
-  })
-  const above = strongest([inherited(on('silo')), on('organization')])
-  return strongest([inherited(above), on('project')])
-}
+/** Power over an organization of the caller's own silo. */
+export const organizationPower = ({ silo_power, organization_power }: Assigned): Power =>
+  strongest([inherited(silo_power), organization_power])
+
+/** Power over a project of the caller's own silo. */
+export const projectPower = (on: Assigned & { readonly project_power: Power }): Power =>
+  strongest([inherited(organizationPower(on)), on.project_power])
 
 /** Ends the request with 403 when the power does not reach. */
 export function demand(power: Power, needed: Power): void {

@@ -60,7 +60,12 @@ export const userRoutes = [
       await listPage(groupsOf(services, actor.silo_id), page, userView),
   ),
   implement('session_me_groups', async ({ services, actor, page }) => {
-    const groups = groupsOf(services, actor.silo_id).where('id', 'in', actor.identities)
+    const groups = groupsOf(services, actor.silo_id).where('id', 'in', (from) =>
+      from
+        .selectFrom('silo_group_membership')
+        .select('silo_group_id')
+        .where('silo_user_id', '=', actor.user_id),
+    )
     return await listPage(groups, page, userView)
   }),
   implement('silo_users_list', async (call) => {

@@ -9,6 +9,7 @@ import { placeOnSled } from '../storage/disks.ts'
 import { invalidRequest, invalidValue } from '#actors/http/errors.ts'
 import type { Project } from '../lookup.ts'
 import type { NicGiven } from '../networking/nics.ts'
+import { prepare } from '../store/prepare.ts'
 import type { DiskPlan } from '../sagas/disk-create.ts'
 import type { InstanceCreateParams } from '../sagas/instance-create.ts'
 
@@ -155,14 +156,17 @@ async function placeInstance(
   )
 }
 
-async function keysOf(services: Services, actor: Actor): Promise<readonly string[]> {
-  const rows = await services.store
+const firstKeys = prepare((store, { user_id }: { readonly user_id: string }) =>
+  store
     .selectFrom('ssh_key')
     .select('public_key')
-    .where('silo_user_id', '=', actor.user_id)
+    .where('silo_user_id', '=', user_id)
     .where('time_deleted_ms', 'is', null)
     .orderBy('name')
-    .limit(limits.instance_ssh_keys_max)
-    .execute()
+    .limit(limits.instance_ssh_keys_max),
+)
+
+async function keysOf(services: Services, actor: Actor): Promise<readonly string[]> {
+  const rows = await firstKeys(services.store, { user_id: actor.user_id })
   return rows.map(({ public_key }) => public_key)
 }

@@ -6,7 +6,13 @@ import { diskView } from '../storage/disks.ts'
 import { invalidRequest, notFound, notFoundById } from '#actors/http/errors.ts'
 import { planInstance } from './instance-create.ts'
 import { instanceById, instanceView, type Instance } from './instances.ts'
-import { demandProject, projectOf } from '../lookup.ts'
+import {
+  demandProject,
+  projectIdOf,
+  projectNames,
+  projectOf,
+  type ProjectNames,
+} from '../lookup.ts'
 import { instanceCreateSaga } from '../sagas/instance-create.ts'
 import { instanceDeleteSaga } from '../sagas/instance-delete.ts'
 import { demandRunning, instanceMigrateSaga } from '../sagas/instance-migrate.ts'
@@ -17,20 +23,22 @@ import type { Store } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 
 const instanceNamed = prepare(
-  (store: Store, { project_id, name }: Record<'project_id' | 'name', string>) =>
+  (store: Store, given: { readonly [K in keyof ProjectNames | 'name']: string }) =>
     store
       .selectFrom('instance')
       .selectAll()
-      .where('project_id', '=', project_id)
-      .where('name', '=', name)
+      .where('project_id', '=', projectIdOf(store, given))
+      .where('name', '=', given.name)
       .where('time_deleted_ms', 'is', null),
 )
 
 export async function instanceOf(call: UserCall, needed: Power): Promise<Instance> {
-  const project = await projectOf(call, needed)
-  const wanted = call.path('instance_name')
-  const [row] = await instanceNamed(call.services.store, { project_id: project.id, name: wanted })
-  if (row === undefined) throw notFound('instance', wanted)
+  const name = call.path('instance_name')
+  const [, [row]] = await Promise.all([
+    projectOf(call, needed),
+    instanceNamed(call.services.store, { ...projectNames(call), name }),
+  ])
+  if (row === undefined) throw notFound('instance', name)
   return row
 }
 

@@ -7,12 +7,13 @@ import { Type } from 'typebox'
 import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/instance.protocol.ts'
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
+import type { Random } from '#runtime/random.ts'
 import type { Services } from '../context.ts'
 import { fenceOf, orUnfenced } from '../fence.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
 import { identityView, timestamp } from '../names.ts'
-import { owe } from '../propagation.ts'
+import { vpcsOwed } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 import { readColumn } from '../store/column.ts'
 import { prepare } from '../store/prepare.ts'
@@ -117,27 +118,24 @@ async function recorded(store: Store | StoreTransaction, id: string): Promise<In
  * for an instance that is being deleted.
  */
 export async function markTarget(
-  services: Services,
+  store: StoreTransaction,
   id: string,
   target: InstanceTarget,
-  also: InTransaction = nothing,
+  random: Random,
 ): Promise<void> {
-  const isMarked = await transact(services, async (store) => {
-    const row = await liveInstance(store, id)
-    if (row === undefined || row.pending_target === deleting) return false
-    if (row.migration_id !== null) {
-      throw invalidRequest('instance state cannot be changed from state "migrating"')
-    }
-    // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
-    // already is this very start.
-    const isWanted = row.pending_target === 'running'
-    const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
-    const propolis_id = isStart ? services.random.uuid() : row.propolis_id
-    await marked(store, { id, target, propolis_id })
-    await also(store)
-    return true
-  })
-  if (!isMarked) throw invalidRequest('instance state cannot be changed from state "destroyed"')
+  const row = await liveInstance(store, id)
+  if (row === undefined || row.pending_target === deleting) {
+    throw invalidRequest('instance state cannot be changed from state "destroyed"')
+  }
+  if (row.migration_id !== null) {
+    throw invalidRequest('instance state cannot be changed from state "migrating"')
+  }
+  // A zone's name is never used twice: every start is a propolis of its own. One that is wanted
+  // already is this very start.
+  const isWanted = row.pending_target === 'running'
+  const isStart = target === 'running' && !isWanted && !isLive(row.run_state)
+  const propolis_id = isStart ? random.uuid() : row.propolis_id
+  await marked(store, { id, target, propolis_id })
 }
 
 /** Takes a mark back, unless another one has replaced it. */
@@ -254,53 +252,47 @@ export const stateOf = (
  * part and the records. Throws 400 for one that is not at rest, 404 for one that is gone.
  */
 export async function markDeleting(
-  services: Services,
+  store: StoreTransaction,
   { id, name }: Pick<Instance, 'id' | 'name'>,
 ): Promise<void> {
-  await transact(services, async (store) => {
-    const row = await liveInstance(store, id)
-    if (row === undefined) throw notFound('instance', name)
-    const state = stateOf(row)
-    if (!['stopped', 'failed'].includes(state)) {
-      throw invalidRequest(`instance cannot be deleted in state "${state}"`)
-    }
-    await store
-      .updateTable('instance')
-      .set({ pending_target: deleting })
-      .where('id', '=', id)
-      .execute()
-  })
+  const row = await liveInstance(store, id)
+  if (row === undefined) throw notFound('instance', name)
+  const state = stateOf(row)
+  if (!['stopped', 'failed'].includes(state)) {
+    throw invalidRequest(`instance cannot be deleted in state "${state}"`)
+  }
+  await store
+    .updateTable('instance')
+    .set({ pending_target: deleting })
+    .where('id', '=', id)
+    .execute()
 }
 
-/** The records of an instance whose guest is gone. */
+/** Ends the records of an instance whose guest is gone. */
 export async function deleteRecords(
-  services: Services,
+  store: StoreTransaction,
   id: string,
-  also: InTransaction,
+  time_deleted_ms: number,
 ): Promise<void> {
-  const time_deleted_ms = services.clock.now()
-  await transact(services, async (store) => {
+  await store
+    .updateTable('instance')
+    .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
+    .where('id', '=', id)
+    .where('time_deleted_ms', 'is', null)
+    .execute()
+  await store
+    .updateTable('disk')
+    .set({ state: 'detached', attach_instance_id: null, slot: null })
+    .where('attach_instance_id', '=', id)
+    .execute()
+  for (const table of ['network_interface', 'external_ip'] as const) {
     await store
-      .updateTable('instance')
-      .set({ time_deleted_ms, run_state: 'destroyed', pending_target: null })
-      .where('id', '=', id)
+      .updateTable(table)
+      .set({ time_deleted_ms })
+      .where('instance_id', '=', id)
       .where('time_deleted_ms', 'is', null)
       .execute()
-    await store
-      .updateTable('disk')
-      .set({ state: 'detached', attach_instance_id: null, slot: null })
-      .where('attach_instance_id', '=', id)
-      .execute()
-    for (const table of ['network_interface', 'external_ip'] as const) {
-      await store
-        .updateTable(table)
-        .set({ time_deleted_ms })
-        .where('instance_id', '=', id)
-        .where('time_deleted_ms', 'is', null)
-        .execute()
-    }
-    await also(store)
-  })
+  }
 }
 
 /** Whether the sled has let go of the guest. */
@@ -374,9 +366,6 @@ const ipRows = prepare((store, { id }: InstanceId) =>
     .where('instance_id', '=', id)
     .where('time_deleted_ms', 'is', null),
 )
-const vpcRows = prepare((store, { id }: InstanceId) =>
-  store.selectFrom('network_interface').select('vpc_id').where('instance_id', '=', id),
-)
 const keysColumn = Type.Array(Type.String())
 
 /** Everything a sled needs to run an instance, as it is recorded now. */
@@ -443,8 +432,5 @@ export async function oweNeighbours(
   store: StoreTransaction,
   instance_id: string,
 ): Promise<readonly string[]> {
-  const vpcs = await vpcRows(store, { id: instance_id })
-  const ids = [...new Set(vpcs.map(({ vpc_id }) => vpc_id))]
-  for (const id of ids) await owe(store, { kind: 'firewall', id })
-  return ids
+  return (await vpcsOwed(store, { instance_id })).map(({ id }) => id)
 }

@@ -38,9 +38,6 @@ function chunksOf(kind: ExternalIp['kind']): readonly Ports[] {
   }))
 }
 
-const ipById = prepare((store, { id }: { readonly id: string }) =>
-  store.selectFrom('external_ip').selectAll().where('id', '=', id),
-)
 const ipInserted = prepare((store, row: ExternalIp) =>
   store
     .insertInto('external_ip')
@@ -49,7 +46,7 @@ const ipInserted = prepare((store, row: ExternalIp) =>
     .returning('id'),
 )
 
-/** Takes an address for an instance. The same id again gives what it already has. */
+/** Takes an address for an instance. */
 export async function allocateIp(
   attempt: Attempt,
   wanted: {
@@ -61,8 +58,6 @@ export async function allocateIp(
   },
 ): Promise<ExternalIp> {
   const { services, store } = attempt
-  const [known] = await ipById(store, { id: wanted.id })
-  if (known !== undefined) return known
   const { range, ip, ports } = await freePorts(
     attempt,
     await usableRanges(store, wanted),

@@ -16,12 +16,12 @@ import {
 import type { Instance } from '../compute/instances.ts'
 import { instanceOf } from '../compute/instances-api.ts'
 import { changesOf } from '../names.ts'
-import { giveNic, nicView, type Nic } from './nics.ts'
+import { nicsOf, nicView, placeNic, type Nic } from './nics.ts'
 import { owe } from '../propagation.ts'
 import { isConflict } from '../store/failure.ts'
 import { listPage } from '../store/page.ts'
 import type { Store, StoreTransaction } from '../store/schema.ts'
-import { transact } from '../store/transact.ts'
+import { lookThenTransact, transact } from '../store/transact.ts'
 import { demandVpc } from './vpcs.ts'
 
 export const networkInterfaceRoutes = [
@@ -61,16 +61,17 @@ export const networkInterfaceRoutes = [
     const instance = await instanceOf(call, powers.collaborator)
     const given = { ...body, id: services.random.uuid(), ip: body.ip ?? null }
     const owner = { instance_id: instance.id, project_id: instance.project_id }
-    const nic = await giveNic(services, owner, given, {
-      hold: async (store) => {
+    const nic = await lookThenTransact(services, async (tries) => {
+      const put = await placeNic({ services, store: services.store, tries }, owner, given)
+      return async (store) => {
         await demandAtRest(store, instance, {
           states: ['stopped'],
           or: 'Instance must be stopped to attach a new network interface',
         })
-      },
-      also: async (store, { vpc_id }) => {
-        await owe(store, { kind: 'firewall', id: vpc_id })
-      },
+        const made = await put(store, await nicsOf(store, { instance_id: instance.id }))
+        await owe(store, { kind: 'firewall', id: made.vpc_id })
+        return made
+      }
     })
     services.firewall.sendSoon(services, [nic.vpc_id])
     return nicView(nic)

@@ -1,14 +1,12 @@
 /** Network interfaces: which address, MAC and slot an instance's NIC gets. */
 import type { Selectable } from 'kysely'
-import { limits } from '#config/limits.ts'
 import { blockOf, inBlock, toAddress, toNumber } from './addresses.ts'
-import { newRow, type Services } from '../context.ts'
-import { alreadyExists, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
+import { newRow } from '../context.ts'
+import { alreadyExists, invalidRequest, notFound } from '#actors/http/errors.ts'
 import { identityView } from '../names.ts'
-import { placesToTry, type Attempt } from './places.ts'
+import { placesToTry, takenMeanwhile, type Attempt } from './places.ts'
 import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
-import { transact } from '../store/transact.ts'
 
 export type Nic = Selectable<Tables['network_interface']>
 
@@ -48,67 +46,50 @@ export function isUsableIp(cidr: string, ip: string): boolean {
   return inBlock(ip, block) && value >= block.first + reserved_first && value < block.last
 }
 
-/** What else belongs into the transaction that gives an instance a NIC. */
-interface Around {
-  /** Sees that nobody else changes the instance; null when nobody can, as it is being made. */
-  readonly hold: ((store: StoreTransaction) => Promise<void>) | null
-  readonly also: (store: StoreTransaction, nic: Nic) => Promise<void>
-}
-
 /**
- * Gives an instance a NIC. The same id again gives what it already has.
+ * Looks for a place for a NIC, and gives back what puts it there in a transaction; for
+ * `lookThenTransact`, which looks again when the place is taken meanwhile.
  *
  * What a serializable transaction reads, nobody may change at the same time, and databases are
- * coarse about it: those who look for a free address, or for an instance's other NICs, are in the
- * way of all who take one. So both are looked for before the transaction where that is safe. The
- * unique indices say whether the address and the MAC are still free; if not, others are looked for.
+ * coarse about it: those who look for a free address are in the way of all who take one. So it is
+ * looked for before the transaction. The unique indices say whether the address and the MAC are
+ * still free; if not, others are looked for.
  */
-export async function giveNic(
-  services: Services,
-  owner: Owner,
+export async function placeNic(
+  attempt: Attempt,
+  { instance_id, project_id }: Owner,
   given: NicGiven,
-  { hold, also }: Around,
-): Promise<Nic> {
-  const { store } = services
-  const seen = await nicsOf(store, { instance_id: owner.instance_id })
-  const known = seen.find(({ id }) => id === given.id)
-  if (known !== undefined) return known
-  for (let tries = 1; tries <= limits.store_tries_max; tries += 1) {
-    const wanted = { ...newRow(services, given), id: given.id, instance_id: owner.instance_id }
-    const place = await freePlace({ services, store, tries }, owner, given)
-    const nic = await transact(services, async (transaction) => {
-      await hold?.(transaction)
-      const { subnet } = await placeOf(transaction, owner.project_id, given)
-      if (subnet.id !== place.subnet_id) return null
-      const others =
-        hold === null ? seen : await nicsOf(transaction, { instance_id: owner.instance_id })
-      const row = { ...wanted, ...place, slot: slotFor(others, { ...wanted, ...place }) }
-      const made = await insertNic(transaction, { ...row, is_primary: others.length === 0 })
-      if (made !== null) await also(transaction, made)
-      return made
-    })
-    if (nic !== null) return nic
+): Promise<(store: StoreTransaction, others: readonly Nic[]) => Promise<Nic>> {
+  const { services, store } = attempt
+  const { vpc_id, id: subnet_id, ipv4_block } = await placeOf(store, project_id, given)
+  const mac = await chooseMac(attempt, vpc_id)
+  const ip = await chooseIp(attempt, { id: subnet_id, ipv4_block }, given.ip)
+  const wanted = {
+    ...newRow(services, given),
+    id: given.id,
+    instance_id,
+    vpc_id,
+    subnet_id,
+    mac,
+    ip,
   }
-  throw unavailable()
+  return async (transaction, others) => {
+    const { id } = await placeOf(transaction, project_id, given)
+    if (id !== subnet_id) throw takenMeanwhile(`subnet ${subnet_id}`)
+    const row = { ...wanted, slot: slotFor(others, wanted), is_primary: others.length === 0 }
+    if ((await nicInserted(transaction, row)).length === 0) throw takenMeanwhile(ip)
+    return row
+  }
 }
 
-const nicsOf = prepare((store, { instance_id }: Pick<Owner, 'instance_id'>) =>
+/** An instance's NICs. */
+export const nicsOf = prepare((store, { instance_id }: Pick<Owner, 'instance_id'>) =>
   store
     .selectFrom('network_interface')
     .selectAll()
     .where('instance_id', '=', instance_id)
     .where('time_deleted_ms', 'is', null),
 )
-
-async function freePlace(attempt: Attempt, { project_id }: Owner, given: NicGiven) {
-  const { vpc, subnet } = await placeOf(attempt.store, project_id, given)
-  return {
-    vpc_id: vpc.id,
-    subnet_id: subnet.id,
-    mac: await chooseMac(attempt, vpc.id),
-    ip: await chooseIp(attempt, subnet, given.ip),
-  }
-}
 
 const nicInserted = prepare((store, row: Nic) =>
   store
@@ -118,38 +99,40 @@ const nicInserted = prepare((store, row: Nic) =>
     .returning('id'),
 )
 
-/** Null when somebody has taken the place after it was looked at. */
-const insertNic = async (store: StoreTransaction, row: Nic): Promise<Nic | null> =>
-  (await nicInserted(store, row)).length === 0 ? null : row
-
-const vpcNamed = prepare((store, { project_id, name }: Record<'project_id' | 'name', string>) =>
-  store
-    .selectFrom('vpc')
-    .selectAll()
-    .where('project_id', '=', project_id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null),
-)
-const subnetNamed = prepare((store, { vpc_id, name }: Record<'vpc_id' | 'name', string>) =>
-  store
-    .selectFrom('vpc_subnet')
-    .selectAll()
-    .where('vpc_id', '=', vpc_id)
-    .where('name', '=', name)
-    .where('time_deleted_ms', 'is', null),
+const subnetNamed = prepare(
+  (store, given: Record<'project_id' | 'vpc_name' | 'subnet_name', string>) =>
+    store
+      .selectFrom('vpc_subnet')
+      .selectAll()
+      // Not a join: SQLite would plan one anew for every value.
+      .where('vpc_id', '=', (from) =>
+        from
+          .selectFrom('vpc')
+          .select('vpc.id')
+          .where('project_id', '=', given.project_id)
+          .where('vpc.name', '=', given.vpc_name)
+          .where('vpc.time_deleted_ms', 'is', null),
+      )
+      .where('name', '=', given.subnet_name)
+      .where('time_deleted_ms', 'is', null),
 )
 
-/** The VPC and subnet that a NIC is to be in. Throws 404 for those that are not there. */
+/** The subnet that a NIC is to be in. Throws 404 when it, or its VPC, is not there. */
 async function placeOf(
   store: Store | StoreTransaction,
   project_id: string,
-  given: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
+  { vpc_name, subnet_name }: Pick<NicGiven, 'vpc_name' | 'subnet_name'>,
 ) {
-  const [vpc] = await vpcNamed(store, { project_id, name: given.vpc_name })
-  if (vpc === undefined) throw notFound('vpc', given.vpc_name)
-  const [subnet] = await subnetNamed(store, { vpc_id: vpc.id, name: given.subnet_name })
-  if (subnet === undefined) throw notFound('vpc-subnet', given.subnet_name)
-  return { vpc, subnet }
+  const [subnet] = await subnetNamed(store, { project_id, vpc_name, subnet_name })
+  if (subnet !== undefined) return subnet
+  const vpc = await store
+    .selectFrom('vpc')
+    .select('id')
+    .where('project_id', '=', project_id)
+    .where('name', '=', vpc_name)
+    .where('time_deleted_ms', 'is', null)
+    .executeTakeFirst()
+  throw vpc === undefined ? notFound('vpc', vpc_name) : notFound('vpc-subnet', subnet_name)
 }
 
 /** The lowest free slot for a NIC beside the others. Throws 400 when they do not go together. */

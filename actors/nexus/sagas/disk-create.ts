@@ -1,15 +1,14 @@
 /** disk-create: the record, the volume on a sled, the record's final state. */
-import type { Selectable } from 'kysely'
 import { volumeSource } from '#actors/disk.protocol.ts'
 import { nullable } from '#actors/schema.ts'
-import type { Services } from '../context.ts'
 import { alreadyExists, notFound } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
-import type { Saga, SagaNode } from '../saga.ts'
+import type { Saga, SagaNode, Write } from '../saga-nodes.ts'
 import { readColumn } from '../store/column.ts'
 import { isConflict } from '../store/failure.ts'
-import type { Tables } from '../store/schema.ts'
+import { prepare } from '../store/prepare.ts'
 import { transact } from '../store/transact.ts'
+import type { Disk } from '../storage/disks.ts'
 import { destroyVolume, makeVolume } from '../storage/volumes.ts'
 
 /** What a disk will be made of, once its request has passed all checks. */
@@ -42,7 +41,7 @@ export function diskCreateNodes<P>(
   return [
     {
       name: `${prefix}created_disk`,
-      action: async ({ services, params }) => await insertRecord(services, paramsOf(params)),
+      writes: ({ params }) => recordInserted(paramsOf(params)),
       undo: async ({ services, params }) => {
         const { disk_id } = paramsOf(params)
         await transact(services, async (store) => {
@@ -65,24 +64,20 @@ export function diskCreateNodes<P>(
     },
     {
       name: `${prefix}disk_runtime`,
-      action: async ({ services, params }) => {
-        const { disk_id, plan } = paramsOf(params)
-        const row = await transact(services, async (store) => {
-          await store
-            .updateTable('disk')
-            .set({ state: 'detached' })
-            .where('id', '=', disk_id)
-            .where('state', '=', 'creating')
-            .execute()
-          return await store
+      writes:
+        ({ params }) =>
+        async (store) => {
+          const { disk_id, plan } = paramsOf(params)
+          if ((await diskFinished(store, { id: disk_id })).length > 0) return null
+          const row = await store
             .selectFrom('disk')
             .select('state')
             .where('id', '=', disk_id)
             .executeTakeFirst()
-        })
-        // Deleted while it was being made: what came into being since goes too.
-        if (row === undefined || row.state === 'destroyed') throw notFound('disk', plan.name)
-      },
+          // Deleted while it was being made: what came into being since goes too.
+          if (row === undefined || row.state === 'destroyed') throw notFound('disk', plan.name)
+          return null
+        },
       undo: null,
     },
   ]
@@ -93,41 +88,40 @@ export const diskCreateSaga: Saga<DiskCreateParams> = {
   nodes: () => diskCreateNodes('', (params: DiskCreateParams) => params),
 }
 
-async function insertRecord(
-  services: Services,
-  params: DiskCreateParams,
-): Promise<Selectable<Tables['disk']>> {
-  const { plan, now_ms } = params
-  const row: Selectable<Tables['disk']> = {
-    id: params.disk_id,
-    name: plan.name,
-    description: plan.description,
-    time_created_ms: now_ms,
-    time_modified_ms: now_ms,
-    time_deleted_ms: null,
-    project_id: params.project_id,
-    sled_id: params.sled_id,
-    image_id: plan.image_id,
-    snapshot_id: plan.snapshot_id,
-    size_bytes: plan.size_bytes,
-    block_size: plan.block_size,
-    source: plan.source,
-    state: 'creating',
-    attach_instance_id: null,
-    slot: null,
-    reported_gen: null,
+const diskInserted = prepare((store, row: Disk) => store.insertInto('disk').values(row))
+const diskFinished = prepare((store, { id }: { readonly id: string }) =>
+  store
+    .updateTable('disk')
+    .set({ state: 'detached' })
+    .where('id', '=', id)
+    .where('state', '=', 'creating')
+    .returning('id'),
+)
+
+const recordInserted =
+  ({ plan, now_ms, disk_id, project_id, sled_id }: DiskCreateParams): Write =>
+  async (store) => {
+    await demandLive(store, 'project', { id: project_id, name: null })
+    await diskInserted(store, {
+      id: disk_id,
+      name: plan.name,
+      description: plan.description,
+      time_created_ms: now_ms,
+      time_modified_ms: now_ms,
+      time_deleted_ms: null,
+      project_id,
+      sled_id,
+      image_id: plan.image_id,
+      snapshot_id: plan.snapshot_id,
+      size_bytes: plan.size_bytes,
+      block_size: plan.block_size,
+      source: plan.source,
+      state: 'creating',
+      attach_instance_id: null,
+      slot: null,
+      reported_gen: null,
+    }).catch((error: unknown) => {
+      throw isConflict(error) ? alreadyExists('disk', plan.name) : error
+    })
+    return null
   }
-  return await transact(services, async (store) => {
-    const known = await store
-      .selectFrom('disk')
-      .selectAll()
-      .where('id', '=', row.id)
-      .executeTakeFirst()
-    if (known !== undefined) return known
-    await demandLive(store, 'project', { id: row.project_id, name: null })
-    await store.insertInto('disk').values(row).execute()
-    return row
-  }).catch((error: unknown) => {
-    throw isConflict(error) ? alreadyExists('disk', plan.name) : error
-  })
-}

@@ -1,8 +1,7 @@
 /** disk-delete: the mark, the volume on its sled, the record. Once marked there is no way back. */
 import { invalidRequest, notFound } from '#actors/http/errors.ts'
-import type { Saga } from '../saga.ts'
+import type { Saga } from '../saga-nodes.ts'
 import type { Tables } from '../store/schema.ts'
-import { transact } from '../store/transact.ts'
 import { unmarkDestroyed, volumeGoneNodes } from './volume-gone.ts'
 
 export interface DiskDeleteParams {
@@ -19,8 +18,9 @@ export const diskDeleteSaga: Saga<DiskDeleteParams> = {
     {
       // So that no instance can take the disk while its volume goes.
       name: 'disk_mark',
-      action: async ({ services, params }) => {
-        await transact(services, async (store) => {
+      writes:
+        ({ params }) =>
+        async (store) => {
           const row = await store
             .selectFrom('disk')
             .select(['state', 'attach_instance_id'])
@@ -36,8 +36,8 @@ export const diskDeleteSaga: Saga<DiskDeleteParams> = {
             .set({ state: 'destroyed' })
             .where('id', '=', params.id)
             .execute()
-        })
-      },
+          return null
+        },
       undo: async ({ services, params }) => {
         await unmarkDestroyed(services, 'disk', params)
       },

@@ -4,7 +4,7 @@
  */
 import { alreadyExists } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
-import type { Saga, SagaNode } from '../saga.ts'
+import type { Saga, SagaNode } from '../saga-nodes.ts'
 import type { Image } from '../storage/sources.ts'
 import { isConflict } from '../store/failure.ts'
 import { transact } from '../store/transact.ts'
@@ -36,21 +36,17 @@ const volumeNode = ({ id, sled_id }: NonNullable<ImageCreateParams['snapshot']>)
 
 const recordNode: Node = {
   name: 'created_image',
-  action: async ({ services, params }) => {
-    const { image } = params
-    await transact(services, async (store) => {
-      const known = await store
-        .selectFrom('image')
-        .select('id')
-        .where('id', '=', image.id)
-        .executeTakeFirst()
-      if (known !== undefined) return
+  writes:
+    ({ params: { image } }) =>
+    async (store) => {
       await demandLive(store, 'project', { id: image.project_id, name: null })
-      await store.insertInto('image').values(image).execute()
-    }).catch((error: unknown) => {
-      throw isConflict(error) ? alreadyExists('image', image.name) : error
-    })
-  },
+      try {
+        await store.insertInto('image').values(image).execute()
+      } catch (error) {
+        throw isConflict(error) ? alreadyExists('image', image.name) : error
+      }
+      return null
+    },
   undo: async ({ services, params }) => {
     await transact(services, async (store) => {
       await store.deleteFrom('image').where('id', '=', params.image.id).execute()

@@ -1,5 +1,5 @@
 /** image-delete: the volume, where the image has one, then the record. */
-import type { Saga } from '../saga.ts'
+import type { Saga } from '../saga-nodes.ts'
 import type { Image } from '../storage/sources.ts'
 import { volumeGoneNodes } from './volume-gone.ts'
 

@@ -6,9 +6,9 @@ import { alreadyExists } from '#actors/http/errors.ts'
 import { allocateIp } from '../networking/external-ips.ts'
 import { askTarget, markTarget, oweNeighbours, type Instance } from '../compute/instances.ts'
 import { demandLive } from '../lookup.ts'
-import { giveNic, type NicGiven } from '../networking/nics.ts'
+import { nicsOf, placeNic, type NicGiven } from '../networking/nics.ts'
 import { owe } from '../propagation.ts'
-import type { Saga, SagaNode, SagaRun } from '../saga.ts'
+import type { Saga, SagaNode, Write, WriteNode } from '../saga-nodes.ts'
 import { isConflict } from '../store/failure.ts'
 import { prepare } from '../store/prepare.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
@@ -40,7 +40,7 @@ export const instanceCreateSaga: Saga<InstanceCreateParams> = {
       ),
     ),
     ...params.attach_disks.map(attachNode),
-    ensureNode,
+    ...(params.start ? [targetNode, ensureNode] : [restNode]),
   ],
 }
 
@@ -48,16 +48,15 @@ const instanceInserted = prepare((store, row: Instance) => store.insertInto('ins
 
 const recordNode: Node = {
   name: 'instance_name',
-  action: async ({ services, params, done }) => {
-    const { instance } = params
-    await transact(services, async (store) => {
+  writes:
+    ({ params: { instance } }) =>
+    async (store) => {
       await demandLive(store, 'project', { id: instance.project_id, name: null })
-      await instanceInserted(store, instance)
-      await done(store)
-    }).catch((error: unknown) => {
-      throw isConflict(error) ? alreadyExists('instance', instance.name) : error
-    })
-  },
+      await instanceInserted(store, instance).catch((error: unknown) => {
+        throw isConflict(error) ? alreadyExists('instance', instance.name) : error
+      })
+      return null
+    },
   // The record stays as a deleted one: should a request of before reach the sled late, then its
   // report is answered by letting go of the guest.
   undo: async ({ services, params }) => {
@@ -76,15 +75,15 @@ const recordNode: Node = {
 function nicNode(_nic: NicGiven, index: number): Node {
   return {
     name: `network_interface${index}`,
-    action: async ({ services, params, done }) => {
-      const { id, project_id } = params.instance
-      const owner = { instance_id: id, project_id }
-      await giveNic(services, owner, at(params.nics, index), {
-        hold: null,
-        also: async (store) => {
-          await done(store)
-        },
-      })
+    writes: async ({ services, params, tries }) => {
+      const { id: instance_id, project_id } = params.instance
+      const attempt = { services, store: services.store, tries }
+      const put = await placeNic(attempt, { instance_id, project_id }, at(params.nics, index))
+      return async (store) => {
+        // Nobody else gives one to an instance that is being made.
+        await put(store, index === 0 ? [] : await nicsOf(store, { instance_id }))
+        return null
+      }
     },
     undo: async ({ services, params }) => {
       await transact(services, async (store) => {
@@ -102,9 +101,7 @@ function nicNode(_nic: NicGiven, index: number): Node {
 
 const snatNode: Node = {
   name: 'snat_ip',
-  action: async (run) => {
-    await takeIp(run, { id: run.params.snat_id, kind: 'snat', pool_name: null })
-  },
+  writes: (run) => ipTaken(run, { id: run.params.snat_id, kind: 'snat', pool_name: null }),
   undo: async ({ services, params }) => {
     await releaseIp(services, params.snat_id)
   },
@@ -113,29 +110,27 @@ const snatNode: Node = {
 function externalIpNode(_ip: unknown, index: number): Node {
   return {
     name: `external_ip${index}`,
-    action: async (run) => {
-      await takeIp(run, { ...at(run.params.external_ips, index), kind: 'ephemeral' })
-    },
+    writes: (run) => ipTaken(run, { ...at(run.params.external_ips, index), kind: 'ephemeral' }),
     undo: async ({ services, params }) => {
       await releaseIp(services, at(params.external_ips, index).id)
     },
   }
 }
 
-async function takeIp(
-  { services, params, done }: SagaRun<InstanceCreateParams>,
-  wanted: {
-    readonly id: string
-    readonly kind: 'snat' | 'ephemeral'
-    readonly pool_name: string | null
-  },
-): Promise<void> {
-  const { id, project_id } = params.instance
-  await transact(services, async (store, tries) => {
-    await allocateIp({ services, store, tries }, { ...wanted, instance_id: id, project_id })
-    await done(store)
-  })
-}
+const ipTaken =
+  (
+    { services, params, tries }: Parameters<WriteNode<InstanceCreateParams>['writes']>[0],
+    wanted: {
+      readonly id: string
+      readonly kind: 'snat' | 'ephemeral'
+      readonly pool_name: string | null
+    },
+  ): Write =>
+  async (store) => {
+    const { id: instance_id, project_id } = params.instance
+    await allocateIp({ services, store, tries }, { ...wanted, instance_id, project_id })
+    return null
+  }
 
 async function releaseIp(services: Services, id: string): Promise<void> {
   await transact(services, async (store) => {
@@ -146,12 +141,12 @@ async function releaseIp(services: Services, id: string): Promise<void> {
 function attachNode(_name: string, index: number): Node {
   return {
     name: `attach_disk${index}`,
-    action: async ({ services, params, done }) => {
-      await transact(services, async (store) => {
+    writes:
+      ({ params }) =>
+      async (store) => {
         await attachDisk(store, params.instance, at(params.attach_disks, index))
-        await done(store)
-      })
-    },
+        return null
+      },
     undo: async ({ services, params }) => {
       await transact(services, async (store) => {
         await store
@@ -165,38 +160,53 @@ function attachNode(_name: string, index: number): Node {
   }
 }
 
+const targetNode: Node = {
+  name: 'instance_target',
+  writes:
+    ({ services, params }) =>
+    async (store) => {
+      await markTarget(store, params.instance.id, 'running', services.random)
+      return null
+    },
+  // It goes with the record.
+  undo: null,
+}
+
 const ensureNode: Node = {
   name: 'instance_ensure',
   action: async ({ services, params, done }) => {
     const { id } = params.instance
-    if (params.start) {
-      await markTarget(services, id, 'running')
-      let vpcs: readonly string[] = []
-      await askTarget(services, id, 'running', async (store) => {
-        vpcs = await oweNeighbours(store, id)
-        await done(store)
-      })
-      services.firewall.sendSoon(services, vpcs)
-    } else {
-      await transact(services, async (store) => {
-        await store
-          .updateTable('instance')
-          .set({ run_state: 'stopped' })
-          .where('id', '=', id)
-          .where('run_state', '=', 'creating')
-          .execute()
-        await done(store)
-      })
-    }
+    let vpcs: readonly string[] = []
+    await askTarget(services, id, 'running', async (store) => {
+      vpcs = await oweNeighbours(store, id)
+      await done(store)
+    })
+    services.firewall.sendSoon(services, vpcs)
   },
   undo: async ({ services, params }) => {
     const { id, sled_id } = params.instance
-    if (!params.start) return
     const destroyed = await services.sleds
       .instance(sled_id, id)
       .call('destroy', null, { timeout_ms: limits.instance_stop_ms_max })
     if (!destroyed.ok) throw new Error(`instance ${id}: ${destroyed.detail}`)
   },
+}
+
+/** An instance that is not to be started is at rest once it has everything. */
+const restNode: Node = {
+  name: 'instance_ensure',
+  writes:
+    ({ params }) =>
+    async (store) => {
+      await store
+        .updateTable('instance')
+        .set({ run_state: 'stopped' })
+        .where('id', '=', params.instance.id)
+        .where('run_state', '=', 'creating')
+        .execute()
+      return null
+    },
+  undo: null,
 }
 
 function at<T>(list: readonly T[], index: number): T {

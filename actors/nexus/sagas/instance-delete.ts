@@ -9,7 +9,7 @@ import {
   oweNeighbours,
   unmarkTarget,
 } from '../compute/instances.ts'
-import type { Saga } from '../saga.ts'
+import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceDeleteParams {
   readonly id: string
@@ -21,9 +21,12 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
   nodes: () => [
     {
       name: 'instance_mark',
-      action: async ({ services, params }) => {
-        await markDeleting(services, params)
-      },
+      writes:
+        ({ params }) =>
+        async (store) => {
+          await markDeleting(store, params)
+          return null
+        },
       undo: async ({ services, params }) => {
         await unmarkTarget(services, params.id, deleting)
       },
@@ -39,14 +42,15 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
     },
     {
       name: 'instance_records',
-      action: async ({ services, params, done }) => {
-        let vpcs: readonly string[] = []
-        await deleteRecords(services, params.id, async (store) => {
-          vpcs = await oweNeighbours(store, params.id)
-          await done(store)
-        })
-        services.firewall.sendSoon(services, vpcs)
-      },
+      writes:
+        ({ services, params }) =>
+        async (store) => {
+          await deleteRecords(store, params.id, services.clock.now())
+          const vpcs = await oweNeighbours(store, params.id)
+          return () => {
+            services.firewall.sendSoon(services, vpcs)
+          }
+        },
       undo: 'onward',
     },
   ],

@@ -16,7 +16,7 @@ import {
   stateOf,
   type Instance,
 } from '../compute/instances.ts'
-import type { Saga, SagaRun } from '../saga.ts'
+import type { Saga, SagaRun } from '../saga-nodes.ts'
 import { transact } from '../store/transact.ts'
 
 export interface InstanceMigrateParams {

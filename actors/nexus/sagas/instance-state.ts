@@ -1,7 +1,7 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
 import { askTarget, markTarget, oweNeighbours, unmarkTarget } from '../compute/instances.ts'
-import type { Saga } from '../saga.ts'
+import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceStateParams {
   readonly instance_id: string
@@ -12,9 +12,12 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
   nodes: () => [
     {
       name: 'instance_target',
-      action: async ({ services, params, done }) => {
-        await markTarget(services, params.instance_id, target, done)
-      },
+      writes:
+        ({ services, params }) =>
+        async (store) => {
+          await markTarget(store, params.instance_id, target, services.random)
+          return null
+        },
       undo: async ({ services, params }) => {
         await unmarkTarget(services, params.instance_id, target)
       },

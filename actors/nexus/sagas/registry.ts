@@ -2,7 +2,7 @@
  * Every saga there is: a saga is recovered by its name, so one that is not here cannot be run.
  * `test/unit/nexus/saga-crash.test.ts` cuts each of them off in every place.
  */
-import { anySaga, type AnySaga } from '../saga.ts'
+import { anySaga, type AnySaga } from '../saga-nodes.ts'
 import { diskCreateSaga } from './disk-create.ts'
 import { diskDeleteSaga } from './disk-delete.ts'
 import { imageCreateSaga } from './image-create.ts'

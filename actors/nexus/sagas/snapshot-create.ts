@@ -1,7 +1,7 @@
 /** snapshot-create: the record, the copy of the disk's volume on its sled, the record's final state. */
 import { alreadyExists, invalidRequest, notFound } from '#actors/http/errors.ts'
 import { demandLive } from '../lookup.ts'
-import type { Saga, SagaRun } from '../saga.ts'
+import type { Saga, Write } from '../saga-nodes.ts'
 import type { Snapshot } from '../storage/sources.ts'
 import { isConflict } from '../store/failure.ts'
 import { transact } from '../store/transact.ts'
@@ -12,14 +12,13 @@ export interface SnapshotCreateParams {
   readonly snapshot: Snapshot
   readonly disk_name: string
 }
-type Run = SagaRun<SnapshotCreateParams>
 
 export const snapshotCreateSaga: Saga<SnapshotCreateParams> = {
   name: 'snapshot-create',
   nodes: () => [
     {
       name: 'created_snapshot',
-      action: insertRecord,
+      writes: ({ params }) => recordInserted(params),
       undo: async ({ services, params }) => {
         await transact(services, async (store) => {
           await store.deleteFrom('snapshot').where('id', '=', params.snapshot.id).execute()
@@ -36,22 +35,16 @@ export const snapshotCreateSaga: Saga<SnapshotCreateParams> = {
         await destroyVolume(services, params.snapshot)
       },
     },
-    { name: 'finalized_snapshot', action: finalize, undo: null },
+    { name: 'finalized_snapshot', writes: ({ params }) => finished(params), undo: null },
   ],
 }
 
 /** The states of a disk whose volume is there. */
 const whole: ReadonlySet<string> = new Set(['detached', 'attaching', 'attached', 'detaching'])
 
-async function insertRecord({ services, params }: Run): Promise<void> {
-  const { snapshot, disk_name } = params
-  await transact(services, async (store) => {
-    const known = await store
-      .selectFrom('snapshot')
-      .select('id')
-      .where('id', '=', snapshot.id)
-      .executeTakeFirst()
-    if (known !== undefined) return
+const recordInserted =
+  ({ snapshot, disk_name }: SnapshotCreateParams): Write =>
+  async (store) => {
     await demandLive(store, 'project', { id: snapshot.project_id, name: null })
     const disk = await store
       .selectFrom('disk')
@@ -63,15 +56,17 @@ async function insertRecord({ services, params }: Run): Promise<void> {
     if (!whole.has(disk.state)) {
       throw invalidRequest(`a disk in state "${disk.state}" has nothing to take a snapshot of`)
     }
-    await store.insertInto('snapshot').values(snapshot).execute()
-  }).catch((error: unknown) => {
-    throw isConflict(error) ? alreadyExists('snapshot', snapshot.name) : error
-  })
-}
+    try {
+      await store.insertInto('snapshot').values(snapshot).execute()
+    } catch (error) {
+      throw isConflict(error) ? alreadyExists('snapshot', snapshot.name) : error
+    }
+    return null
+  }
 
-async function finalize({ services, params }: Run): Promise<void> {
-  const { id, name } = params.snapshot
-  await transact(services, async (store) => {
+const finished =
+  ({ snapshot: { id, name } }: SnapshotCreateParams): Write =>
+  async (store) => {
     await store
       .updateTable('snapshot')
       .set({ state: 'ready' })
@@ -85,5 +80,5 @@ async function finalize({ services, params }: Run): Promise<void> {
       .executeTakeFirst()
     // Deleted while it was being made: what came into being since goes too.
     if (row === undefined || row.state === 'destroyed') throw notFound('snapshot', name)
-  })
-}
+    return null
+  }

@@ -2,9 +2,8 @@
  * snapshot-delete: the mark, the volume on its sled, the record. Once marked there is no way back. What was
  * made from the snapshot has volumes of its own and stays.
  */
-import type { Saga } from '../saga.ts'
+import type { Saga } from '../saga-nodes.ts'
 import type { Snapshot } from '../storage/sources.ts'
-import { transact } from '../store/transact.ts'
 import { unmarkDestroyed, volumeGoneNodes } from './volume-gone.ts'
 
 type Params = Pick<Snapshot, 'id' | 'sled_id' | 'state'>
@@ -15,15 +14,16 @@ export const snapshotDeleteSaga: Saga<Params> = {
     {
       // So that nothing begins to be made from it while its volume goes.
       name: 'snapshot_mark',
-      action: async ({ services, params }) => {
-        await transact(services, async (store) => {
+      writes:
+        ({ params }) =>
+        async (store) => {
           await store
             .updateTable('snapshot')
             .set({ state: 'destroyed' })
             .where('id', '=', params.id)
             .execute()
-        })
-      },
+          return null
+        },
       undo: async ({ services, params }) => {
         await unmarkDestroyed(services, 'snapshot', params)
       },

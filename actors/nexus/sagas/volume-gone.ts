@@ -1,5 +1,5 @@
 /** How disks, snapshots and images end, whose bytes are a volume: a mark, the volume, the record. */
-import type { SagaNode } from '../saga.ts'
+import type { SagaNode } from '../saga-nodes.ts'
 import type { Services } from '../context.ts'
 import type { Tables } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
@@ -26,16 +26,17 @@ export function volumeGoneNodes<P extends Held>(
     },
     {
       name: names.record,
-      action: async ({ services, params }) => {
-        await transact(services, async (store) => {
+      writes:
+        ({ services, params }) =>
+        async (store) => {
           await store
             .updateTable(table)
             .set({ time_deleted_ms: services.clock.now() })
             .where('id', '=', params.id)
             .where('time_deleted_ms', 'is', null)
             .execute()
-        })
-      },
+          return null
+        },
       undo: 'onward',
     },
   ]

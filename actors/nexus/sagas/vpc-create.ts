@@ -8,7 +8,7 @@ import { newRow } from '../context.ts'
 import { alreadyExists } from '#actors/http/errors.ts'
 import { demandLive, type Project } from '../lookup.ts'
 import { owe } from '../propagation.ts'
-import type { Saga, SagaNode } from '../saga.ts'
+import type { Saga, SagaNode } from '../saga-nodes.ts'
 import { isConflict } from '../store/failure.ts'
 import type { StoreTransaction } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
@@ -106,16 +106,16 @@ export function vpcCreateNodes<P>(
     insert: (store: StoreTransaction, params: VpcCreateParams) => Promise<unknown>,
   ): SagaNode<P> => ({
     name: `${prefix}${name}`,
-    action: async ({ services, params }) => {
-      const plan = paramsOf(params)
-      await transact(services, async (store) => {
+    writes:
+      ({ params }) =>
+      async (store) => {
+        const plan = paramsOf(params)
         // Whoever deletes the VPC meanwhile ends its creation, and no part of it comes later.
         await demandLive(store, 'vpc', plan.vpc)
         // A node that runs again finds its rows.
         await insert(store, plan)
-      })
-      return null
-    },
+        return null
+      },
     // The VPC's own undo takes away all that it holds.
     undo: null,
   })
@@ -157,26 +157,22 @@ export function vpcCreateNodes<P>(
 function vpcNode<P>(name: string, paramsOf: (params: P) => VpcCreateParams): SagaNode<P> {
   return {
     name,
-    action: async ({ services, params }) => {
-      const { vpc } = paramsOf(params)
-      await transact(services, async (store) => {
-        const found = await store
-          .selectFrom('vpc')
-          .select('id')
-          .where('id', '=', vpc.id)
-          .executeTakeFirst()
-        if (found !== undefined) return
+    writes:
+      ({ services, params }) =>
+      async (store) => {
+        const { vpc } = paramsOf(params)
         await demandLive(store, 'project', { id: vpc.project_id, name: null })
         const vni = await freeVni(services, store)
-        await store
-          .insertInto('vpc')
-          .values({ ...vpc, vni })
-          .execute()
-      }).catch((error: unknown) => {
-        throw isConflict(error) ? alreadyExists('vpc', vpc.name) : error
-      })
-      return null
-    },
+        try {
+          await store
+            .insertInto('vpc')
+            .values({ ...vpc, vni })
+            .execute()
+        } catch (error) {
+          throw isConflict(error) ? alreadyExists('vpc', vpc.name) : error
+        }
+        return null
+      },
     undo: async ({ services, params }) => {
       const { vpc } = paramsOf(params)
       await transact(services, async (store) => {
@@ -203,21 +199,17 @@ export const projectCreateSaga: Saga<ProjectCreateParams> = {
 
 const projectNode: SagaNode<ProjectCreateParams> = {
   name: 'project',
-  action: async ({ services, params: { project } }) => {
-    await transact(services, async (store) => {
-      const found = await store
-        .selectFrom('project')
-        .select('id')
-        .where('id', '=', project.id)
-        .executeTakeFirst()
-      if (found !== undefined) return
+  writes:
+    ({ params: { project } }) =>
+    async (store) => {
       await demandLive(store, 'organization', { id: project.organization_id, name: null })
-      await store.insertInto('project').values(project).execute()
-    }).catch((error: unknown) => {
-      throw isConflict(error) ? alreadyExists('project', project.name) : error
-    })
-    return null
-  },
+      try {
+        await store.insertInto('project').values(project).execute()
+      } catch (error) {
+        throw isConflict(error) ? alreadyExists('project', project.name) : error
+      }
+      return null
+    },
   undo: async ({ services, params: { project } }) => {
     await transact(services, async (store) => {
       await store.deleteFrom('project').where('id', '=', project.id).execute()

@@ -9,7 +9,7 @@ import { codeOf, StoreError } from './failure.ts'
 import { migrate } from './migrate.ts'
 import { migrations } from './migrations.ts'
 import { guide } from './migrations/0001-guide.ts'
-import { openPostgres, postgresDialect } from './postgres.ts'
+import { closePostgres, openPostgres, postgresDialect } from './postgres.ts'
 import type { Store, Tables } from './schema.ts'
 import { openSqlite, sqliteDialect } from './sqlite.ts'
 import { takeOver } from './take-over.ts'
@@ -73,11 +73,11 @@ interface Database {
 
 function open(url: StoreUrl, log: Log): Database {
   if (url.dialect === 'postgres') {
-    const pool = openPostgres(url.url, log)
+    const postgres = openPostgres(url.url, log)
     return {
-      dialect: (isReady) => postgresDialect(pool, isReady),
+      dialect: (isReady) => postgresDialect(postgres, isReady),
       close: async () => {
-        await pool.end()
+        await closePostgres(postgres)
       },
     }
   }

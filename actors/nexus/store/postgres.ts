@@ -14,88 +14,101 @@ import {
   type QueryResult,
   type TransactionSettings,
 } from 'kysely'
-import { DatabaseError, Pool, types, TypeOverrides, type PoolClient } from 'pg'
+import {
+  Client,
+  DatabaseError,
+  Pool,
+  types,
+  TypeOverrides,
+  type ClientConfig,
+  type PoolClient,
+  type QueryConfig,
+  type QueryResult as PostgresResult,
+} from 'pg'
 import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import type { Log } from '#runtime/log.ts'
-import { codeOf, storeError, type StoreFailure } from './failure.ts'
+import { codeOf, StoreError, storeError, type StoreFailure } from './failure.ts'
+import { Lane } from './lane.ts'
+import { isShortRead } from './prepare.ts'
 
 /** int8 and numeric: the store's integers end at 2^53, so they are numbers. */
 const numbers = new TypeOverrides()
 numbers.setTypeParser(types.builtins.INT8, Number)
 numbers.setTypeParser(types.builtins.NUMERIC, Number)
 
-/** A pool that connects when it is asked to. Nothing that happens to an idle connection ends Nexus. */
-export function openPostgres(url: string, log: Log): Pool {
-  const pool = new Pool({
+/** The ways to a database: connections for what takes long or writes, and one that short reads share. */
+export interface Postgres {
+  readonly pool: Pool
+  readonly lane: Lane
+}
+
+/** They connect when they are asked to. Nothing that happens to an idle connection ends Nexus. */
+export function openPostgres(url: string, log: Log): Postgres {
+  const config: ClientConfig = {
     connectionString: url,
     application_name: 'nexus',
-    max: limits.store_connections_max,
     connectionTimeoutMillis: limits.store_connect_ms_max,
     statement_timeout: limits.store_statement_ms_max,
     query_timeout: limits.store_answer_ms_max,
     idle_in_transaction_session_timeout: limits.store_answer_ms_max,
     keepAlive: true,
     types: numbers,
-  })
+    pipeline: true,
+  }
   const onLost = (error: Error) => {
     log.warn('a connection to the store was lost', { why: explain(error) })
   }
+  const pool = new Pool({ ...config, max: limits.store_connections_max - 1 })
   pool.on('error', onLost)
   // One that is lost while it is lent out, between two statements, tells only its client.
   pool.on('connect', (client) => client.on('error', () => undefined))
-  return pool
+  return { pool, lane: new Lane({ ...config, query_timeout: limits.store_lane_ms_max }, onLost) }
 }
 
-/** Kysely over a pool. `isReady` says when statements may run: before, the store is away. */
-export function postgresDialect(pool: Pool, isReady: () => boolean): Dialect {
+export async function closePostgres({ pool, lane }: Postgres): Promise<void> {
+  await lane.close()
+  await pool.end()
+}
+
+/** Kysely over them. `isReady` says when statements may run: before, the store is away. */
+export function postgresDialect(postgres: Postgres, isReady: () => boolean): Dialect {
   return {
     createAdapter: () => new PostgresAdapter(),
-    createDriver: () => new PostgresDriver(pool, isReady),
+    createDriver: () => new PostgresDriver(postgres, isReady),
     createIntrospector: (db) => new PostgresIntrospector(db),
     createQueryCompiler: () => new PostgresQueryCompiler(),
   }
 }
 
 class PostgresDriver implements Driver {
-  readonly #pool: Pool
+  readonly #postgres: Postgres
   readonly #isReady: () => boolean
   readonly #names = new StatementNames()
 
-  constructor(pool: Pool, isReady: () => boolean) {
-    this.#pool = pool
+  constructor(postgres: Postgres, isReady: () => boolean) {
+    this.#postgres = postgres
     this.#isReady = isReady
   }
   async init(): Promise<void> {}
   async acquireConnection(): Promise<Connection> {
     if (!this.#isReady()) throw storeError('away', new Error('it is still being prepared'))
-    try {
-      return new Connection(await this.#pool.connect(), this.#names)
-    } catch (error) {
-      throw storeError(failureOf(error) ?? 'away', error)
-    }
+    return new Connection(this.#postgres, this.#names)
   }
   async beginTransaction(connection: Connection, settings: TransactionSettings): Promise<void> {
-    const level = settings.isolationLevel ?? 'serializable'
-    await connection.command(`begin isolation level ${level}`)
-    connection.isInTransaction = true
+    await connection.begin(settings.isolationLevel ?? 'serializable')
   }
   async commitTransaction(connection: Connection): Promise<void> {
-    // A transaction that an error has ended answers COMMIT with ROLLBACK.
-    const done = await connection.command('commit')
-    connection.isInTransaction = false
-    if (done === 'ROLLBACK') throw new Error('a transaction went on after a statement failed')
+    await connection.commit()
   }
   async rollbackTransaction(connection: Connection): Promise<void> {
-    // One that cannot be rolled back is thrown away: the database rolls back for it.
-    await connection.command('rollback').catch(() => undefined)
-    connection.isInTransaction = false
+    await connection.rollback()
   }
   async releaseConnection(connection: Connection): Promise<void> {
     connection.release()
   }
   async destroy(): Promise<void> {
-    await this.#pool.end()
+    await closePostgres(this.#postgres)
   }
 }
 
@@ -119,29 +132,50 @@ interface Statement {
   readonly values: unknown[]
 }
 
+/** Has a connection of the pool for each statement, or for a transaction. */
 class Connection implements DatabaseConnection {
-  isInTransaction = false
-  readonly #client: PoolClient
+  readonly #postgres: Postgres
   readonly #names: StatementNames
-  #isBroken = false
+  #transaction: Session | null = null
 
-  constructor(client: PoolClient, names: StatementNames) {
-    this.#client = client
+  constructor(postgres: Postgres, names: StatementNames) {
+    this.#postgres = postgres
     this.#names = names
   }
 
-  /** A statement on its own that another was in the way of changed nothing: it is run again. */
-  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
-    let name = this.#names.of(sql)
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await this.#run<R>({ name, text: sql, values: [...parameters] })
-      } catch (error) {
-        if (isOldPlan(error)) name = null
-        const failure = failureOf(error)
-        const isLast = this.isInTransaction || tries >= limits.store_statement_tries_max
-        if (failure !== 'retry' || isLast) throw storeError(failure, error)
-      }
+  async begin(level: string): Promise<void> {
+    this.#transaction = await this.#connect()
+    this.#transaction.begin(level)
+  }
+
+  async commit(): Promise<void> {
+    await this.#transaction?.commit()
+  }
+
+  async rollback(): Promise<void> {
+    await this.#transaction?.rollback()
+  }
+
+  release(): void {
+    this.#transaction?.release()
+    this.#transaction = null
+  }
+
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    const { sql: text, parameters } = query
+    const statement = { name: this.#names.of(text), text, values: [...parameters] }
+    if (this.#transaction !== null) return await this.#transaction.run<R>(statement)
+    if (isShortRead(query)) {
+      const read = await inWords(async () => await this.#postgres.lane.read(statement))
+      if (read !== null) return resultOf<R>(read)
+    }
+    const session = await this.#connect()
+    try {
+      return await alone(async (isNamed) => {
+        return await session.run<R>(isNamed ? statement : { ...statement, name: null })
+      })
+    } finally {
+      session.release()
     }
   }
 
@@ -149,38 +183,138 @@ class Connection implements DatabaseConnection {
     throw new Error('nothing is streamed from the store: it is read in pages')
   }
 
-  /** Runs BEGIN, COMMIT or ROLLBACK; gives what the database says it did. */
-  async command(sql: string): Promise<string> {
+  async #connect(): Promise<Session> {
     try {
-      return (await this.#client.query(sql)).command
+      return new Session(await this.#postgres.pool.connect())
     } catch (error) {
-      this.#note(error)
-      throw storeError(failureOf(error), error)
+      throw storeError(failureOf(error) ?? 'away', error)
     }
+  }
+}
+
+/** A statement on its own that another was in the way of changed nothing: it is run again. */
+async function alone<R>(run: (isNamed: boolean) => Promise<R>): Promise<R> {
+  for (let tries = 1, isNamed = true; ; tries += 1) {
+    try {
+      return await run(isNamed)
+    } catch (error) {
+      const isRetry = error instanceof StoreError && error.failure === 'retry'
+      if (!isRetry || tries >= limits.store_statement_tries_max) throw error
+      if (isOldPlan(error.cause)) isNamed = false
+    }
+  }
+}
+
+/** A connection of the pool, for as long as it is lent. */
+class Session {
+  readonly #client: PoolClient
+  /** What begins the transaction, until its first statement goes out. */
+  #begin: string | null = null
+  #isInTransaction = false
+  #isBroken = false
+
+  constructor(client: PoolClient) {
+    this.#client = client
+  }
+
+  begin(level: string): void {
+    this.#begin = `begin isolation level ${level}`
+  }
+
+  async run<R>(statement: Statement): Promise<QueryResult<R>> {
+    const { name, ...unnamed } = statement
+    return await inWords(async () => {
+      try {
+        const query = name === null ? unnamed : { name, ...unnamed }
+        return resultOf<R>(await this.#withBegin(query))
+      } catch (error) {
+        this.#note(error)
+        throw error
+      }
+    })
+  }
+
+  async commit(): Promise<void> {
+    if (!this.#isInTransaction) return
+    // A transaction that an error has ended answers COMMIT with ROLLBACK.
+    const done = await inWords(async () => {
+      try {
+        return await this.#client.query('commit')
+      } catch (error) {
+        this.#note(error)
+        throw error
+      }
+    })
+    this.#isInTransaction = false
+    if (done.command !== 'ROLLBACK') return
+    throw new Error('a transaction went on after a statement failed')
+  }
+
+  async rollback(): Promise<void> {
+    if (!this.#isInTransaction) return
+    try {
+      await this.#client.query('rollback')
+    } catch (error) {
+      // One that cannot be rolled back is thrown away: the database rolls back for it.
+      this.#note(error)
+    }
+    this.#isInTransaction = false
   }
 
   release(): void {
-    this.#client.release(this.#isBroken || this.isInTransaction)
+    this.#client.release(this.#isBroken || this.#isInTransaction)
   }
 
-  async #run<R>(statement: Statement): Promise<QueryResult<R>> {
-    const { name, ...unnamed } = statement
+  /** A read may go out with BEGIN: should that fail, it has changed nothing. */
+  async #withBegin(query: QueryConfig<unknown[]>): Promise<PostgresResult> {
+    const begin = this.#begin
+    if (begin === null) return await this.#client.query(query)
+    this.#begin = null
+    this.#isInTransaction = true
+    if (!/^\s*select\b/i.test(query.text)) {
+      await this.#client.query(begin)
+      return await this.#client.query(query)
+    }
+    const { stream } = connectionOf(this.#client)
+    stream.cork()
+    const begun = this.#client.query(begin)
+    const answer = this.#client.query(query)
+    stream.uncork()
+    answer.catch(() => undefined)
     try {
-      const done = await this.#client.query(name === null ? unnamed : { name, ...unnamed })
-      const isWrite = ['INSERT', 'UPDATE', 'DELETE'].includes(done.command)
-      // Kysely types a row by the columns that the statement names.
-      const rows: R[] = done.rows
-      return isWrite ? { rows, numAffectedRows: BigInt(done.rowCount ?? 0) } : { rows }
+      await begun
     } catch (error) {
-      this.#note(error)
+      this.#isBroken = true
       throw error
     }
+    return await answer
   }
 
   #note(error: unknown): void {
     if (!(error instanceof DatabaseError) || error.severity === 'FATAL') this.#isBroken = true
     // A plan of before a migration is only forgotten with its connection.
     if (isOldPlan(error)) this.#isBroken = true
+  }
+}
+
+function connectionOf(client: PoolClient) {
+  if (!(client instanceof Client)) throw new Error('the pool has made no client of its own')
+  return client.connection
+}
+
+function resultOf<R>({ rows, command, rowCount }: PostgresResult): QueryResult<R> {
+  const isWrite = ['INSERT', 'UPDATE', 'DELETE'].includes(command)
+  // Kysely types a row by the columns that the statement names.
+  const typed: R[] = rows
+  return isWrite ? { rows: typed, numAffectedRows: BigInt(rowCount ?? 0) } : { rows: typed }
+}
+
+/** What the driver and the database say becomes a failure of the store. */
+async function inWords<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw storeError(failureOf(error), error)
   }
 }
 

@@ -8,6 +8,25 @@ import type { Store, StoreTransaction } from './schema.ts'
 type Value = string | number | boolean | null
 type Values = Readonly<Record<string, Value | readonly string[]>>
 
+/** A statement that is read by its indices and gives few rows, as all that are prepared. */
+class PreparedQuery<O> implements CompiledQuery<O> {
+  readonly query: CompiledQuery<O>['query']
+  readonly queryId: CompiledQuery<O>['queryId']
+  readonly sql: string
+  readonly parameters: readonly unknown[]
+
+  constructor({ query, queryId, sql }: CompiledQuery<O>, parameters: readonly unknown[]) {
+    this.query = query
+    this.queryId = queryId
+    this.sql = sql
+    this.parameters = parameters
+  }
+}
+
+/** Whether a statement reads only, and nobody waits long behind it. */
+export const isShortRead = (query: CompiledQuery): boolean =>
+  query instanceof PreparedQuery && query.query.kind === 'SelectQueryNode'
+
 /** Stands in a compiled statement for a value of each run: `index` of a list, else null. */
 export class Parameter {
   readonly name: string
@@ -39,7 +58,8 @@ export function prepare<V extends Values, O>(
     const parameters = query.parameters.map((given) =>
       given instanceof Parameter ? valueOf(values, given) : given,
     )
-    return (await store.executeQuery<O>({ ...query, parameters })).rows
+    const given = new PreparedQuery(query, parameters)
+    return (await store.executeQuery<O>(given)).rows
   }
 }
 

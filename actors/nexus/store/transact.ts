@@ -29,15 +29,30 @@ interface Means {
  * way every time, with `away` when the database is; `LeaseLost` when the fence is not held.
  */
 export async function transact<T>(
-  { store, clock, random, fence }: Means,
+  means: Means,
   work: (store: StoreTransaction, tries: number) => Promise<T>,
 ): Promise<T> {
+  return await lookThenTransact(
+    means,
+    async (tries) => async (transaction) => await work(transaction, tries),
+  )
+}
+
+/**
+ * The same for work that looks around first, outside of the transaction, where it is in nobody's way: `look`
+ * gives back what is done in it, and is run again with that.
+ */
+export async function lookThenTransact<T>(
+  { store, clock, random, fence }: Means,
+  look: (tries: number) => Promise<(store: StoreTransaction) => Promise<T>>,
+): Promise<T> {
   for (let tries = 1; ; tries += 1) {
+    const work = await look(tries)
     try {
       const began = store.transaction().setIsolationLevel('serializable')
       return await began.execute(async (transaction) => {
         if (fence !== null) await assertHeld(transaction, fence)
-        return await work(transaction, tries)
+        return await work(transaction)
       })
     } catch (error) {
       const isInTheWay = error instanceof StoreError && error.failure === 'retry'

@@ -1,4 +1,4 @@
-/** Seeing what waits for the store: a connection, or the answer to a statement. */
+/** Seeing what waits for the store: for a connection or an answer. */
 import type { CompiledQuery, DatabaseConnection, Dialect, Driver, QueryResult } from 'kysely'
 
 /** Knows of a piece of waiting until it has ended: NativeCalls.during. */
@@ -17,11 +17,8 @@ function watchedDriver(driver: Driver, watch: Watch): Driver {
     init: async () => {
       await driver.init()
     },
-    acquireConnection: async () =>
-      new Watched(
-        await watch('store: a connection', async () => await driver.acquireConnection()),
-        watch,
-      ),
+    // Who has to wait for a connection does so with its first statement.
+    acquireConnection: async () => new Watched(await driver.acquireConnection(), watch),
     beginTransaction: async (connection, settings) => {
       await watch('store: begin', async () => {
         await driver.beginTransaction(driversOwn(connection), settings)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { specOf } from '#actors/nexus/compute/instances.ts'
-import { SagaCrash } from '#actors/nexus/saga.ts'
+import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
@@ -119,9 +119,11 @@ test('a sled that runs a guest whose record is deleted is told to let go of it',
 
 test('a start that reaches the sled after its instance was undone leaves no guest', async () => {
   const nexus = await TestNexus.start()
-  await nexus.guide()
-  const body = { ...instanceBody(), disks: [{ type: 'attach', name: 'absent' }], external_ips: [] }
-  assert.equal((await nexus.call('POST', `${project}/instances`, body)).status, 404)
+  const { image_id } = await nexus.guide()
+  const disks = [{ type: 'create', ...diskBody(image_id) }]
+  nexus.block.faults.add('create')
+  const body = { ...instanceBody(), disks, external_ips: [] }
+  assert.equal((await nexus.call('POST', `${project}/instances`, body)).status, 500)
   const undone = await nexus.store.selectFrom('instance').selectAll().executeTakeFirstOrThrow()
   const spec = await specOf(nexus.services, undone)
   const late = await nexus.services.sleds

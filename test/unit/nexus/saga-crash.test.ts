@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SagaNode } from '#actors/nexus/saga.ts'
+import { stepsOf, type SagaNode } from '#actors/nexus/saga-nodes.ts'
 import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { until } from '#test/kit/rack.ts'
 import { leaksOf } from './extent.ts'
@@ -50,11 +50,19 @@ interface Case {
 
 /** Every place where a saga of these nodes can be cut off, and what must be there in the end. */
 function casesOf(nodes: ReadonlyArray<SagaNode<unknown>>): readonly Case[] {
-  const cases = nodes.flatMap(({ name }): Case[] => [
-    { cuts: [cut(name, 'before', 'crash')], end: 'all' },
-    { cuts: [cut(name, 'after', 'crash')], end: 'all' },
-    { cuts: [cut(name, 'before', 'take over')], end: 'all' },
-  ])
+  // Writes that come first begin the saga: before them there is none to go on with or to take over.
+  const [first] = stepsOf(nodes)
+  const begun = first?.kind === 'write' ? first.last + 1 : 0
+  const cases = nodes.flatMap(({ name }, position): Case[] => {
+    const after = { cuts: [cut(name, 'after', 'crash')], end: 'all' } as const
+    const crashed = [cut(name, 'before', 'crash')]
+    if (position < begun) return [{ cuts: crashed, end: 'nothing' }, after]
+    return [
+      { cuts: crashed, end: 'all' },
+      after,
+      { cuts: [cut(name, 'before', 'take over')], end: 'all' },
+    ]
+  })
   // A node from which there is no way back fails for good only where it begins.
   const onward = nodes.findIndex(({ undo }) => undo === 'onward')
   const failing = onward === -1 ? nodes : nodes.slice(0, onward + 1)

@@ -81,6 +81,7 @@ test('the saga has the nodes that an instance with two disks needs', async () =>
     'create_disk0_disk_runtime',
     'attach_disk0',
     'attach_disk1',
+    'instance_target',
     'instance_ensure',
   ])
 })

@@ -1,7 +1,7 @@
 /** A scenario for every saga that is registered, and a stage on which it is cut off, fails or is taken over. */
 import assert from 'node:assert/strict'
 import { internal } from '#actors/http/errors.ts'
-import { SagaCrash } from '#actors/nexus/saga.ts'
+import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, TestNexus, type Answer } from './kit.ts'
 import { extentOf } from './extent.ts'

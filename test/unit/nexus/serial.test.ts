@@ -58,5 +58,5 @@ async function actor({ store }: TestNexus) {
     .select(['id', 'silo_id'])
     .where('id', '=', '001de000-05e4-4000-8000-000000004007')
     .executeTakeFirstOrThrow()
-  return { user_id: id, silo_id, identities: [id] }
+  return { user_id: id, silo_id }
 }

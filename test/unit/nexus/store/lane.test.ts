@@ -1,0 +1,71 @@
+/** Short reads share a connection to PostgreSQL, and are answered also when that is lost. */
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { sql } from 'kysely'
+import { prepare } from '#actors/nexus/store/prepare.ts'
+import type { Store } from '#actors/nexus/store/schema.ts'
+import { until } from '#test/kit/rack.ts'
+import { emptyDatabase, postgres, readyStore } from './databases.ts'
+
+const url = await emptyDatabase('postgres')
+const store: Store = await readyStore(url)
+after(async () => {
+  await store.destroy()
+})
+
+/** A silo of this name, and which process of the database has read it. */
+const siloNamed = prepare((from: Store, { name }: { readonly name: string }) =>
+  from
+    .selectFrom('silo')
+    .select(['name', sql<number>`pg_backend_pid()`.as('pid')])
+    .where('name', '=', name),
+)
+const many = 100
+const readMany = async () =>
+  await Promise.all(
+    Array.from({ length: many }, async (_, at) => {
+      const name = at % 3 === 0 ? 'nobody' : 'default-silo'
+      const rows = await siloNamed(store, { name })
+      assert.deepEqual(
+        rows.map((row) => row.name),
+        name === 'nobody' ? [] : [name],
+      )
+      return rows.map(({ pid }) => pid)
+    }),
+  )
+
+/** The one process that reads for all; null while there are others. */
+async function lookForLane(): Promise<number | null> {
+  const [pid = null, ...others] = new Set((await readMany()).flat())
+  return others.length === 0 ? pid : null
+}
+const lane = async () => await until('many reads are one connection’s', 5_000, lookForLane)
+
+test('many reads at once are one connection’s, and each gets its own answer', async () => {
+  assert.equal(await lane(), await lane())
+})
+
+test('whoever reads while that connection is lost is answered all the same', async () => {
+  const server = await postgres()
+  for (let turn = 0; turn < 5; turn += 1) {
+    const lost = await lane()
+    let isLost = false
+    const kill = server.psql(url, `select pg_terminate_backend(${lost})`).then(() => {
+      isLost = true
+    })
+    while (!isLost) await Promise.all([readMany(), readMany()])
+    await kill
+    assert.notEqual(await lane(), lost)
+  }
+})
+
+test('a read sees what was committed before it, over whichever connection', async () => {
+  const seen = prepare((from: Store, { what }: { readonly what: string }) =>
+    from.selectFrom('published').select('generation').where('what', '=', what),
+  )
+  await store.insertInto('published').values({ what: 'x', generation: 0 }).execute()
+  for (let generation = 1; generation <= 100; generation += 1) {
+    await store.updateTable('published').set({ generation }).where('what', '=', 'x').execute()
+    assert.deepEqual(await seen(store, { what: 'x' }), [{ generation }])
+  }
+})
