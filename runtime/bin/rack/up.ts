@@ -1,17 +1,15 @@
 /** `luge rack up`: from nothing, or from whatever a killed rack left, to a rack that serves. */
 import { mkdirSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { request } from 'undici'
 import { rackProfile, type RackProfile } from '#config/rack.ts'
 import { otlpUrl, telemetryOf } from '#config/seeing.ts'
-import { nexusMembersMax, sledsMax, wellKnown } from '#config/addressing.ts'
+import { nexusMembersMax, sledsMax } from '#config/addressing.ts'
 import { writeSocketAddress } from '#actors/http/words.ts'
 import { choosePlatform } from '#native/select.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { writeFileAtomically } from '#runtime/files.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { err, explain, ok, type Result } from '#runtime/result.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
 import { misfit } from '#runtime/schema.ts'
 import { ensureCertificates } from './certificates.ts'
 import { rackRest, takeDown } from './down.ts'
@@ -31,10 +29,9 @@ import {
 import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { withLock } from './lock.ts'
+import { guideToken, ready_ms_max, waitLinked, waitServed } from './served.ts'
 import { checkStore, shownStore, storeOf } from './store.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
-
-const ready_ms_max = 60_000
 
 export interface UpOptions {
   readonly platform: string
@@ -105,7 +102,7 @@ async function bringUp(state: string, plan: RackPlan, sleds: readonly string[]):
     const served = await waitServed(external)
     if (!served.ok) return served
   }
-  return ok(null)
+  return await waitLinked(state, plan)
 }
 
 async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
@@ -313,24 +310,6 @@ async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
   return ready
 }
 
-/** Waits until a member's API answers an authenticated request. */
-async function waitServed(external: RackProfile['external']): Promise<Result<null, 'not_ready'>> {
-  const url = `${urlOf(external)}/session/me`
-  let last = ''
-  for (let tries = 0; tries < ready_ms_max / 50; tries += 1) {
-    try {
-      const answer = await request(url, { headers: { authorization: `Bearer ${guideToken}` } })
-      await answer.body.dump()
-      if (answer.statusCode === 200) return ok(null)
-      last = `status ${answer.statusCode}`
-    } catch (error) {
-      last = explain(error)
-    }
-    await sleep(50)
-  }
-  return err('not_ready', `Nexus does not answer at ${url}: ${last}`)
-}
-
 function announce(options: UpOptions, plan: RackPlan): void {
   const sleds = plan.sleds.map(({ id, number }) => {
     const { address, dns } = sledConfigOf(options.state, plan, number)
@@ -366,8 +345,5 @@ function announce(options: UpOptions, plan: RackPlan): void {
     ].join('\n'),
   )
 }
-
-/** The guide's token: the spoof login of the privileged test user. */
-const guideToken = `oxide-spoof-${wellKnown.user_privileged}`
 
 const isLoopback = (address: string) => address === '::1' || address.startsWith('127.')
