@@ -89,7 +89,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
     if (this.#phase === 'idle' && scheduler.begin()) {
       this.#phase = 'ready'
       this.touched = this.kind.sweep
-      this.#take(message, this.services.clock.monotonic())
+      this.#handleIfWanted(message, this.services.clock.monotonic())
       if (this.#phase === 'ready') this.#rest()
       scheduler.end()
     } else if (this.#phase === 'down' || this.#phase === 'stopped') {
@@ -112,7 +112,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
     while (this.#phase === 'ready' && done < quantum) {
       const message = this.take()
       if (message === null) break
-      this.#take(message, now_ms)
+      this.#handleIfWanted(message, now_ms)
       done += 1
     }
     if (this.#phase === 'ready') this.#rest()
@@ -126,7 +126,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
   }
 
   /** Handles a message that somebody still waits for. */
-  #take(message: Message, now_ms: number): void {
+  #handleIfWanted(message: Message, now_ms: number): void {
     if (message.cancelled !== null) {
       this.#refuse(message, 'cancelled', `${message.what}: ${message.cancelled}`)
     } else if (message.expires_ms !== 0 && message.expires_ms <= now_ms) {
