@@ -6,7 +6,6 @@ import assert from 'node:assert/strict'
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { request } from 'undici'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
 import { leftovers, repository, sh, TestRack, until } from '#test/kit/rack.ts'
 
@@ -37,18 +36,6 @@ async function zonePid(name: string): Promise<number | null> {
   return status.zones.find((zone) => zone.name === name)?.pid ?? null
 }
 
-/** Asks the k-th member, k from 0; status 0 when it does not answer. */
-async function ask(member: number, path: string, body: object | null = null) {
-  assert.ok(rack.ready !== null)
-  const answer = await request(`${rack.ready.nexus[member]}${path}`, {
-    method: body === null ? 'GET' : 'POST',
-    headers: { authorization: `Bearer ${rack.ready.token}`, 'content-type': 'application/json' },
-    body: body === null ? null : JSON.stringify(body),
-  }).catch(() => null)
-  const text = (await answer?.body.text().catch(() => '')) ?? ''
-  return { status: answer?.statusCode ?? 0, text }
-}
-
 test('a socket that the zones may not reach is refused with what to do, and nothing is left', async () => {
   await assert.rejects(rack.up(), ({ stderr }: { stderr: string }) =>
     stderr.includes(
@@ -63,7 +50,7 @@ test('what one member makes, every member serves', async () => {
   await rack.up()
   await rack.prepare()
   for (const member of zones.keys()) {
-    const { status, text } = await ask(member, project)
+    const { status, text } = await rack.ask(member, 'GET', project)
     assert.equal(status, 200, text)
   }
   const live = "select count(*) from cluster_member where status = 'live'"
@@ -74,7 +61,7 @@ test('kill -9 of a member in the middle of a saga: the others serve, and the sag
   const victim = 1
   const pid = await zonePid(zones[victim] ?? '')
   assert.ok(pid !== null)
-  const asked = ask(victim, `${project}/instances`, {
+  const asked = rack.ask(victim, 'POST', `${project}/instances`, {
     name: 'guest',
     description: 'x',
     hostname: 'guest',
@@ -97,7 +84,7 @@ test('kill -9 of a member in the middle of a saga: the others serve, and the sag
   })
   process.kill(pid, 'SIGKILL')
   assert.equal((await asked).status, 0, 'nobody was told that it is done')
-  for (const other of [0, 2]) assert.equal((await ask(other, project)).status, 200)
+  for (const other of [0, 2]) assert.equal((await rack.ask(other, 'GET', project)).status, 200)
 
   const saga = async () =>
     await postgres.psql(url, `select state, owner from saga where id = '${id}'`)
@@ -108,7 +95,7 @@ test('kill -9 of a member in the middle of a saga: the others serve, and the sag
   assert.equal(state, 'succeeded')
   assert.notEqual(ender, owner, 'a session that is over ends nothing')
   const guest = await until('the guest runs', settle_ms_max, async () => {
-    const { text } = await ask(0, `${project}/instances/guest`)
+    const { text } = await rack.ask(0, 'GET', `${project}/instances/guest`)
     const { run_state } = JSON.parse(text) as { run_state: string }
     return run_state === 'running' ? run_state : null
   })
@@ -120,7 +107,7 @@ test('kill -9 of a member in the middle of a saga: the others serve, and the sag
   })
   assert.notEqual(again, pid)
   await until('it serves again', settle_ms_max, async () =>
-    (await ask(victim, project)).status === 200 ? true : null,
+    (await rack.ask(victim, 'GET', project)).status === 200 ? true : null,
   )
 })
 

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { request } from 'undici'
 
 export const repository = resolve(import.meta.dirname, '../..')
 const run = promisify(execFile)
@@ -81,6 +82,9 @@ export async function freePort(): Promise<number> {
   await closed
   return address.port
 }
+
+/** Longer than a member stands still in any test. */
+const answer_ms_max = 120_000
 
 export class TestRack {
   readonly state = mkdtempSync(join(tmpdir(), 'luge-test-'))
@@ -198,6 +202,27 @@ export class TestRack {
     const text = await response.text()
     assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`)
     return (text === '' ? null : JSON.parse(text)) as T
+  }
+
+  /** Asks the k-th member of Nexus, k from 0; status 0 when it does not answer. */
+  async ask(
+    member: number,
+    method: 'GET' | 'POST' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    assert.ok(this.ready !== null, 'the rack is up')
+    const answer = await request(`${this.ready.nexus[member]}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.ready.token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      headersTimeout: answer_ms_max,
+    }).catch(() => null)
+    const text = (await answer?.body.text().catch(() => '')) ?? ''
+    return { status: answer?.statusCode ?? 0, text }
   }
 
   /** The guide's organization, project, pool and image; answers the project's path. */

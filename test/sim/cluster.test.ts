@@ -10,7 +10,6 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { request } from 'undici'
 import { readGuests } from '#native/sim/vmm.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
 import { attempt, repository, sh, TestRack, until } from '#test/kit/rack.ts'
@@ -35,31 +34,12 @@ after(async () => {
   await postgres.stop()
 })
 
-/** Asks a member; status 0 when it does not answer. */
-async function ask(host: string, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown) {
-  assert.ok(rack.ready !== null)
-  const answer = await request(`${host}${path}`, {
-    method,
-    headers: {
-      authorization: `Bearer ${rack.ready.token}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    headersTimeout: 30_000,
-  }).catch(() => null)
-  const text = (await answer?.body.text().catch(() => '')) ?? ''
-  return { status: answer?.statusCode ?? 0, text }
-}
-
 /** The member that the n-th request goes to. */
-const memberFor = (turn: number): string => {
-  const hosts = rack.ready?.nexus ?? []
-  return hosts[turn % hosts.length] ?? ''
-}
+const memberFor = (turn: number): number => turn % members.length
 
 test('any member serves any request, and status and DNS name all of them', async () => {
   for (const turn of members.keys()) {
-    assert.equal((await ask(memberFor(turn), 'GET', project)).status, 200)
+    assert.equal((await rack.ask(memberFor(turn), 'GET', project)).status, 200)
   }
   const words = ['rack', 'status', '--json', '--state', rack.state]
   const status = JSON.parse(attempt(join(repository, 'tools/luge'), words).stdout)
@@ -149,7 +129,7 @@ class Client {
 
   async #ask(method: 'POST' | 'DELETE', path: string, body?: unknown) {
     this.#turn += 1
-    const answer = await ask(memberFor(this.#turn), method, path, body)
+    const answer = await rack.ask(memberFor(this.#turn), method, path, body)
     if (answer.status === 0 || answer.status >= 500) await sleep(100)
     return answer
   }
@@ -246,7 +226,9 @@ test('through all of it, what was acknowledged is there, and nothing else is', a
   )
   await until('all members answer', settle_ms_max, async () => {
     const statuses = await Promise.all(
-      members.map(async (_member, turn) => (await ask(memberFor(turn), 'GET', project)).status),
+      members.map(
+        async (_member, turn) => (await rack.ask(memberFor(turn), 'GET', project)).status,
+      ),
     )
     return statuses.every((status) => status === 200) ? true : null
   })
@@ -257,7 +239,7 @@ test('through all of it, what was acknowledged is there, and nothing else is', a
     for (const [path, fate] of known) {
       if (fate === 'unknown') continue
       acknowledged += 1
-      const { status, text } = await ask(memberFor(acknowledged), 'GET', path)
+      const { status, text } = await rack.ask(memberFor(acknowledged), 'GET', path)
       assert.equal(status, fate === 'there' ? 200 : 404, `${path} is ${fate}: ${text}`)
     }
   }

@@ -6,7 +6,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { request } from 'undici'
 import { limits } from '#config/limits.ts'
 import { readGuests } from '#native/sim/vmm.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
@@ -30,23 +29,8 @@ after(async () => {
   await postgres.stop()
 })
 
-/** Asks the first member, or the second. */
-async function ask(member: 0 | 1, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown) {
-  assert.ok(rack.ready !== null)
-  const answer = await request(`${rack.ready.nexus[member]}${path}`, {
-    method,
-    headers: {
-      authorization: `Bearer ${rack.ready.token}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    headersTimeout: 120_000,
-  })
-  const text = await answer.body.text()
-  return { status: answer.statusCode, json: text === '' ? null : JSON.parse(text) }
-}
 const stateOf = async (name: string) =>
-  (await ask(0, 'GET', `${project}/instances/${name}`)).json.run_state
+  JSON.parse((await rack.ask(0, 'GET', `${project}/instances/${name}`)).text).run_state
 const becomes = async (name: string, run_state: string) => {
   await until(`${name} is ${run_state}`, 10_000, async () =>
     (await stateOf(name)) === run_state ? true : null,
@@ -86,11 +70,11 @@ test('what a member asks of a sled once its sagas are another’s is not done', 
   const made = { description: 'x', memory: 1_073_741_824, ncpus: 1, disks: [], start: false }
   for (const name of ['stays', 'goes']) {
     const body = { ...made, name, hostname: name }
-    assert.equal((await ask(0, 'POST', `${project}/instances`, body)).status, 201)
+    assert.equal((await rack.ask(0, 'POST', `${project}/instances`, body)).status, 201)
   }
   const openNics = await lock('network_interface')
   const starts = ['stays', 'goes'].map(
-    async (name) => await ask(1, 'POST', `${project}/instances/${name}/start`),
+    async (name) => await rack.ask(1, 'POST', `${project}/instances/${name}/start`),
   )
   await untilTwoWait('select * from "network_interface" where "instance_id"')
   const second = rack.zonePid('oxz_nexus2')
@@ -104,10 +88,10 @@ test('what a member asks of a sled once its sagas are another’s is not done', 
   )
   for (const name of ['stays', 'goes']) {
     await becomes(name, 'running')
-    assert.equal((await ask(0, 'POST', `${project}/instances/${name}/stop`)).status, 202)
+    assert.equal((await rack.ask(0, 'POST', `${project}/instances/${name}/stop`)).status, 202)
     await becomes(name, 'stopped')
   }
-  assert.equal((await ask(0, 'DELETE', `${project}/instances/goes`)).status, 204)
+  assert.equal((await rack.ask(0, 'DELETE', `${project}/instances/goes`)).status, 204)
 
   // It goes on, and is held up again until the sled has come back to it.
   const openSubnets = await lock('vpc_subnet')
@@ -122,10 +106,10 @@ test('what a member asks of a sled once its sagas are another’s is not done', 
   assert.deepEqual(statuses, [503, 503])
 
   // The sled's own word, asked after what came late.
-  const reboot = await ask(0, 'POST', `${project}/instances/stays/reboot`)
-  assert.equal(reboot.json.message, 'cannot reboot instance in state "stopped"')
-  assert.equal((await ask(0, 'GET', `${project}/instances/goes`)).status, 404)
+  const reboot = await rack.ask(0, 'POST', `${project}/instances/stays/reboot`)
+  assert.equal(JSON.parse(reboot.text).message, 'cannot reboot instance in state "stopped"')
+  assert.equal((await rack.ask(0, 'GET', `${project}/instances/goes`)).status, 404)
   assert.deepEqual(running(), [])
-  assert.equal((await ask(0, 'POST', `${project}/instances/stays/start`)).status, 202)
+  assert.equal((await rack.ask(0, 'POST', `${project}/instances/stays/start`)).status, 202)
   await becomes('stays', 'running')
 })
