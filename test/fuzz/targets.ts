@@ -12,7 +12,6 @@ import { cursorOver, Misfit } from '#runtime/codec/cursor.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { seededRandom } from '#runtime/random.ts'
 import { fits } from '#runtime/schema.ts'
-import { System } from '#runtime/actor/system.ts'
 import { makeRing, RingReader, RingWriter } from '#runtime/thread/ring.ts'
 import { FrameError, kinds } from '#runtime/wire/frame.ts'
 import { Link } from '#runtime/wire/link.ts'
@@ -20,6 +19,7 @@ import { FrameCutter } from '#runtime/wire/socket.ts'
 import { bindFrame, frame, helloFrame } from '#test/kit/frames.ts'
 import { echo, echoProtocol, schemas } from './schemas.ts'
 import type { Pick } from './mutate.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 
 export interface Target {
   /** Inputs to begin with, by what they are. */
@@ -47,16 +47,7 @@ export const deafOutlet = (): Outlet => {
 }
 
 function makeSystem() {
-  const system = new System({
-    host: 'here',
-    thread: 'main',
-    clock: manualClock(),
-    random: seededRandom(1),
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
+  const system = aloneSystem({ clock: manualClock(), random: seededRandom(1) })
   system.add(echo, null)
   return system
 }

@@ -21,6 +21,7 @@ import { ThreadLinks } from '#runtime/thread/links.ts'
 import { Threads } from '#runtime/thread/threads.ts'
 import { routes, talkProtocol, threadNames } from '#test/kit/echo_thread.ts'
 import { until } from '#test/kit/rack.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 
 const counterProtocol = protocol('counter', 1, {
   add: call(1, { request: nothing, reply: nothing, errors: [] }),
@@ -186,16 +187,7 @@ test('messages that wait behind a stuck one are counted, and who is down says wh
 /** A system of its own, with counters in it, and who looks at it. */
 function seenSystem() {
   const clock = manualClock()
-  const own = new System({
-    host: 'here',
-    thread: 'main',
-    clock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
+  const own = aloneSystem({ clock })
   own.add(counter, { gate: Promise.resolve() })
   const watch = new Lookout({
     thread: 'main',
@@ -315,16 +307,7 @@ test('messages are measured while somebody watches, and some time after', async 
 })
 
 test('a snapshot stays small whatever the number of actors, and shows those in trouble', async () => {
-  const own = new System({
-    host: 'here',
-    thread: 'main',
-    clock: systemClock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
+  const own = aloneSystem()
   const gate = Promise.withResolvers<void>()
   own.add(counter, { gate: gate.promise })
   const stuck = own.ref(counterProtocol, '7000').call('wait', null, soon)

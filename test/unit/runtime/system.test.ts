@@ -3,11 +3,9 @@ import { test } from 'node:test'
 import { Type } from 'typebox'
 import { behaviour, type ChildSpec, type Context } from '#runtime/actor/actor.ts'
 import { manualClock, systemClock, type Clock } from '#runtime/clock.ts'
-import { memoryLog } from '#runtime/log.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
-import { System } from '#runtime/actor/system.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 
 const counterProtocol = protocol('counter', 1, {
   add: call(1, {
@@ -82,17 +80,7 @@ const counter = behaviour({
 function world(clock: Clock = systemClock) {
   const deps: Deps = { gates: new Map(), inits: 0, aborted: [] }
   const exhausted: string[] = []
-  const system = new System({
-    host: 'here',
-    thread: 'main',
-    clock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-    onExhausted: (actor) => exhausted.push(actor),
-  })
+  const system = aloneSystem({ clock, onExhausted: (actor) => exhausted.push(actor) })
   system.add(counter, deps)
   const gate = (name: string) => {
     const made = Promise.withResolvers<void>()

@@ -9,14 +9,15 @@ import { systemClock } from '#runtime/clock.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
 import { NativeDeps } from '#runtime/actor/native_calls.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { seededRandom, systemRandom } from '#runtime/random.ts'
+import { seededRandom } from '#runtime/random.ts'
 import { err, ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
 import { Exporter, otlpSender, SpanBuffer, type Sent } from '#runtime/seeing/exporter.ts'
-import { System } from '#runtime/actor/system.ts'
+import type { System } from '#runtime/actor/system.ts'
 import { readTraceparent, Tracer, type FinishedSpan } from '#runtime/trace.ts'
 import { Collector } from '#test/kit/collector.ts'
 import { until } from '#test/kit/rack.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 
 const trace_id = '4bf92f3577b34da6a3ce929d0e0e4736'
 const span_id = '00f067aa0ba902b7'
@@ -126,16 +127,7 @@ const machine = behaviour({
 })
 
 function traced(finished: (span: FinishedSpan) => void): System {
-  const system = new System({
-    host: 'here',
-    thread: 'main',
-    clock: systemClock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
+  const system = aloneSystem()
   system.add(machine, new NativeDeps({ motor: new Motor(), speed: 3 }, ['motor']))
   system.observer.tracer = tracer(finished)
   return system

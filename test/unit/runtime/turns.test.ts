@@ -4,11 +4,8 @@ import { test } from 'node:test'
 import { Type } from 'typebox'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { System } from '#runtime/actor/system.ts'
-import { systemClock } from '#runtime/clock.ts'
-import { memoryLog } from '#runtime/log.ts'
-import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 
 const walkerProtocol = protocol('walker', 1, {
   /** Sends `left - 1` to the next walker; between `in` and `out` it works. */
@@ -42,16 +39,7 @@ const walker = behaviour({
 
 function walkers() {
   const seen: Seen = []
-  const system = new System({
-    host: 'here',
-    thread: 'main',
-    clock: systemClock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
-    toHost: () => null,
-  })
+  const system = aloneSystem()
   system.add(walker, seen)
   return { seen, first: system.ref(walkerProtocol, '0') }
 }
