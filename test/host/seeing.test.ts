@@ -96,7 +96,7 @@ test('spans of Nexus, which reaches no collector, arrive by way of the sled', as
   const made = await until(
     'the volume’s span',
     30_000,
-    () => of('luge-sled', /^disk\.ensure$/) ?? null,
+    () => of('luge-sled', /^disk\.ensure_fenced$/) ?? null,
   )
   const saga = await until(
     'the span of the saga’s node',
