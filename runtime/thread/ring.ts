@@ -16,8 +16,11 @@ const ring_bytes = 1 << 20
 const slack_bytes = 64 * 1024
 /** Two of the largest frames: one may be written while the other is read. */
 const bulk_bytes = 2 * limits.frame_bytes_max
-/** The reader begins with a long batch before all of it is written: both threads work at once. */
-const unpublished_bytes_max = 64 * 1024
+/**
+ * The reader begins with a long batch before all of it is written, and the writer goes on before all of it
+ * is read: both threads work at once.
+ */
+const batch_bytes_max = 64 * 1024
 const control_bytes = 256
 const tail_word = 0
 const head_word = 16
@@ -134,7 +137,7 @@ export class RingWriter implements Outlet {
 
   #commit(bytes: number): void {
     this.#tail = advance(this.#tail, bytes)
-    if (((this.#tail - this.#published) | 0) >= unpublished_bytes_max) this.publish()
+    if (((this.#tail - this.#published) | 0) >= batch_bytes_max) this.publish()
     if (this.#isScheduled) return
     // One publication for all that is written until then.
     this.#isScheduled = true
@@ -182,14 +185,18 @@ export class RingReader {
    */
   drain(max: number, take: (cursor: Cursor) => void): number {
     const tail = Atomics.load(this.#control, tail_word)
+    let released = this.#head
     let done = 0
     while (this.#head !== tail && done < max) {
       const waiting = (tail - this.#head) | 0
       if (waiting <= 0 || waiting > ring_bytes) throw new FrameError('the ring is out of step')
       this.#head = advance(this.#head, this.#one(waiting, take))
       done += 1
+      if (((this.#head - released) | 0) < batch_bytes_max) continue
+      released = this.#head
+      Atomics.store(this.#control, head_word, released)
     }
-    if (done > 0) Atomics.store(this.#control, head_word, this.#head)
+    if (this.#head !== released) Atomics.store(this.#control, head_word, this.#head)
     return done
   }
 

@@ -130,6 +130,21 @@ test('a full ring takes nothing until something was read, and calls back then', 
   assert.ok(put(writer, frame(1_000, 0)))
 })
 
+test('a writer has room again before all of a long batch is read', () => {
+  const { writer, reader } = ring()
+  let sent = 0
+  while (put(writer, frame(4_096, sent))) sent += 1
+  writer.publish()
+  let read = 0
+  let putAfter = -1
+  reader.drain(sent, () => {
+    read += 1
+    if (putAfter < 0 && put(writer, frame(4_096, sent))) putAfter = read
+  })
+  assert.equal(read, sent)
+  assert.ok(putAfter > 0 && putAfter < sent / 4, `after ${putAfter} of ${sent}`)
+})
+
 test('the largest frames go through memory of their own, and wait for room there', () => {
   const { writer, reader } = ring()
   const sizes = [65_537, 1_000_003, limits.frame_bytes_max]
