@@ -25,6 +25,7 @@ import type { ZoneConfig, ZoneFound, Zones } from '#native/platform/zone.ts'
 import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { removeControlGroup } from './control_group.ts'
 import { ociConfig, rootLinks } from './oci.ts'
 import { closeFd, listenTcp, OsError } from './libc.sys.ts'
 
@@ -152,13 +153,17 @@ export class LinuxZones implements Zones {
   }
 
   async #delete(name: string): Promise<Result<null, 'os_failed'>> {
-    if (!existsSync(join(this.#root, name))) return ok(null)
-    const ran = await this.#oci('delete', '--force', name)
-    if (!ran.ok) return ran
-    return ran.value.code === 0 || !existsSync(join(this.#root, name))
-      ? ok(null)
-      : err('os_failed', `zone ${name} was not removed: ${ran.value.stderr.trim()}`)
+    if (existsSync(join(this.#root, name))) {
+      const ran = await this.#oci('delete', '--force', name)
+      if (!ran.ok) return ran
+      if (ran.value.code !== 0 && existsSync(join(this.#root, name))) {
+        return err('os_failed', `zone ${name} was not removed: ${ran.value.stderr.trim()}`)
+      }
+    }
+    return await removeControlGroup(this.#controlGroup(name))
   }
+
+  readonly #controlGroup = (name: string) => `ox${this.#tag}_${name}`
 
   #writeBundle(config: ZoneConfig, fds: number): void {
     const bundle = join(this.#bundles, config.name)
@@ -172,7 +177,9 @@ export class LinuxZones implements Zones {
     rmSync(join(bundle, 'crun.log'), { force: true })
     writeFileSync(
       join(bundle, 'config.json'),
-      JSON.stringify(ociConfig(config, { root, fds, cgroup: `/ox${this.#tag}_${config.name}` })),
+      JSON.stringify(
+        ociConfig(config, { root, fds, cgroup: `/${this.#controlGroup(config.name)}` }),
+      ),
     )
   }
 

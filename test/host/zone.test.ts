@@ -5,10 +5,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LinuxZones } from '#native/linux/zone.ts'
 import { identify } from '#native/process.ts'
 import type { ZoneConfig } from '#native/platform/zone.ts'
-import { attempt, containers, freePort, leftovers, until } from '#test/kit/rack.ts'
+import { attempt, containers, freePort, leftovers, processesOf, until } from '#test/kit/rack.ts'
 
 const state = mkdtempSync(join(tmpdir(), 'luge-zone-'))
 const tag = '0e57ed'
@@ -106,6 +107,21 @@ test('a program that is not there is an error that names it, and leaves nothing'
   assert.match(failed.detail, /no\/such\/program/)
   const found = await zones.find('oxz_missing')
   assert.ok(found.ok && found.value.state === 'absent')
+})
+
+test('a runtime that is killed while it makes a zone leaves nothing that is not found', async () => {
+  // From a moment before it begins to one after it has ended.
+  for (let delay_ms = 0; delay_ms < 90; delay_ms += 6) {
+    const booting = zones.boot(config('oxz_cut', 'exec sleep 1000'))
+    await sleep(delay_ms)
+    for (const { pid } of processesOf(state)) attempt('kill', ['-9', String(pid)])
+    await booting
+    assert.deepEqual(await zones.remove('oxz_cut', 100), { ok: true, value: null })
+    const groups = attempt('find', ['/sys/fs/cgroup', '-name', `ox${tag}_oxz_cut`]).stdout
+    assert.equal(groups, '', `killed after ${delay_ms} ms`)
+  }
+  const whole = await zones.boot(config('oxz_cut', 'exec sleep 1000'))
+  assert.ok(whole.ok && whole.value.state === 'running', JSON.stringify(whole))
 })
 
 test('destroyAll ends every zone and forgets all records', async () => {

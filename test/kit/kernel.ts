@@ -8,10 +8,13 @@ const lines = (file: string, args: readonly string[]) =>
 
 /**
  * Every namespace of the rack with its links, addresses, routes, neighbours and rules, its
- * containers, its processes by program, and the files of guests and volumes, one a line.
+ * containers, its processes by program, and the files of guests and volumes, one a line. Processes
+ * that a supervisor runs only to look at its zones come and go: a process counts when it is there
+ * before and after the rest was looked at.
  */
 export function kernelObjects(tag: string, state: string): readonly string[] {
   const sled = join(state, 'sled1')
+  const before = new Set(processesOf(state).map(({ pid }) => pid))
   const found: string[] = []
   for (const name of readdirSync('/run/netns').filter((each) => each.startsWith(`ox${tag}_`))) {
     const seen = (kind: string, all: readonly string[]) => {
@@ -28,10 +31,12 @@ export function kernelObjects(tag: string, state: string): readonly string[] {
     seen('rule', withoutCounts(lines('ip', ['netns', 'exec', name, 'nft', 'list', 'ruleset'])))
   }
   found.push(...[...containers(join(sled, 'crun')).matchAll(/^oxz_\S+/gm)].flat())
-  found.push(...processesOf(state).map(({ command }) => `process ${command.split(' ')[0] ?? ''}`))
   for (const folder of ['zones', 'instances', 'volumes', 'nbd', 'qmp']) {
     const path = join(sled, folder)
     if (existsSync(path)) found.push(...readdirSync(path).map((name) => `${folder}/${name}`))
+  }
+  for (const { pid, command } of processesOf(state)) {
+    if (before.has(pid)) found.push(`process ${command.split(' ')[0] ?? ''}`)
   }
   return found.toSorted()
 }
