@@ -137,12 +137,14 @@ export function makeHttpServer<S extends HttpServices>(options: HttpOptions<S>):
 
 /** Repeated and trailing slashes mean nothing. */
 function tidyUrl(url: string): string {
+  if (!/\/\/|\/(\?|$)/.test(url)) return url
   const [path = '/', ...query] = url.split('?')
   const tidy = path.replaceAll(/\/+/g, '/').replace(/(.)\/$/, '$1')
   return query.length === 0 ? tidy : `${tidy}?${query.join('?')}`
 }
 
 const hasDotSegment = (url: string) =>
+  /\/(\.|%2e)/i.test(url) &&
   (url.split('?')[0] ?? '').split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))
 
 /** A path that is served under another method is 405; any other is 404. */
@@ -251,10 +253,6 @@ async function act<S extends HttpServices>(
   const isGuarded = operation.access === 'user'
   assert(!isGuarded || authenticate !== null, `nobody can say who asks for ${route.id}`)
   const actor = isGuarded ? await authenticate?.(services, credentials) : null
-  const gone = new AbortController()
-  request.raw.once('close', () => {
-    if (request.raw.socket.destroyed) gone.abort(new Error('the client hung up'))
-  })
   const call = {
     services,
     actor,
@@ -268,7 +266,6 @@ async function act<S extends HttpServices>(
     query,
     page,
     body,
-    signal: gone.signal,
   }
   return await route.handle(call)
 }

@@ -23,8 +23,6 @@ export interface Asked<S> {
   readonly header: (name: string) => string | null
   /** What the request came by. */
   readonly scheme: 'http' | 'https'
-  /** Aborted when the client hangs up. */
-  readonly signal: AbortSignal
 }
 
 /** A request of one operation, with the types of its row; `A` is who may ask. */

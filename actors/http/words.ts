@@ -59,9 +59,12 @@ interface Words {
 
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const plainUuid = /^[0-9a-f]{32}$/
+const nameForm = /^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
 
 /** Why a text is no name, in Omicron's words and order; null when it is one. */
 function nameProblem(given: string): string | null {
+  const isUuid = uuidForm.test(given) || plainUuid.test(given)
+  if (nameForm.test(given) && !isUuid) return null
   const characters = Array.from(given)
   const [first] = characters
   if (characters.length > 63) return 'name may contain at most 63 characters'
@@ -72,9 +75,7 @@ function nameProblem(given: string): string | null {
     return `name contains invalid character: "${wrong}" (allowed characters are lowercase ASCII, digits, and "-")`
   }
   if (given.endsWith('-')) return 'name cannot end with "-"'
-  return uuidForm.test(given) || plainUuid.test(given)
-    ? 'name cannot be a UUID to avoid ambiguity with IDs'
-    : null
+  return 'name cannot be a UUID to avoid ambiguity with IDs'
 }
 
 const nameWords = {

@@ -30,7 +30,7 @@ import { explain } from '#runtime/result.ts'
 import type { Log } from '#runtime/log.ts'
 import { codeOf, StoreError, storeError, type StoreFailure } from './failure.ts'
 import { Lane } from './lane.ts'
-import { isShortRead } from './prepare.ts'
+import type { ShortRead, ShortReads } from './prepare.ts'
 
 /** int8 and numeric: the store's integers end at 2^53, so they are numbers. */
 const numbers = new TypeOverrides()
@@ -73,26 +73,45 @@ export async function closePostgres({ pool, lane }: Postgres): Promise<void> {
 
 /** Kysely over them. `isReady` says when statements may run: before, the store is away. */
 export function postgresDialect(postgres: Postgres, isReady: () => boolean): Dialect {
+  const names = new StatementNames()
   return {
-    createAdapter: () => new PostgresAdapter(),
-    createDriver: () => new PostgresDriver(postgres, isReady),
+    createAdapter: () => new Adapter(postgres, names, isReady),
+    createDriver: () => new PostgresDriver(postgres, names, isReady),
     createIntrospector: (db) => new PostgresIntrospector(db),
     createQueryCompiler: () => new PostgresQueryCompiler(),
   }
 }
 
+/** Short reads go over the lane. */
+class Adapter extends PostgresAdapter implements ShortReads {
+  read: ShortReads['read']
+
+  constructor({ lane }: Postgres, names: StatementNames, isReady: () => boolean) {
+    super()
+    this.read = async <O>({ sql: text, parameters }: ShortRead) => {
+      if (!isReady()) throw notReady()
+      const statement = { name: names.of(text), text, values: [...parameters] }
+      const read = await inWords(async () => await lane.read(statement))
+      return read === null ? null : resultOf<O>(read).rows
+    }
+  }
+}
+
+const notReady = () => storeError('away', new Error('it is still being prepared'))
+
 class PostgresDriver implements Driver {
   readonly #postgres: Postgres
+  readonly #names: StatementNames
   readonly #isReady: () => boolean
-  readonly #names = new StatementNames()
 
-  constructor(postgres: Postgres, isReady: () => boolean) {
+  constructor(postgres: Postgres, names: StatementNames, isReady: () => boolean) {
     this.#postgres = postgres
+    this.#names = names
     this.#isReady = isReady
   }
   async init(): Promise<void> {}
   async acquireConnection(): Promise<Connection> {
-    if (!this.#isReady()) throw storeError('away', new Error('it is still being prepared'))
+    if (!this.#isReady()) throw notReady()
     return new Connection(this.#postgres, this.#names)
   }
   async beginTransaction(connection: Connection, settings: TransactionSettings): Promise<void> {
@@ -161,14 +180,9 @@ class Connection implements DatabaseConnection {
     this.#transaction = null
   }
 
-  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    const { sql: text, parameters } = query
+  async executeQuery<R>({ sql: text, parameters }: CompiledQuery): Promise<QueryResult<R>> {
     const statement = { name: this.#names.of(text), text, values: [...parameters] }
     if (this.#transaction !== null) return await this.#transaction.run<R>(statement)
-    if (isShortRead(query)) {
-      const read = await inWords(async () => await this.#postgres.lane.read(statement))
-      if (read !== null) return resultOf<R>(read)
-    }
     const session = await this.#connect()
     try {
       return await alone(async (isNamed) => {

@@ -8,24 +8,18 @@ import type { Store, StoreTransaction } from './schema.ts'
 type Value = string | number | boolean | null
 type Values = Readonly<Record<string, Value | readonly string[]>>
 
-/** A statement that is read by its indices and gives few rows, as all that are prepared. */
-class PreparedQuery<O> implements CompiledQuery<O> {
-  readonly query: CompiledQuery<O>['query']
-  readonly queryId: CompiledQuery<O>['queryId']
-  readonly sql: string
-  readonly parameters: readonly unknown[]
+/** A statement and its values. */
+export type ShortRead = Pick<CompiledQuery, 'sql' | 'parameters'>
 
-  constructor({ query, queryId, sql }: CompiledQuery<O>, parameters: readonly unknown[]) {
-    this.query = query
-    this.queryId = queryId
-    this.sql = sql
-    this.parameters = parameters
-  }
+/**
+ * What an adapter of kysely's has that answers short reads (read by their indices, few rows) by itself:
+ * what kysely does around a statement takes longer than SQLite takes to answer it.
+ */
+export interface ShortReads extends DialectAdapter {
+  /** The rows; null when they are not to be had this way now. Throws as a statement does. */
+  read: <O>(given: ShortRead) => Promise<readonly O[] | null>
 }
-
-/** Whether a statement reads only, and nobody waits long behind it. */
-export const isShortRead = (query: CompiledQuery): boolean =>
-  query instanceof PreparedQuery && query.query.kind === 'SelectQueryNode'
+export const hasShortReads = (adapter: DialectAdapter): adapter is ShortReads => 'read' in adapter
 
 /** Stands in a compiled statement for a value of each run: `index` of a list, else null. */
 export class Parameter {
@@ -45,7 +39,7 @@ export class Parameter {
  */
 export function prepare<V extends Values, O>(
   build: (store: Store | StoreTransaction, values: V) => Compilable<O>,
-): (store: Store | StoreTransaction, values: V) => Promise<O[]> {
+): (store: Store | StoreTransaction, values: V) => Promise<readonly O[]> {
   // A store shares its adapter with its transactions.
   const compiled = new WeakMap<DialectAdapter, Map<string, CompiledQuery<O>>>()
   return async (store, values) => {
@@ -58,8 +52,11 @@ export function prepare<V extends Values, O>(
     const parameters = query.parameters.map((given) =>
       given instanceof Parameter ? valueOf(values, given) : given,
     )
-    const given = new PreparedQuery(query, parameters)
-    return (await store.executeQuery<O>(given)).rows
+    if (hasShortReads(adapter) && !store.isTransaction && query.query.kind === 'SelectQueryNode') {
+      const read = await adapter.read<O>({ sql: query.sql, parameters })
+      if (read !== null) return read
+    }
+    return (await store.executeQuery<O>({ ...query, parameters })).rows
   }
 }
 

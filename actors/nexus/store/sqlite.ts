@@ -16,7 +16,8 @@ import {
 import { limits } from '#config/limits.ts'
 import { syncedFile, type SyncedFile } from '#runtime/files.ts'
 import { codeOf, StoreError, storeError, type StoreFailure } from './failure.ts'
-import { Turns } from './turns.ts'
+import type { ShortRead, ShortReads } from './prepare.ts'
+import { Turns, type Transaction } from './turns.ts'
 
 /** Marks the file as ours ("nexu"), so that another program's database is not taken over. */
 const application_id = 0x6e657875
@@ -44,7 +45,7 @@ export function openSqlite(path: string): SqliteFile {
 /** Kysely over an open file. `isReady` says when statements may run: before, the store is away. */
 export function sqliteDialect(file: SqliteFile, isReady: () => boolean): Dialect {
   return {
-    createAdapter: () => new Adapter(),
+    createAdapter: () => new Adapter(file, isReady),
     createDriver: () => new SqliteDriver(file, isReady),
     createIntrospector: (db) => new SqliteIntrospector(db),
     createQueryCompiler: () => new SqliteQueryCompiler(),
@@ -52,7 +53,16 @@ export function sqliteDialect(file: SqliteFile, isReady: () => boolean): Dialect
 }
 
 /** Who comes first is for `Turns` to say: kysely would hold everybody back until a commit is durable. */
-class Adapter extends SqliteAdapter {
+class Adapter extends SqliteAdapter implements ShortReads {
+  read: ShortReads['read']
+
+  constructor(file: SqliteFile, isReady: () => boolean) {
+    super()
+    this.read = async <O>(given: ShortRead) => {
+      if (!isReady()) throw notReady()
+      return (await file.run<O>(given, null)).rows
+    }
+  }
   override get supportsMultipleConnections(): boolean {
     return true
   }
@@ -68,7 +78,7 @@ class SqliteDriver implements Driver {
   }
   async init(): Promise<void> {}
   async acquireConnection(): Promise<Connection> {
-    if (!this.#isReady()) throw storeError('away', new Error('it is still being prepared'))
+    if (!this.#isReady()) throw notReady()
     return new Connection(this.#file)
   }
   async beginTransaction(connection: Connection): Promise<void> {
@@ -85,6 +95,8 @@ class SqliteDriver implements Driver {
     await this.#file.close()
   }
 }
+
+const notReady = () => storeError('away', new Error('it is still being prepared'))
 
 type Row = Record<string, unknown>
 interface Prepared {
@@ -107,7 +119,21 @@ export class SqliteFile {
     this.turns = new Turns(file, log === null ? null : async () => await log.sync())
   }
 
-  prepare(sql: string): Prepared {
+  /** Runs a statement in a transaction, or by itself. */
+  async run<R>(
+    { sql, parameters }: ShortRead,
+    transaction: Transaction | null,
+  ): Promise<QueryResult<R>> {
+    return await inWords(async () => {
+      const prepared = this.#prepare(sql)
+      const bound = parameters.map(toSqlite)
+      const work = () => run<R>(prepared, bound)
+      if (transaction !== null) return this.turns.within(transaction, work)
+      return await this.turns.alone(prepared.statement.readonly ? 'read' : 'write', work)
+    })
+  }
+
+  #prepare(sql: string): Prepared {
     const known = this.#prepared.get(sql)
     if (known !== undefined) return known
     const statement = this.#file.prepare<unknown[], Row>(sql)
@@ -127,7 +153,7 @@ export class SqliteFile {
 
 class Connection implements DatabaseConnection {
   readonly #file: SqliteFile
-  #transaction: Awaited<ReturnType<Turns['begin']>> | null = null
+  #transaction: Transaction | null = null
 
   constructor(file: SqliteFile) {
     this.#file = file
@@ -149,16 +175,8 @@ class Connection implements DatabaseConnection {
     if (this.#transaction !== null) await this.#file.turns.rollback(this.#transaction)
   }
 
-  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
-    const { turns } = this.#file
-    const transaction = this.#transaction
-    return await inWords(async () => {
-      const prepared = this.#file.prepare(sql)
-      const bound = parameters.map(toSqlite)
-      const work = () => run<R>(prepared, bound)
-      if (transaction !== null) return turns.within(transaction, work)
-      return await turns.alone(prepared.statement.readonly ? 'read' : 'write', work)
-    })
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    return await this.#file.run<R>(query, this.#transaction)
   }
 
   streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {

@@ -29,7 +29,7 @@ const commands = {
 type Outcome = PromiseWithResolvers<void>
 
 /** A transaction of Nexus; `ended` tells those who wait for their turn. */
-interface Transaction {
+export interface Transaction {
   readonly ended: PromiseWithResolvers<void>
   /** Why there is nothing left of it: SQLite has rolled everything back. */
   lost: Error | null

@@ -1,16 +1,32 @@
 /** Seeing what waits for the store: for a connection or an answer. */
-import type { CompiledQuery, DatabaseConnection, Dialect, Driver, QueryResult } from 'kysely'
+import type {
+  CompiledQuery,
+  DatabaseConnection,
+  Dialect,
+  DialectAdapter,
+  Driver,
+  QueryResult,
+} from 'kysely'
+import { hasShortReads, type ShortRead } from './prepare.ts'
 
 /** Knows of a piece of waiting until it has ended: NativeCalls.during. */
 export type Watch = <T>(name: string, work: () => Promise<T>) => Promise<T>
 
 /** The same dialect, whose waiting is known: parameters, which may be secrets, are not. */
 export const watchedDialect = (dialect: Dialect, watch: Watch): Dialect => ({
-  createAdapter: () => dialect.createAdapter(),
+  createAdapter: () => watchedAdapter(dialect.createAdapter(), watch),
   createDriver: () => watchedDriver(dialect.createDriver(), watch),
   createIntrospector: (db) => dialect.createIntrospector(db),
   createQueryCompiler: () => dialect.createQueryCompiler(),
 })
+
+function watchedAdapter(adapter: DialectAdapter, watch: Watch): DialectAdapter {
+  if (!hasShortReads(adapter)) return adapter
+  const { read } = adapter
+  adapter.read = async <O>(given: ShortRead) =>
+    await watch(`store: ${given.sql}`, async () => await read<O>(given))
+  return adapter
+}
 
 function watchedDriver(driver: Driver, watch: Watch): Driver {
   return {
