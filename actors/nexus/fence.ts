@@ -53,17 +53,15 @@ const going = prepare((store, saga: { readonly [K in keyof Going]: Going[K] }) =
   goingSaga(store, saga),
 )
 
+// The saga is compared with rather than said to exist: SQLite would plan that anew for every value.
 const goingAndMarked = prepare(
   (store, { saga_id, owner, ...mark }: { readonly [K in keyof (Going & InstanceMark)]: string }) =>
-    goingSaga(store, { saga_id, owner }).where((clause) =>
-      clause.exists(
-        clause
-          .selectFrom('instance')
-          .select('instance.id')
-          .where('instance.id', '=', mark.id)
-          .where('pending_target', '=', mark.target)
-          .where('propolis_id', '=', mark.propolis_id)
-          .where('time_deleted_ms', 'is', null),
-      ),
-    ),
+    store
+      .selectFrom('instance')
+      .select('id')
+      .where('id', '=', mark.id)
+      .where('pending_target', '=', mark.target)
+      .where('propolis_id', '=', mark.propolis_id)
+      .where('time_deleted_ms', 'is', null)
+      .where(goingSaga(store, { saga_id, owner }), '=', saga_id),
 )

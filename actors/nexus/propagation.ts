@@ -33,25 +33,22 @@ const nowOwed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed
     .onConflict(owedAgain),
 )
 
-/** The same for the rules of all VPCs that an instance has, or had, interfaces in. Gives their ids. */
-export const vpcsOwed = prepare((store, { instance_id }: { readonly instance_id: string }) =>
-  store
-    .insertInto('propagation')
-    .columns(['kind', 'id', 'generation', 'is_owed'])
-    .expression((from) =>
-      from
-        .selectFrom('network_interface')
-        .select([
-          sql.lit('firewall' as const).as('kind'),
-          'vpc_id as id',
-          sql.lit(1).as('generation'),
-          sql.lit(true).as('is_owed'),
-        ])
-        .distinct()
-        .where('instance_id', '=', instance_id),
-    )
-    .onConflict(owedAgain)
-    .returning('id'),
+/**
+ * The same for the rules of all VPCs that an instance has, or had, interfaces in: their other ports are to be
+ * told that its addresses came or went. Gives back the VPCs, for `firewall.sendSoon`.
+ */
+export async function oweNeighbours(
+  store: StoreTransaction,
+  instance_id: string,
+): Promise<readonly string[]> {
+  const interfaces = await interfaceVpcs(store, { instance_id })
+  const vpcs = [...new Set(interfaces.map(({ vpc_id }) => vpc_id))].toSorted()
+  for (const id of vpcs) await owe(store, { kind: 'firewall', id })
+  return vpcs
+}
+
+const interfaceVpcs = prepare((store, { instance_id }: { readonly instance_id: string }) =>
+  store.selectFrom('network_interface').select('vpc_id').where('instance_id', '=', instance_id),
 )
 
 /** What has not been sent; `isWhole`: all that there is. */

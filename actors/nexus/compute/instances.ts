@@ -13,7 +13,6 @@ import { fenceOf, orUnfenced } from '../fence.ts'
 import { internal, invalidRequest, notFound, unavailable } from '#actors/http/errors.ts'
 import { resolvedRules, rulesForPort } from '../networking/firewall.ts'
 import { identityView, timestamp } from '../names.ts'
-import { vpcsOwed } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 import { readColumn } from '../store/column.ts'
 import { prepare } from '../store/prepare.ts'
@@ -422,15 +421,4 @@ async function vnicsOf(services: Services, instance: Instance): Promise<GuestVni
     })
   }
   return vnics.toSorted((a, b) => a.slot - b.slot)
-}
-
-/**
- * The other ports of an instance's VPCs are to be told that its addresses came or went; gives back the
- * VPCs, for `firewall.sendSoon`.
- */
-export async function oweNeighbours(
-  store: StoreTransaction,
-  instance_id: string,
-): Promise<readonly string[]> {
-  return (await vpcsOwed(store, { instance_id })).map(({ id }) => id)
 }

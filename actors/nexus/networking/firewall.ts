@@ -234,20 +234,22 @@ export class FirewallPublisher {
   }
 }
 
+// The sled is no join: SQLite would plan one anew for every value.
 const portRows = prepare((store, { vpc_id }: VpcId) =>
   store
     .selectFrom('network_interface')
-    .innerJoin('instance', 'instance.id', 'network_interface.instance_id')
-    .select(['network_interface.id', 'network_interface.mac', 'instance.sled_id'])
-    .where('network_interface.vpc_id', '=', vpc_id)
-    .where('network_interface.time_deleted_ms', 'is', null)
-    .where('instance.run_state', 'in', [
-      'starting',
-      'running',
-      'rebooting',
-      'stopping',
-      'migrating',
-    ]),
+    .select((from) => [
+      'id',
+      'mac',
+      from
+        .selectFrom('instance')
+        .select('sled_id')
+        .whereRef('instance.id', '=', 'network_interface.instance_id')
+        .where('run_state', 'in', ['starting', 'running', 'rebooting', 'stopping', 'migrating'])
+        .as('sled_id'),
+    ])
+    .where('vpc_id', '=', vpc_id)
+    .where('time_deleted_ms', 'is', null),
 )
 
 /** Whether every port that is there took them. */
@@ -256,6 +258,7 @@ async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
   const ports = await portRows(services.store, { vpc_id })
   let all = true
   for (const { id, mac, sled_id } of ports) {
+    if (sled_id === null) continue
     const told = await services.sleds
       .vnic(sled_id, id)
       .call(

@@ -6,9 +6,9 @@ import {
   destroyGuest,
   instanceById,
   markDeleting,
-  oweNeighbours,
   unmarkTarget,
 } from '../compute/instances.ts'
+import { oweNeighbours } from '../propagation.ts'
 import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceDeleteParams {

@@ -11,12 +11,12 @@ import {
   applyRuntime,
   goOn,
   instanceById,
-  oweNeighbours,
   specOf,
   stateOf,
   type Instance,
 } from '../compute/instances.ts'
 import type { Saga, SagaRun } from '../saga-nodes.ts'
+import { oweNeighbours } from '../propagation.ts'
 import { transact } from '../store/transact.ts'
 
 export interface InstanceMigrateParams {

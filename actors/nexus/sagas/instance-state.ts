@@ -1,6 +1,7 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
-import { askTarget, markTarget, oweNeighbours, unmarkTarget } from '../compute/instances.ts'
+import { askTarget, markTarget, unmarkTarget } from '../compute/instances.ts'
+import { oweNeighbours } from '../propagation.ts'
 import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceStateParams {
