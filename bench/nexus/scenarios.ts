@@ -61,8 +61,16 @@ export const scenarios: readonly Scenario[] = [
   {
     ...base,
     name: 'members: three on PostgreSQL that view instances',
+    // What a member gathers in a turn of its loop shares a write: with a third of the clients, a third as
+    // much. The second peer tells that from what it costs to be three.
     metrics: { cpu: [most('luge, one member', 1.15)], rate: [], p99: [] },
     ours: onPostgres('luge', 3, { paths: instanceViews, connections: 24 }),
-    peers: [onPostgres('luge, one member', 1, { paths: instanceViews, connections: 24 })],
+    peers: [
+      onPostgres('luge, one member', 1, { paths: instanceViews, connections: 24 }),
+      onPostgres('luge, one member with a third of the clients', 1, {
+        paths: instanceViews,
+        connections: 8,
+      }),
+    ],
   },
 ]
