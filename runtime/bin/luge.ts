@@ -1,19 +1,12 @@
-/** The operator's command. Every verb is a file below `rack/`; here are only names and options. */
+/**
+ * The operator's command. Every verb is a file below `rack/`, which is loaded when that verb runs; here are
+ * only names and options.
+ */
 import { resolve } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
-import { documentOf } from '#actors/http/openapi.ts'
-import { aboutExternal } from '#actors/nexus/api/contract/about.ts'
-import { routes } from '#actors/nexus/routes.ts'
 import { explain } from '#runtime/result.ts'
 import { processTerminal } from '#runtime/terminal.ts'
-import { checkJournal, salvageJournal } from './rack/journal.ts'
-import { listCertificates, revokeHost } from './rack/certificates.ts'
-import { rackDown } from './rack/down.ts'
-import { defaultState } from './rack/plan.ts'
-import { rackMetrics, rackTop, rackWhy } from './rack/seeing.ts'
-import { rackStatus } from './rack/status.ts'
-import { rackUp } from './rack/up.ts'
-import { listZones, printLog } from './rack/zones.ts'
+import { defaultState } from './rack/layout.ts'
 
 /** Ends a verb with one sentence on stderr and exit code 1. */
 class Refusal extends Error {}
@@ -56,6 +49,7 @@ rack
   .option('--detach', 'return once the rack serves, leaving it running')
   .option('--json', 'print one line of JSON when the rack serves')
   .action(async (options: UpFlags) => {
+    const { rackUp } = await import('./rack/up.ts')
     const result = await rackUp({
       platform: options.platform,
       state: resolve(options.state),
@@ -80,6 +74,7 @@ rack
   .addOption(stateOption())
   .option('--json', 'print one line of JSON')
   .action(async (options: { state: string; json?: boolean }) => {
+    const { rackStatus } = await import('./rack/status.ts')
     const result = await rackStatus(resolve(options.state), options.json === true)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -90,6 +85,7 @@ rack
   .addOption(stateOption())
   .option('--keep-state', 'keep volumes, journal and store, so that the next up goes on with them')
   .action(async (options: { state: string; keepState?: boolean }) => {
+    const { rackDown } = await import('./rack/down.ts')
     const result = await rackDown(resolve(options.state), options.keepState === true)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -100,6 +96,7 @@ rack
   .addOption(stateOption())
   .option('--json', 'print one line of JSON')
   .action(async (options: { state: string; json?: boolean }) => {
+    const { listCertificates } = await import('./rack/certificates.ts')
     const result = await listCertificates(resolve(options.state), options.json === true)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -110,6 +107,7 @@ rack
   .argument('<host>', 'an id that `luge rack certificates` shows')
   .addOption(stateOption())
   .action(async (host: string, options: { state: string }) => {
+    const { revokeHost } = await import('./rack/certificates.ts')
     const result = await revokeHost(resolve(options.state), host)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -120,6 +118,7 @@ luge
   .command('list')
   .addOption(stateOption())
   .action(async (options: { state: string }) => {
+    const { listZones } = await import('./rack/zones.ts')
     const result = await listZones(resolve(options.state))
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -133,6 +132,7 @@ luge
   )
   .addOption(stateOption())
   .action(async (zone: string, options: { state: string }) => {
+    const { printLog } = await import('./rack/zones.ts')
     const result = await printLog(resolve(options.state), zone)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -145,6 +145,7 @@ luge
   .option('--json', 'print it once, all that there is, as one line of JSON')
   .action(async (options: { state: string; once?: boolean; json?: boolean }) => {
     const { once = false, json = false } = options
+    const { rackTop } = await import('./rack/seeing.ts')
     const result = await rackTop(processTerminal(), resolve(options.state), { once, json })
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -154,6 +155,7 @@ luge
   .description('what the rack counts, as Prometheus reads it')
   .addOption(stateOption())
   .action(async (options: { state: string }) => {
+    const { rackMetrics } = await import('./rack/seeing.ts')
     const result = await rackMetrics(processTerminal(), resolve(options.state))
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -164,6 +166,7 @@ luge
   .argument('[name]', 'an actor, a call, or a part of a name; without it, all that is stuck')
   .addOption(stateOption())
   .action(async (name: string | undefined, options: { state: string }) => {
+    const { rackWhy } = await import('./rack/seeing.ts')
     const result = await rackWhy(processTerminal(), resolve(options.state), name ?? null)
     if (!result.ok) throw new Refusal(result.detail)
   })
@@ -175,7 +178,8 @@ journal
   .command('check')
   .description('read all of a journal without changing it, and say whether it is sound')
   .argument('<file>', journalFile)
-  .action((file: string) => {
+  .action(async (file: string) => {
+    const { checkJournal } = await import('./rack/journal.ts')
     checkJournal(resolve(file))
   })
 
@@ -183,15 +187,17 @@ journal
   .command('recover')
   .description('make a sound journal of all that can be read, and keep the old file beside it')
   .argument('<file>', journalFile)
-  .action((file: string) => {
+  .action(async (file: string) => {
+    const { salvageJournal } = await import('./rack/journal.ts')
     salvageJournal(resolve(file))
   })
 
 luge
   .command('openapi')
   .description('print the OpenAPI document of the API')
-  .action(() => {
-    process.stdout.write(`${JSON.stringify(documentOf(routes, aboutExternal), null, 2)}\n`)
+  .action(async () => {
+    const { printDocument } = await import('./rack/openapi.ts')
+    printDocument()
   })
 
 interface UpFlags {

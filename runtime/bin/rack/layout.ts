@@ -1,5 +1,13 @@
 /** Where a rack keeps what. Everything below the state directory is the rack's own. */
+import { homedir } from 'node:os'
 import { join } from 'node:path'
+
+/** Where a rack's state is when nobody says: system-wide for root, else the user's own. */
+export function defaultState(): string {
+  if (process.getuid?.() === 0) return '/var/lib/luge'
+  const base = process.env['XDG_STATE_HOME']
+  return join(base === undefined || base === '' ? join(homedir(), '.local/state') : base, 'luge')
+}
 
 export const sledState = (state: string, number: number): string => join(state, `sled${number}`)
 /** Of the k-th Nexus, k from 1. */

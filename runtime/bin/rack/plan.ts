@@ -14,7 +14,6 @@ import {
   statSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
-import { homedir } from 'node:os'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { Type, type Static, type TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
@@ -42,13 +41,6 @@ export type RackPlan = Static<typeof rackPlan>
 
 /** The directory of the repository that runs. */
 export const home = resolve(import.meta.dirname, '../../..')
-
-/** Where a rack's state is when nobody says: system-wide for root, else the user's own. */
-export function defaultState(): string {
-  if (process.getuid?.() === 0) return '/var/lib/luge'
-  const base = process.env['XDG_STATE_HOME']
-  return join(base === undefined || base === '' ? join(homedir(), '.local/state') : base, 'luge')
-}
 
 export const planPath = (state: string): string => join(state, 'rack.json')
 
