@@ -1,5 +1,4 @@
 /** Disk images behind a URL: their size by HEAD, as Nexus asks when an image is made. */
-import { request } from 'undici'
 import { limits } from '#config/limits.ts'
 import type { Block } from '#native/platform/block.ts'
 import { err, explain, ok } from '#runtime/result.ts'
@@ -10,6 +9,8 @@ export const probeImage: Block['probe'] = async (url) => {
   if (parsed === null || !['http:', 'https:'].includes(parsed.protocol)) {
     return err('unreachable_url', `"${url}" is not an http or https URL`)
   }
+  // Loaded when it is used: it is a hundred modules, and every thread of a sled has this file.
+  const { request } = await import('undici')
   try {
     const response = await request(parsed, {
       method: 'HEAD',

@@ -2,8 +2,7 @@
  * What a process proves itself and checks others with, read from files. Whatever is wrong is found
  * when the files are read, and said with the file's name, not at the first connection.
  */
-import 'reflect-metadata' // @peculiar/x509 needs it before it is loaded.
-import { X509Certificate as Certificate, X509Crl } from '@peculiar/x509'
+import type { X509Crl } from '@peculiar/x509'
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
@@ -138,13 +137,14 @@ export async function readRevocations(
 > {
   const read = readText(path)
   if (!read.ok) return read
+  const x509 = await loadX509()
   let list: X509Crl
   let isSigned: boolean
   try {
-    list = new X509Crl(read.value.text)
+    list = new x509.X509Crl(read.value.text)
     // OpenSSL must be able to use it as well.
     createSecureContext({ crl: read.value.text })
-    isSigned = await list.verify({ publicKey: new Certificate(issuer.raw) })
+    isSigned = await list.verify({ publicKey: new x509.X509Certificate(issuer.raw) })
   } catch (cause) {
     return err('malformed', `${path} is not a list of revoked certificates: ${explain(cause)}`)
   }
@@ -163,6 +163,12 @@ export async function readRevocations(
     serials,
     next_ms: (list.nextUpdate ?? list.thisUpdate).getTime(),
   })
+}
+
+/** Two hundred modules: who reads no list, as a link without TLS, does without. */
+async function loadX509() {
+  await import('reflect-metadata') // @peculiar/x509 needs it before it is loaded.
+  return await import('@peculiar/x509')
 }
 
 const isIssuedBy = (leaf: X509Certificate, issuer: X509Certificate): boolean =>

@@ -210,7 +210,11 @@ function nexusZone(state: string, plan: RackPlan, number: number): ServiceZone {
       address: `${internal_address}/${prefix_bits}`,
     },
     args: [zoneNode, join(zoneHome, script), nexusFiles(zoneNexus).config],
-    env: [],
+    // It reads there what other programs of the host have compiled, and cannot write.
+    env: [
+      `NODE_COMPILE_CACHE=${join(zoneHome, 'node_modules/.cache/luge')}`,
+      'NODE_COMPILE_CACHE_PORTABLE=1',
+    ],
     mounts: [
       { source: home, destination: zoneHome, read_only: true },
       { source: process.execPath, destination: zoneNode, read_only: true },

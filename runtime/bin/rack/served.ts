@@ -1,6 +1,6 @@
 /** When a rack serves: every member of Nexus answers, and is linked with every sled. */
+import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { request } from 'undici'
 import { wellKnown } from '#config/addressing.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { urlOf } from './configs.ts'
@@ -33,13 +33,23 @@ export async function waitServed(external: Parameters<typeof urlOf>[0]): Promise
   const url = `${urlOf(external)}/session/me`
   return await waitFor(`Nexus does not answer at ${url}`, async () => {
     try {
-      const answer = await request(url, { headers: { authorization: `Bearer ${guideToken}` } })
-      await answer.body.dump()
-      return answer.statusCode === 200 ? null : `status ${answer.statusCode}`
+      const status = await statusAt(url)
+      return status === 200 ? null : `status ${status}`
     } catch (error) {
       return explain(error)
     }
   })
+}
+
+/** One request of the guide's user. */
+async function statusAt(url: string): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  const headers = { authorization: `Bearer ${guideToken}` }
+  get(url, { headers, agent: false, signal: AbortSignal.timeout(ready_ms_max) }, (answer) => {
+    answer.resume()
+    resolve(answer.statusCode ?? 0)
+  }).once('error', reject)
+  return await promise
 }
 
 /** Waits until every member is linked with every sled: before, it places nothing there. */
