@@ -1,6 +1,7 @@
 /** Schemas are compiled once, at their first use, and checked at every boundary. */
+import { createRequire } from 'node:module'
 import type { Static, TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
+import type * as Compiler from 'typebox/compile'
 
 /** One thing that is wrong with a value, and where, as JSON pointers. */
 export interface Found {
@@ -15,11 +16,13 @@ interface Validator {
   readonly Errors: (value: unknown) => readonly Found[]
 }
 const compiled = new WeakMap<TSchema, Validator>()
+/** Three hundred modules: a thread that compiles nothing at its start does not wait for them. */
+const compilerOf = (): typeof Compiler => createRequire(import.meta.url)('typebox/compile')
 
 function validatorOf(schema: TSchema): Validator {
   const found = compiled.get(schema)
   if (found !== undefined) return found
-  const made: Validator = Compile(schema)
+  const made: Validator = compilerOf().Compile(schema)
   compiled.set(schema, made)
   return made
 }
