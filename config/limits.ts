@@ -29,7 +29,7 @@ export const limits = {
   link_parked_max: 131_072,
   link_parked_bytes_max: 64 * 1024 * 1024,
   link_retry_ms_min: 50,
-  link_retry_ms_max: 2_000,
+  link_retry_ms_max: 500,
   link_ping_ms: 1_000,
   link_silent_ms_max: 5_000,
 
