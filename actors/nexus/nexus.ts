@@ -1,7 +1,7 @@
 /** The Nexus actor: what sleds tell it moves the store, and what they need to know is sent back. */
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { onBehalfOf } from '#runtime/behalf.ts'
-import { err, explain, ok } from '#runtime/result.ts'
+import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import type { Services } from './context.ts'
 import { keepSamples } from './storage/disk-samples.ts'
@@ -35,14 +35,12 @@ export const nexus = behaviour({
   init: (_context: NexusContext) => null,
   invariant: () => undefined,
   handlers: {
-    sled_up: async (context, state, hello) =>
-      await onBehalfOf(context, async () => {
+    sled_up: async (context, state, hello) => ({
+      state,
+      result: await withStore(context, 'busy', async () => {
         const { services } = context.deps
         if (!services.config.sleds.includes(hello.sled_id)) {
-          return {
-            state,
-            result: err('unknown_sled', `sled ${hello.sled_id} is not of this rack`),
-          }
+          return err('unknown_sled', `sled ${hello.sled_id} is not of this rack`)
         }
         const now_ms = context.clock.now()
         const seen = {
@@ -66,13 +64,14 @@ export const nexus = behaviour({
         })
         await publishDns(services, hello.sled_id)
         context.after(0, 'reconcile', { sled_id: hello.sled_id })
-        return { state, result: ok(null) }
+        return ok(null)
       }),
+    }),
 
     // No report waits for the one before: generations say which is newer.
     instance_report: (context, state, report) => ({
       state,
-      result: onBehalfOf(context, async () =>
+      result: withStore(context, 'busy', async () =>
         (await applyRuntime(context.deps.services, report))
           ? ok(null)
           : err('unknown_instance', `there is no instance ${report.instance_id}`),
@@ -81,20 +80,15 @@ export const nexus = behaviour({
 
     is_wanted: (context, state, { fence, instance }) => ({
       state,
-      result: onBehalfOf(context, async () => {
-        try {
-          return ok(await isWanted(context.deps.services, fence, instance))
-        } catch (error) {
-          if (error instanceof StoreError) return err('unavailable', explain(error))
-          throw error
-        }
-      }),
+      result: withStore(context, 'unavailable', async () =>
+        ok(await isWanted(context.deps.services, fence, instance)),
+      ),
     }),
 
     // Counters hold no report up.
     disk_samples: (context, state, { samples }) => ({
       state,
-      result: onBehalfOf(context, async () => {
+      result: withStore(context, 'busy', async () => {
         await keepSamples(context.deps.services, samples)
         return ok(null)
       }),
@@ -104,7 +98,13 @@ export const nexus = behaviour({
     reconcile: (context, state) => {
       const { services, wake } = context.deps
       wake()
-      return { state, result: services.sagas.recover().then(() => ok(null)) }
+      return {
+        state,
+        result: withStore(context, 'busy', async () => {
+          await services.sagas.recover()
+          return ok(null)
+        }),
+      }
     },
 
     warnings: (context, state) => ({
@@ -113,3 +113,20 @@ export const nexus = behaviour({
     }),
   },
 })
+
+/**
+ * Does what a message asks of the store. While the store is away its sender is answered `code`: sleds say
+ * it again until it is taken, and Nexus goes on when the store is back.
+ */
+async function withStore<T, E extends string, C extends 'busy' | 'unavailable'>(
+  context: NexusContext,
+  code: C,
+  work: () => Promise<Result<T, E>>,
+): Promise<Result<T, E | C>> {
+  try {
+    return await onBehalfOf(context, work)
+  } catch (error) {
+    if (error instanceof StoreError) return err(code, explain(error))
+    throw error
+  }
+}

@@ -84,12 +84,18 @@ export interface Step<S, T, E extends string> {
   readonly stop?: boolean
 }
 
+/** What an actor may answer: its row's reply or failures, or that it cannot take the message now. */
+type Answered<P extends Protocol, K extends Name<P>, S> = Step<
+  S,
+  Reply<P, K>,
+  Failure<P, K> | 'busy'
+>
 export type Handlers<P extends Protocol, S, D> = {
   readonly [K in Name<P>]: (
     context: Context<D, P>,
     state: S,
     request: Request<P, K>,
-  ) => Step<S, Reply<P, K>, Failure<P, K>> | Promise<Step<S, Reply<P, K>, Failure<P, K>>>
+  ) => Answered<P, K, S> | Promise<Answered<P, K, S>>
 }
 
 /** How an actor is supervised (Erlang/OTP's child specification, in our units). */

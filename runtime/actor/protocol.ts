@@ -73,8 +73,8 @@ export type Failure<P extends Protocol, K extends Name<P>> =
   P['messages'][K] extends Call<TSchema, TSchema, infer E> ? E : never
 
 /**
- * Failures of delivery that every caller must handle; the way there makes them, not the actor.
- * `busy`: mailbox or link full. `deadline`: not answered in time. `cancelled`: the caller gave up.
+ * Failures of delivery that every caller must handle; the way there makes them, not the actor, but for `busy`.
+ * `busy`: mailbox or link full, or the actor cannot take it now. `deadline`: not answered in time. `cancelled`: the caller gave up.
  * `unreachable`: no such host or actor, or the link broke. `crashed`: the actor died on it.
  * `unsupported`: the peer has no such row. `invalid`: request or reply breaks its schema.
  */

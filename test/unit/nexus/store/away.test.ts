@@ -1,13 +1,15 @@
 /** A database that goes away and comes back: callers are told, nothing crashes, nothing acknowledged is lost. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
 import { startPostgres, type Postgres } from '#test/kit/postgres.ts'
 import { until } from '#test/kit/rack.ts'
-import { TestNexus } from '../kit.ts'
+import { soon } from '#test/kit/world.ts'
+import { diskBody, instanceBody, project, TestNexus } from '../kit.ts'
 
 let postgres: Postgres
 let url = ''
@@ -43,6 +45,50 @@ test('while the database is away requests are 503, and work again when it is bac
     ['kept'],
   )
   await nexus.stop()
+})
+
+test('while the database is away what sleds say is refused with `busy`, crashes nothing, and is taken later', async (t) => {
+  const nexus = await TestNexus.start(() => undefined, url)
+  t.after(async () => {
+    await nexus.stop()
+  })
+  const { image_id } = await nexus.guide()
+  await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
+  const { id } = await nexus.ok('POST', `${project}/instances`, instanceBody())
+  const runState = async (): Promise<string> =>
+    (await nexus.ok('GET', `${project}/instances/myinst`)).run_state
+  await until('it runs', 10_000, async () => ((await runState()) === 'running' ? true : null))
+  await postgres.kill()
+  nexus.vmm.exit(id)
+  const [sled_id = ''] = nexus.connected
+  const ref = nexus.world.ref(nexusProtocol, 'nexus')
+  const runtime = { run_state: 'stopped', gen: 1, time_updated_ms: 1 } as const
+  const hello = { sled_id, address: 'fd00::1', port: 1, platform: 'sim' } as const
+  const counts = { activated: 1, flush: 0, read: 0, read_bytes: 0, write: 0, write_bytes: 0 }
+  const samples = [{ disk_id: id, time_ms: 2, start_ms: 1, ...counts }]
+  const fence = { nexus: sled_id, saga_id: id, owner: 'nobody' }
+  // More often than a crashing actor would be started again.
+  for (let times = 0; times < 8; times += 1) {
+    const answers = await Promise.all([
+      ref.call('sled_up', hello, soon),
+      ref.call('instance_report', { sled_id, instance_id: id, runtime }, soon),
+      ref.call('disk_samples', { samples }, soon),
+      ref.call('reconcile', { sled_id }, soon),
+      ref.call('is_wanted', { fence, instance: null }, soon),
+    ])
+    assert.deepEqual(
+      answers.map((answer) => (answer.ok ? null : answer.error)),
+      ['busy', 'busy', 'busy', 'busy', 'unavailable'],
+    )
+  }
+  await postgres.start()
+  await until('the report is taken', 10_000, async () =>
+    (await runState()) === 'stopped' ? true : null,
+  )
+  assert.deepEqual(
+    nexus.world.lines.filter(({ message }) => message === 'actor crashed'),
+    [],
+  )
 })
 
 test('what was acknowledged while the database was killed again and again is there', async () => {
