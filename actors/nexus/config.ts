@@ -2,6 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { internalListen, internalProblem, isLoopback, wireAddress } from '#config/wire.ts'
 import { metricsListen, telemetry } from '#config/seeing.ts'
+import { ip } from '#actors/schema.ts'
 import { explain } from '#runtime/result.ts'
 import { readStoreUrl } from './store/url.ts'
 import { serverTls, tlsFiles } from '#config/tls.ts'
@@ -23,6 +24,8 @@ export const nexusConfig = Type.Object({
   store: Type.String({ minLength: 1 }),
   /** Where the API is served, everywhere the same. */
   external: Type.Array(externalListener, { minItems: 1, maxItems: 4 }),
+  /** What the rack itself has outside: no guest is given one of these. */
+  own_addresses: Type.Array(ip),
   /** Absent: there is no console. */
   console: Type.Optional(
     Type.Object({

@@ -37,6 +37,7 @@ async function nexus(store: Store, url: string): Promise<FastifyInstance> {
     development: true,
     store: url,
     external: [{ address: '127.0.0.1', port: 0 }],
+    own_addresses: [],
     wire: { path: 'unused' },
     control: 'unused',
     tls: hostFiles('unused'),

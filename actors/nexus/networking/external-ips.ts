@@ -84,7 +84,7 @@ async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: Exter
   const count = sized.reduce((sum, { size }) => sum + size, 0)
   for (const { lowest, others } of placesToTry(count, attempt)) {
     const candidates = await look(
-      attempt.store,
+      attempt,
       [...lowest, ...others].map((place) => addressAt(sized, place)),
       kind,
     )
@@ -129,16 +129,17 @@ const takenRows = prepare((store, { ips }: { readonly ips: readonly string[] }) 
     .where('time_deleted_ms', 'is', null),
 )
 
-/** Reads what is taken of these addresses, whichever kind took it. */
+/** Reads what is taken of these addresses, whichever kind took it: the rack's own are taken whole. */
 async function look(
-  store: Store | StoreTransaction,
+  { services, store }: Attempt,
   addresses: ReadonlyArray<{ readonly range: Range; readonly ip: string }>,
   kind: ExternalIp['kind'],
 ): Promise<readonly Candidate[]> {
   const rows = await takenRows(store, { ips: addresses.map(({ ip }) => ip) })
   const taken = Map.groupBy(rows, ({ ip }) => ip)
-  const chunks = chunksOf(kind)
+  const own = new Set(services.config.own_addresses)
   return addresses.map((address) => {
+    const chunks = own.has(address.ip) ? [] : chunksOf(kind)
     const used = taken.get(address.ip) ?? []
     const free = chunks.filter(
       ({ first_port, last_port }) =>

@@ -61,9 +61,20 @@ async function listRanges({ store }: Services, pool: Pool, page: PageRequest) {
   return pageOf(rows, page, view, (row) => row.first_address)
 }
 
-/** Adds a range that shares no address with any other, whichever pool has it. */
+/**
+ * Adds a range that shares no address with any other, whichever pool has it; one for guests has none of the
+ * rack's own either.
+ */
 async function addRange(services: Services, pool: Pool, { first, last }: Bounds): Promise<Range> {
   checkRange({ first, last })
+  const own = services.config.own_addresses.find(
+    (address) => sortKey(first) <= sortKey(address) && sortKey(address) <= sortKey(last),
+  )
+  if (own !== undefined && pool.rack_id === null) {
+    throw invalidRequest(
+      `The provided IP range ${first}-${last} contains ${own}, which the rack itself uses`,
+    )
+  }
   const row: Range = {
     id: services.random.uuid(),
     ip_pool_id: pool.id,

@@ -1,4 +1,5 @@
 /** From the plan to what each process is started with: a sled's JSON, and Nexus' TOML. */
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import {
@@ -109,6 +110,7 @@ export function nexusConfigText(state: string, plan: RackPlan, number: number): 
     development: profile.development,
     store: plan.store ?? `sqlite:${join(directory, 'nexus.sqlite')}`,
     external: listenersOf(plan, directory, number),
+    own_addresses: ownAddresses(plan),
     ...consoleOf(plan),
     wire: wireOf(state, plan, number),
     internal: internalOf(
@@ -166,6 +168,13 @@ function listenersOf(plan: RackPlan, directory: string, number: number): Externa
   if (https === undefined) return [external]
   const tls = certificateFiles(nexusFiles(directory).certs)
   return [external, { address: https.address, port: https.port + number - 1, tls }]
+}
+
+/** Both ends of the uplink, and where the API is served. */
+function ownAddresses({ profile: { uplink, external, https } }: RackPlan): string[] {
+  const ends = [uplink.gateway, uplink.address].map((end) => end.split('/', 1).join(''))
+  const served = [external, ...(https === undefined ? [] : [https])].map(({ address }) => address)
+  return [...new Set([...ends, ...served])].filter((address) => isIP(address) !== 0)
 }
 
 /** What the profile says of metrics and traces. */

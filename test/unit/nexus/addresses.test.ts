@@ -123,6 +123,17 @@ for (const tries of [1, 2]) {
   })
 }
 
+test('no guest is given an address of the rack itself, whichever range has it', async () => {
+  await pool('own', '172.20.15.240', '172.20.15.241')
+  await nexus.store
+    .updateTable('ip_pool_range')
+    .set({ first_address: '172.20.15.225', last_address: '172.20.15.226' })
+    .where('first_address', '=', '172.20.15.240')
+    .execute()
+  await assert.rejects(take('snat', 'own'), exhausted)
+  await assert.rejects(take('ephemeral', 'own', 2), exhausted)
+})
+
 test('beyond the lowest few, chunks still share addresses and leave whole ones to others', async () => {
   await pool('large', '10.7.0.0', '10.7.3.255')
   // The lowest are all somebody's.

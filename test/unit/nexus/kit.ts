@@ -52,6 +52,7 @@ const config: NexusConfig = {
   development: true,
   store: 'sqlite::memory:',
   external: [{ address: '127.0.0.1', port: 0 }],
+  own_addresses: ['172.20.15.225', '172.20.15.226', '127.0.0.1'],
   wire: { path: 'unused' },
   control: 'unused',
   tls: hostFiles('unused'),

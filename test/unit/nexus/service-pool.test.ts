@@ -73,6 +73,19 @@ test('its ranges overlap with no other, whichever pool has it, and go when nobod
   assert.deepEqual((await nexus.ok('GET', `${pool}/ranges`)).items, [])
 })
 
+test('a range with an address of the rack itself is refused, but not in the pool of its services', async () => {
+  const body = { first: '172.20.15.200', last: '172.20.15.226' }
+  assert.deepEqual(await message('/system/ip-pools/mypool/ranges/add', body), [
+    400,
+    'The provided IP range 172.20.15.200-172.20.15.226 contains 172.20.15.225, which the rack itself uses',
+  ])
+  const loopback = { first: '127.0.0.1', last: '127.0.0.1' }
+  const [status] = await message('/system/ip-pools/mypool/ranges/add', loopback)
+  assert.equal(status, 400)
+  assert.equal((await nexus.call('POST', `${pool}/ranges/add`, body)).status, 201)
+  assert.equal((await nexus.call('POST', `${pool}/ranges/remove`, body)).status, 204)
+})
+
 test('a range that runs backwards is refused, after it was seen whose pool it is', async () => {
   const body = { first: last, last: first }
   for (const url of [pool, '/system/ip-pools/mypool']) {
