@@ -70,7 +70,10 @@ export class SagaExecution {
     this.#isBegun = given.isBegun
   }
 
-  /** Does the nodes from this position on. Throws a failing node's error once all is undone. */
+  /**
+   * Does the nodes from this position on. Throws a failing node's error once all is undone; what is owed is
+   * left to the next recovery.
+   */
   async forward(from: number): Promise<ReadonlyMap<string, unknown>> {
     const steps = stepsOf(this.#nodes, from)
     for (const [index, step] of steps.entries()) {
@@ -82,6 +85,7 @@ export class SagaExecution {
         else await this.#act(step, steps[index + 1]?.kind === 'write')
         await this.#pass(step, place, 'after')
       } catch (error) {
+        if (this.#isOwed(place, error)) return this.#given.outputs
         throw await this.#failed(place, error)
       }
     }
@@ -99,7 +103,7 @@ export class SagaExecution {
     const { id } = this.#given.row
     for (let position = from; position >= 0; position -= 1) {
       const node = this.#nodes[position]
-      if (node === undefined || node.undo === null || node.undo === 'onward') continue
+      if (node === undefined || typeof node.undo !== 'function') continue
       await this.#undo(node.name, node.undo)
       const undone = { position, name: node.name, state: 'undone', output: null } as const
       await this.#transact(async (store) => {
@@ -191,6 +195,15 @@ export class SagaExecution {
     }
   }
 
+  /** Whether the saga has done what it was asked for, and the rest can wait. */
+  #isOwed({ position }: Place, error: unknown): boolean {
+    const node = this.#nodes[position]
+    if (node?.undo !== 'owed' || isStop(error) || isFinal(error)) return false
+    const what = { saga: this.#given.row.id, node: node.name, why: explain(error) }
+    this.#means.log.warn('a saga still owes a node', what)
+    return true
+  }
+
   /** What becomes of a saga whose node has failed. Gives back what its caller is told. */
   async #failed({ position, undo_from }: Place, error: unknown): Promise<unknown> {
     if (isStop(error)) return error
@@ -203,8 +216,7 @@ export class SagaExecution {
       this.#means.log.error('a saga node failed', what)
     }
     const told = restoreError(recorded)
-    const isFinal = error instanceof ApiError && error.status !== 503
-    if (node.undo === 'onward' && !isFinal) return told
+    if (node.undo === 'onward' && !isFinal(error)) return told
     // With nothing to take back this is the end.
     const state = undo_from < 0 ? 'failed' : 'unwinding'
     await this.#transact(async (store) => {
@@ -300,6 +312,9 @@ async function looked(
     }),
   )
 }
+
+/** Of a node without a way back: that it never will succeed. */
+const isFinal = (error: unknown): boolean => error instanceof ApiError && error.status !== 503
 
 /** What ends the work here and is no failure of the saga's. */
 const isStop = (error: unknown): boolean => error instanceof SagaCrash || error instanceof LeaseLost

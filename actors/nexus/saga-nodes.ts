@@ -24,9 +24,10 @@ interface AnyNode<P> {
    * Takes the node back, whether it was done, half done, or not at all; null when there is nothing to
    * take back. `onward`: there is no way back. A failure of such a node is told to the caller and
    * unwinds nothing; the node is tried again until it succeeds, or says itself that it never will, with
-   * an `ApiError` other than 503.
+   * an `ApiError` other than 503. `owed`: the same at a saga's end, where all that its caller asked for has
+   * happened: a failure is not told.
    */
-  readonly undo: ((run: Omit<SagaRun<P>, 'done'>) => Promise<void>) | null | 'onward'
+  readonly undo: ((run: Omit<SagaRun<P>, 'done'>) => Promise<void>) | null | 'onward' | 'owed'
 }
 /** A node that asks a sled for something, or whose output others need. */
 export interface ActionNode<P> extends AnyNode<P> {

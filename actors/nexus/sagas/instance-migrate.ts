@@ -64,7 +64,7 @@ export const instanceMigrateSaga: Saga<InstanceMigrateParams> = {
       action: async (run) => {
         await leave(run, run.params.src_sled_id, run.params.src_propolis_id)
       },
-      undo: 'onward',
+      undo: 'owed',
     },
   ],
 }

@@ -260,6 +260,31 @@ test('a sled that has a guest still to forget forgets it with its disks, though 
   assert.deepEqual(await leaksOf(nexus), [])
 })
 
+test('a guest that has moved has moved, though its former sled cannot let go of it yet', async () => {
+  await makeBox()
+  const { faults } = one.vmm
+  at('before cleanup_source', async () => {
+    faults.add('kill')
+  })
+  const done = await migrate(other)
+  assert.equal(done.status, 200, done.text)
+  assert.equal(done.json.run_state, 'running')
+  assert.deepEqual([await machineOn(one), await machineOn(other)], ['paused', 'running'])
+  // It is owed for as long as it takes.
+  const { sagas } = nexus.services
+  for (let times = 0; times < 2; times += 1) assert.equal(await sagas.recover(), 1)
+  const back = await migrate(one)
+  assert.equal(back.status, 400)
+  assert.match(back.json.message, /is still on this sled$/)
+  await becomes('running')
+  faults.delete('kill')
+  assert.equal(await sagas.recover(), 1)
+  assert.equal(await sagas.recover(), 0)
+  assert.deepEqual([await machineOn(one), await machineOn(other)], [null, 'running'])
+  assert.equal(one.world.entries.size, 0)
+  await removeBox()
+})
+
 test('a sled that hears late of a migration that is over has its guest go on', async () => {
   await makeBox()
   const { id, propolis_id, gen } = await rowOf('box')
