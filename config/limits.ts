@@ -98,7 +98,7 @@ export const limits = {
   sweep_again_ms: 1_000,
   /** Batches of one run: what is left then goes with the next, and nobody waits long for a run's end. */
   saga_sweep_batches_max: 10,
-  /** How long after its beginning a saga that has ended is still listed: a week. */
+  /** How long after its end a saga is still listed: a week. */
   saga_kept_ms: 7 * 24 * 60 * 60 * 1_000,
   /** How long a device that asks too late is told so. */
   device_expired_kept_ms: 600_000,

@@ -92,7 +92,7 @@ export class SagaExecution {
     // The last step's record says it too, unless the crash of an earlier version came in between.
     if (steps.length === 0) {
       await this.#transact(async (store) => {
-        await endSaga(store, this.#given.row.id, 'succeeded')
+        await this.#end(store, 'succeeded')
       })
     }
     return this.#given.outputs
@@ -111,7 +111,7 @@ export class SagaExecution {
       })
     }
     await this.#transact(async (store) => {
-      await endSaga(store, id, 'failed')
+      await this.#end(store, 'failed')
     })
   }
 
@@ -188,11 +188,16 @@ export class SagaExecution {
   async #record(store: StoreTransaction, position: number, output: unknown): Promise<void> {
     const { id } = this.#given.row
     if (position === this.#nodes.length - 1) {
-      await endSaga(store, id, 'succeeded')
+      await this.#end(store, 'succeeded')
     } else {
       const name = this.#nodes[position]?.name ?? ''
       await noteNode(store, id, { position, name, state: 'done', output })
     }
+  }
+
+  async #end(store: StoreTransaction, state: 'succeeded' | 'failed'): Promise<void> {
+    const { services } = this.#means
+    await endSaga(store, { id: this.#given.row.id, state, time_ended_ms: services.clock.now() })
   }
 
   /** Whether the saga has done what it was asked for, and the rest can wait. */
@@ -223,6 +228,7 @@ export class SagaExecution {
       await noteFailure(store, {
         ...row,
         state,
+        time_ended_ms: state === 'failed' ? this.#means.services.clock.now() : null,
         error_node_name: node.name,
         error: JSON.stringify(recorded),
       })

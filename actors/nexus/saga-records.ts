@@ -2,7 +2,7 @@
 import { limits } from '#config/limits.ts'
 import type { Services } from './context.ts'
 import { prepare } from './store/prepare.ts'
-import type { Store, StoreTransaction, Tables } from './store/schema.ts'
+import type { StoreTransaction, Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
 export const unfinishedStates = ['running', 'unwinding'] as const
@@ -45,29 +45,32 @@ export async function noteNode(
 
 /** A saga fails at a node; its row may not have been there yet. */
 export async function noteFailure(store: StoreTransaction, row: Tables['saga']): Promise<void> {
-  const { state, error_node_name, error } = row
+  const { state, error_node_name, error, time_ended_ms } = row
   await store
     .insertInto('saga')
     .values(row)
-    .onConflict((begun) => begun.column('id').doUpdateSet({ state, error_node_name, error }))
+    .onConflict((begun) =>
+      begun.column('id').doUpdateSet({ state, error_node_name, error, time_ended_ms }),
+    )
     .execute()
 }
 
-const ended = prepare((store, { id, state }: { readonly id: string; readonly state: End }) =>
-  store.updateTable('saga').set({ state }).where('id', '=', id),
+interface Ended {
+  readonly id: string
+  readonly state: End
+  readonly time_ended_ms: number
+}
+const ended = prepare((store, { id, ...end }: { readonly [K in keyof Ended]: Ended[K] }) =>
+  store.updateTable('saga').set(end).where('id', '=', id),
 )
 
-export async function endSaga(
-  store: Store | StoreTransaction,
-  id: string,
-  state: End,
-): Promise<void> {
-  await ended(store, { id, state })
+export async function endSaga(store: StoreTransaction, end: Ended): Promise<void> {
+  await ended(store, { ...end })
 }
 
 /**
- * Removes sagas that have ended and began more than `saga_kept_ms` ago, each with its nodes, at most
- * `sweep_rows_max` of each end. What has not ended stays, however old it is. Gives back how many
+ * Removes sagas that ended more than `saga_kept_ms` ago, each with its nodes, at most `sweep_rows_max` of
+ * each end. Where it is not known when they ended, their beginning counts. What has not ended stays, however old it is. Gives back how many
  * sagas went: as many again may be left while that is not 0.
  */
 export async function sweepSagas(services: Services): Promise<number> {
@@ -81,14 +84,22 @@ export async function sweepSagas(services: Services): Promise<number> {
 
 /** No saga leaves an end again, so those that were found may be deleted by their ids. */
 async function sweepEnded(store: StoreTransaction, state: End, before_ms: number) {
-  const found = await store
+  const some = store
     .selectFrom('saga')
     .select('id')
     .where('state', '=', state)
-    .where('time_created_ms', '<', before_ms)
-    .orderBy('time_created_ms')
     .limit(limits.sweep_rows_max)
-    .execute()
+  const known = await some.where('time_ended_ms', '<', before_ms).orderBy('time_ended_ms').execute()
+  const found =
+    known.length > 0
+      ? known
+      : await some
+          .where('time_ended_ms', 'is', null)
+          .where('time_created_ms', '<', before_ms)
+          // In the index' order: PostgreSQL does not see that the first is the same in all.
+          .orderBy('time_ended_ms')
+          .orderBy('time_created_ms')
+          .execute()
   if (found.length === 0) return 0
   const ids = found.map(({ id }) => id)
   await store.deleteFrom('saga_node').where('saga_id', 'in', ids).execute()

@@ -80,6 +80,7 @@ export class Sagas {
       error_node_name: null,
       error: null,
       time_created_ms: services.clock.now(),
+      time_ended_ms: null,
       owner: ownership.owner,
     } as const
     const given = { definition, params, ownership, span, outputs: new Map<string, unknown>() }

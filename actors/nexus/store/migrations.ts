@@ -8,6 +8,7 @@ import { storage } from './migrations/0005-storage.ts'
 import { cluster } from './migrations/0006-cluster.ts'
 import { hardware } from './migrations/0007-hardware.ts'
 import { migration } from './migrations/0008-migration.ts'
+import { sagaEnds } from './migrations/0009-saga-ends.ts'
 
 export const migrations: readonly Migration[] = [
   guide,
@@ -18,4 +19,5 @@ export const migrations: readonly Migration[] = [
   cluster,
   hardware,
   migration,
+  sagaEnds,
 ]

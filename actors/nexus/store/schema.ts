@@ -281,6 +281,8 @@ export interface Tables {
     error_node_name: string | null
     error: string | null
     time_created_ms: number
+    /** Null while it goes on, and for those that ended before this was written down. */
+    time_ended_ms: number | null
     /** The session that runs it (`nexus-1#3`); null: one of before there were owners. */
     owner: string | null
   }

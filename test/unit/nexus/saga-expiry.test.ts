@@ -12,8 +12,15 @@ type Saga = Tables['saga']
 const states = ['running', 'unwinding', 'succeeded', 'failed'] as const
 const began_ms = 1_000_000
 
+const gone = (count: number) => `${count} sagas that ended long ago are gone`
 const sagaId = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`
-const row = (index: number, state: Saga['state'], time_created_ms: number): Saga => ({
+/** One that ended at once, where it has ended and that is known. */
+const row = (
+  index: number,
+  state: Saga['state'],
+  time_created_ms: number,
+  isEndKnown = true,
+): Saga => ({
   id: sagaId(index),
   name: 'of-no-known-kind',
   params: 'null',
@@ -21,6 +28,8 @@ const row = (index: number, state: Saga['state'], time_created_ms: number): Saga
   error_node_name: state === 'failed' || state === 'unwinding' ? 'first' : null,
   error: null,
   time_created_ms,
+  time_ended_ms:
+    isEndKnown && (state === 'succeeded' || state === 'failed') ? time_created_ms : null,
   owner: null,
 })
 
@@ -48,32 +57,77 @@ const listed = async ({ store }: TestNexus) => ({
   ).map(({ id }) => id),
 })
 
-test('a saga that has ended goes a week after it began, with its nodes, and no other does', async () => {
+test('a saga goes a week after its end, with its nodes, and none goes that has not ended', async (t) => {
   const nexus = await TestNexus.start()
+  t.after(async () => {
+    await nexus.stop()
+  })
   const old = states.map((state, index) => row(index, state, began_ms))
   const young = states.map((state, index) => row(10 + index, state, began_ms + 1))
-  await insert(nexus, [...old, ...young])
-  const all = [...old, ...young].map(({ id }) => id)
+  // Members of the version before still end some.
+  const before = states.map((state, index) => row(20 + index, state, began_ms, false))
+  const long: Saga = { ...row(30, 'succeeded', began_ms), time_ended_ms: began_ms + 1 }
+  const rows = [...old, ...young, ...before, long]
+  await insert(nexus, rows)
+  const all = rows.map(({ id }) => id)
   const week_ms = limits.saga_kept_ms
 
   assert.equal(await runAt(nexus, began_ms + week_ms), null, 'not before its time')
   assert.deepEqual(await listed(nexus), { sagas: all, nodes: all })
 
-  const gone = '2 sagas that ended long ago are gone'
-  assert.equal(await runAt(nexus, began_ms + week_ms + 1), gone)
-  const left = all.filter((id) => id !== sagaId(2) && id !== sagaId(3))
+  assert.equal(await runAt(nexus, began_ms + week_ms + 1), gone(4))
+  const left = all.filter((id) => ![2, 3, 22, 23].map(sagaId).includes(id))
   assert.deepEqual(await listed(nexus), { sagas: left, nodes: left })
   assert.equal((await nexus.call('GET', `/system/sagas/${sagaId(2)}`)).status, 404)
 
-  assert.equal(await runAt(nexus, began_ms + 100 * week_ms), gone)
-  const unfinished = [0, 1, 10, 11].map(sagaId)
+  assert.equal(await runAt(nexus, began_ms + 100 * week_ms), gone(3))
+  const unfinished = [0, 1, 10, 11, 20, 21].map(sagaId)
   assert.deepEqual(await listed(nexus), { sagas: unfinished, nodes: unfinished })
   assert.equal(await runAt(nexus, began_ms + 100 * week_ms), null, 'however old they are')
-  await nexus.stop()
 })
 
-test('a run removes a bounded number, and pages go on behind rows that are gone', async () => {
+test('when a saga ends is written down, however it ends', async (t) => {
+  let isBroken = false
+  const nexus = await TestNexus.start((node, when) => {
+    if (isBroken && node === 'project' && when === 'before') throw new Error('it fails')
+  })
+  t.after(async () => {
+    await nexus.stop()
+  })
+  await nexus.guide()
+  await nexus.store.deleteFrom('saga').execute()
+  const post = async (name: string) =>
+    (await nexus.call('POST', '/organizations/myorg/projects', { name, description: 'x' })).status
+  // The first begins with what fails, the second has something to undo.
+  const statuses = [await post('myproj')]
+  isBroken = true
+  statuses.push(await post('second'))
+  isBroken = false
+  statuses.push(await post('second'))
+  assert.deepEqual(statuses, [400, 500, 201])
+  const sagas = await nexus.store
+    .selectFrom('saga')
+    .selectAll()
+    .orderBy('time_created_ms')
+    .execute()
+  assert.deepEqual(
+    sagas.map(({ state, time_created_ms, time_ended_ms }) => [
+      state,
+      time_ended_ms !== null && time_ended_ms >= time_created_ms,
+    ]),
+    [
+      ['failed', true],
+      ['failed', true],
+      ['succeeded', true],
+    ],
+  )
+})
+
+test('a run removes a bounded number, and pages go on behind rows that are gone', async (t) => {
   const nexus = await TestNexus.start()
+  t.after(async () => {
+    await nexus.stop()
+  })
   const bound = limits.sweep_rows_max * limits.saga_sweep_batches_max
   const extra = 3
   for (let from = 0; from < bound + extra; from += limits.sweep_rows_max) {
@@ -105,5 +159,4 @@ test('a run removes a bounded number, and pages go on behind rows that are gone'
     }
   }
   assert.deepEqual(seen, [sagaId(bound), sagaId(bound + 1), ...young.map(({ id }) => id)])
-  await nexus.stop()
 })

@@ -33,6 +33,7 @@ const released: Readonly<Record<string, string>> = {
   '0006-cluster': 'a3441517f613bf7308f8d6c03db3a14d7abf52178da3dfcbeb3381a4286f68d4',
   '0007-hardware': '101dc9c70efb998bee846041639f99e3df09836eca99a10f2ef7dbfbac71f927',
   '0008-migration': '95a00f9da2013999cd617264acd30fc2a0811934364ca5e83914b3cb646a69ce',
+  '0009-saga-ends': 'd6fa497ea7c7dd572f74c86504ed4fbb7adae6919ad0e1663a9535df600a4ae5',
 }
 
 const versions = join(import.meta.dirname, 'versions')
