@@ -91,13 +91,10 @@ export const limits = {
   /** Larger files of the console are not served. */
   console_file_bytes_max: 16 * 1024 * 1024,
 
-  // Sessions that have expired.
+  // Sessions that have expired, and sagas that ended long ago.
   sweep_rows_max: 500,
-  sweep_pause_ms: 60_000,
-  /** When there may be more than went. */
-  sweep_again_ms: 1_000,
   /** Batches of one run: what is left then goes with the next, and nobody waits long for a run's end. */
-  saga_sweep_batches_max: 10,
+  sweep_batches_max: 10,
   /** How long after its end a saga is still listed: a week. */
   saga_kept_ms: 7 * 24 * 60 * 60 * 1_000,
   /** How long a device that asks too late is told so. */
@@ -177,7 +174,7 @@ export const limits = {
   background_sagas_ms: 5_000,
   background_instances_ms: 30_000,
   background_propagation_ms: 5_000,
-  background_saga_expiry_ms: 10_000,
+  background_expiry_ms: 10_000,
   /** How often one that does only what is left to do does all of it. */
   background_whole_ms: 60_000,
 

@@ -59,31 +59,32 @@ async function sendDns(services: Services): Promise<boolean> {
 /** Removes what has expired: sessions, and logins that nobody finished. */
 const expiry: Task = {
   name: 'expiry',
-  period_ms: limits.sweep_pause_ms,
+  period_ms: limits.background_expiry_ms,
   run: async (services) => {
-    let all = 0
-    for (;;) {
-      const gone = await sweepSessions(services)
-      if (gone === 0) return all === 0 ? null : `${all} rows that had expired are gone`
-      all += gone
-      await services.clock.sleep(limits.sweep_again_ms)
-    }
+    const gone = await inBatches(async () => await sweepSessions(services))
+    return gone === 0 ? null : `${gone} rows that had expired are gone`
   },
 }
 
 /** Removes sagas that ended long ago. */
 const sagaExpiry: Task = {
   name: 'saga-expiry',
-  period_ms: limits.background_saga_expiry_ms,
+  period_ms: limits.background_expiry_ms,
   run: async (services) => {
-    let all = 0
-    for (let batches = 0; batches < limits.saga_sweep_batches_max; batches += 1) {
-      const gone = await sweepSagas(services)
-      if (gone === 0) break
-      all += gone
-    }
-    return all === 0 ? null : `${all} sagas that ended long ago are gone`
+    const gone = await inBatches(async () => await sweepSagas(services))
+    return gone === 0 ? null : `${gone} sagas that ended long ago are gone`
   },
+}
+
+/** Sweeps until nothing is left, or the next run is to go on. Gives back how many rows went. */
+async function inBatches(sweep: () => Promise<number>): Promise<number> {
+  let all = 0
+  for (let batches = 0; batches < limits.sweep_batches_max; batches += 1) {
+    const gone = await sweep()
+    if (gone === 0) break
+    all += gone
+  }
+  return all
 }
 
 export const tasks: readonly Task[] = [sagaAdoption, sagaExpiry, instances, propagation, expiry]

@@ -106,6 +106,39 @@ test('sessions that ended and logins that nobody confirmed are removed, others s
   await nexus.stop()
 })
 
+test('however much has expired, a run removes a bounded number and the task can be stopped', async (t) => {
+  const nexus = await TestNexus.start()
+  t.after(async () => {
+    await nexus.stop()
+  })
+  const bound = limits.sweep_rows_max * limits.sweep_batches_max
+  const insert = async (count: number) => {
+    const expired = { client_id: 'c', time_created_ms: 0, time_expires_ms: 0, silo_user_id: null }
+    for (let from = 0; from < count; from += limits.sweep_rows_max) {
+      const length = Math.min(limits.sweep_rows_max, count - from)
+      const rows = Array.from({ length }, (_, index) => ({
+        ...expired,
+        user_code: `u${from + index}`,
+        device_code: `d${from + index}`,
+      }))
+      await nexus.store.insertInto('device_auth_request').values(rows).execute()
+    }
+  }
+  const left = async () =>
+    (await nexus.store.selectFrom('device_auth_request').select('user_code').execute()).length
+  await insert(bound + 3)
+  assert.equal(await run(nexus, 'expiry', false), `${bound} rows that had expired are gone`)
+  assert.equal(await run(nexus, 'expiry', false), '3 rows that had expired are gone')
+
+  await insert(bound + 3)
+  const expiry = tasks.filter(({ name }) => name === 'expiry')
+  const background = new Background(nexus.services, expiry)
+  background.start()
+  await until('it has begun', 5_000, async () => ((await left()) < bound ? true : null))
+  await background.stop()
+  assert.equal(await left(), 3)
+})
+
 test('a saga that a member left is taken over', async () => {
   const nexus = await TestNexus.start()
   const { image_id } = await nexus.guide()

@@ -128,7 +128,7 @@ test('a run removes a bounded number, and pages go on behind rows that are gone'
   t.after(async () => {
     await nexus.stop()
   })
-  const bound = limits.sweep_rows_max * limits.saga_sweep_batches_max
+  const bound = limits.sweep_rows_max * limits.sweep_batches_max
   const extra = 3
   for (let from = 0; from < bound + extra; from += limits.sweep_rows_max) {
     const count = Math.min(limits.sweep_rows_max, bound + extra - from)
