@@ -246,9 +246,12 @@ class Supervisor {
 
   #arrived(what: string): void {
     if (what === 'reconcile' && this.#waiting.has(what)) void this.#openInternal()
-    if (this.#waiting.delete(what) && this.#waiting.size === 0) {
+    if (!this.#waiting.delete(what)) return
+    if (this.#waiting.size === 0) {
       log.info('the sled serves')
       tell({ kind: 'ready' })
+    } else if (what === 'reconcile') {
+      tell({ kind: 'alone' })
     }
   }
 }

@@ -6,6 +6,7 @@ import { systemRandom } from '#runtime/random.ts'
 import type { Result } from '#runtime/result.ts'
 import { rackDown } from './down.ts'
 import { sledState } from './layout.ts'
+import { troublesOfNexus } from './last_words.ts'
 import { withLock } from './lock.ts'
 import { readPlan, type RackPlan } from './plan.ts'
 import { keepCertificates } from './renewal.ts'
@@ -57,7 +58,11 @@ async function keepSupervisor(state: string, sled: string, signal: AbortSignal):
       if (!plan.ok || plan.value === null) return plan
       process.stderr.write('luge: the supervisor ended; starting it again\n')
       const child = startSupervisor(sled)
-      const ready = await waitReady(child, sled, ready_ms_max)
+      const rack = plan.value
+      const ready = await waitReady(child, sled, {
+        timeout_ms: ready_ms_max,
+        ofNexus: () => troublesOfNexus(state, rack),
+      })
       child.unref()
       return ready.ok ? plan : ready
     })

@@ -1,6 +1,6 @@
 /** Starting, finding and stopping a sled's supervisor process: what SMF or systemd does elsewhere. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -11,6 +11,7 @@ import {
   type ProcessIdentity,
 } from '#native/process.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
+import { lastLine } from './last_words.ts'
 import { sledFiles } from './layout.ts'
 import { home, readJson } from './plan.ts'
 
@@ -19,6 +20,8 @@ const stop_ms_max = 15_000
 /** What the supervisor tells the program that started it. */
 export type SupervisorNews =
   | { readonly kind: 'ready' }
+  /** The sled has what it should have, and no Nexus has taken it in yet. */
+  | { readonly kind: 'alone' }
   | { readonly kind: 'trouble'; readonly text: string }
   | { readonly kind: 'fatal'; readonly text: string }
 
@@ -46,22 +49,25 @@ export function startSupervisor(sled: string): ChildProcess {
   }
 }
 
-/** Waits for a started supervisor to serve; its first fatal sentence ends the wait. */
+/**
+ * Waits for a started supervisor to serve; its first fatal sentence ends the wait. `ofNexus` says what
+ * stands in the way when all that the sled misses is Nexus.
+ */
 export async function waitReady(
   child: ChildProcess,
   sled: string,
-  timeout_ms: number,
+  { timeout_ms, ofNexus }: { readonly timeout_ms: number; readonly ofNexus: () => string },
 ): Promise<Result<null, 'not_ready'>> {
-  let lastTrouble = ''
+  let trouble = () => `see ${sledFiles(sled).log}`
   const { promise, resolve } = Promise.withResolvers<Result<null, 'not_ready'>>()
   const timer = setTimeout(() => {
-    const why = lastTrouble === '' ? `see ${sledFiles(sled).log}` : lastTrouble
-    resolve(err('not_ready', `the sled did not serve within ${timeout_ms / 1000} s: ${why}`))
+    resolve(err('not_ready', `the sled did not serve within ${timeout_ms / 1000} s: ${trouble()}`))
   }, timeout_ms)
   const onMessage = (news: SupervisorNews) => {
     if (news.kind === 'ready') resolve(ok(null))
     else if (news.kind === 'fatal') resolve(err('not_ready', news.text))
-    else lastTrouble = news.text
+    else if (news.kind === 'alone') trouble = () => `it waits for Nexus: ${ofNexus()}`
+    else trouble = () => news.text
   }
   const onExit = () => {
     resolve(
@@ -98,9 +104,4 @@ export async function gone(identity: ProcessIdentity, timeout_ms: number): Promi
     await sleep(20)
   }
   return false
-}
-
-function lastLine(path: string): string {
-  const lines = readFileSync(path, 'utf8').trimEnd().split('\n')
-  return lines.at(-1) ?? ''
 }

@@ -28,6 +28,7 @@ import {
 } from './plan.ts'
 import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
+import { troubleOf, troublesOfNexus } from './last_words.ts'
 import { withLock } from './lock.ts'
 import { guideToken, ready_ms_max, waitLinked, waitServed } from './served.ts'
 import { checkStore, shownStore, storeOf } from './store.ts'
@@ -96,11 +97,14 @@ async function bringUp(state: string, plan: RackPlan, sleds: readonly string[]):
   const written = await writeConfigs(state, plan)
   if (!written.ok) return written
   // All at once: a sled serves once it has reached Nexus, which is on one of them.
-  const started = await Promise.all(sleds.map(ensureSupervisor))
+  const ofNexus = () => troublesOfNexus(state, plan)
+  const started = await Promise.all(
+    sleds.map(async (sled) => await ensureSupervisor(sled, ofNexus)),
+  )
   for (const one of started) if (!one.ok) return one
-  for (const { external } of membersOf(plan)) {
+  for (const { external, number } of membersOf(plan)) {
     const served = await waitServed(external)
-    if (!served.ok) return served
+    if (!served.ok) return err(served.error, `${served.detail}: ${troubleOf(state, number)}`)
   }
   return await waitLinked(state, plan)
 }
@@ -300,12 +304,15 @@ function withTelemetry(plan: RackPlan): RackPlan {
 }
 
 /** A supervisor that already runs is left alone. */
-async function ensureSupervisor(sled: string): Promise<Result<null, string>> {
+async function ensureSupervisor(
+  sled: string,
+  ofNexus: () => string,
+): Promise<Result<null, string>> {
   if (findSupervisor(sled) !== null) return ok(null)
   const room = checkRoom(sled)
   if (!room.ok) return room
   const child = startSupervisor(sled)
-  const ready = await waitReady(child, sled, ready_ms_max)
+  const ready = await waitReady(child, sled, { timeout_ms: ready_ms_max, ofNexus })
   child.unref()
   return ready
 }
