@@ -184,9 +184,12 @@ test('destroy ends a running guest at once and forgets it', async () => {
   assert.equal(await state(), null)
 })
 
-test('a report that Nexus cannot take is sent until it does', async () => {
+test('a report that Nexus cannot take is sent until it does', async (t) => {
   let deaf = true
   const other = new World()
+  t.after(async () => {
+    await other.stop()
+  })
   other.add(disk, { block: simBlock() })
   other.add(vnic, { ports: simPorts() })
   other.add(nexusEar, { reports, isWanted: wantsAll }, 'nexus')
@@ -206,5 +209,4 @@ test('a report that Nexus cannot take is sent until it does', async () => {
     reports.at(-1)?.run_state === 'running' ? true : null,
   )
   assert.ok((reports.at(-1)?.gen ?? 0) > 5)
-  await other.stop()
 })

@@ -1,6 +1,6 @@
 /** Background tasks: what each does, and that one member at a time does it. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { Background, type Task } from '#actors/nexus/background.ts'
 import { tasks } from '#actors/nexus/tasks.ts'
 import { limits } from '#config/limits.ts'
@@ -13,8 +13,8 @@ const run = async ({ services }: TestNexus, name: string, isWhole: boolean) => {
   return await task.run(services, isWhole)
 }
 
-async function withInstance(): Promise<TestNexus> {
-  const nexus = await TestNexus.start()
+async function withInstance(t: TestContext): Promise<TestNexus> {
+  const nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
   await nexus.ok('POST', `${project}/instances`, instanceBody())
@@ -24,8 +24,8 @@ async function withInstance(): Promise<TestNexus> {
   return nexus
 }
 
-test('rules that a port missed are sent again, and then no more', async () => {
-  const nexus = await withInstance()
+test('rules that a port missed are sent again, and then no more', async (t) => {
+  const nexus = await withInstance(t)
   const rule = {
     name: 'only-this',
     description: 'x',
@@ -52,11 +52,10 @@ test('rules that a port missed are sent again, and then no more', async () => {
   assert.equal(await run(nexus, 'propagation', false), null)
   // Whoever takes over believes nobody.
   assert.equal(await run(nexus, 'propagation', true), '1 of 1 sent')
-  await nexus.stop()
 })
 
-test('a guest that its sled has lost is started again, and a report that was lost is made up for', async () => {
-  const nexus = await withInstance()
+test('a guest that its sled has lost is started again, and a report that was lost is made up for', async (t) => {
+  const nexus = await withInstance(t)
   const { id } = await nexus.ok('GET', `${project}/instances/myinst`)
   await nexus.store
     .updateTable('instance')
@@ -75,11 +74,10 @@ test('a guest that its sled has lost is started again, and a report that was los
     const listed = await nexus.vmm.list()
     return listed.ok && listed.value.length === 1 ? true : null
   })
-  await nexus.stop()
 })
 
-test('sessions that ended and logins that nobody confirmed are removed, others stay', async () => {
-  const nexus = await TestNexus.start()
+test('sessions that ended and logins that nobody confirmed are removed, others stay', async (t) => {
+  const nexus = await TestNexus.during(t)
   const now = Date.now()
   const hours = (count: number) => now - count * 60 * 60 * 1_000
   const sessions = [
@@ -103,14 +101,10 @@ test('sessions that ended and logins that nobody confirmed are removed, others s
     ['fresh', 'A'],
   )
   assert.equal(await run(nexus, 'expiry', false), null)
-  await nexus.stop()
 })
 
 test('however much has expired, a run removes a bounded number and the task can be stopped', async (t) => {
-  const nexus = await TestNexus.start()
-  t.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(t)
   const bound = limits.sweep_rows_max * limits.sweep_batches_max
   const insert = async (count: number) => {
     const expired = { client_id: 'c', time_created_ms: 0, time_expires_ms: 0, silo_user_id: null }
@@ -139,8 +133,8 @@ test('however much has expired, a run removes a bounded number and the task can 
   assert.equal(await left(), 3)
 })
 
-test('a saga that a member left is taken over', async () => {
-  const nexus = await TestNexus.start()
+test('a saga that a member left is taken over', async (t) => {
+  const nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   nexus.block.faults.add('destroy')
   await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
@@ -152,31 +146,37 @@ test('a saga that a member left is taken over', async () => {
   const task = tasks.find(({ name }) => name === 'saga-adoption')
   assert.equal(await task?.run(next, false), '1 sagas taken over')
   assert.equal((await nexus.call('GET', `${project}/disks/alpine`)).status, 404)
-  await nexus.stop()
 })
 
-test('one member at a time runs a task; when it leaves, the next begins with a whole round', async () => {
-  const nexus = await TestNexus.start()
+test('one member at a time runs a task; when it leaves, the next begins with a whole round', async (t) => {
+  const running: Background[] = []
+  // Before the store that they use: hooks run in their order.
+  t.after(async () => {
+    for (const background of running) await background.stop()
+  })
+  const nexus = await TestNexus.during(t)
   const first = nexus.services
   const second = await nexus.makeServices(() => undefined, 'another-member')
-  let running = 0
+  let runs = 0
   const ran: string[] = []
   const task: Task = {
     name: 'lamp',
     period_ms: 5,
     run: async ({ member, clock }, isWhole) => {
-      running += 1
-      assert.equal(running, 1, 'nobody else runs it')
+      runs += 1
+      assert.equal(runs, 1, 'nobody else runs it')
       ran.push(`${member === first.member ? 'first' : 'second'}${isWhole ? ' whole' : ''}`)
       await clock.sleep(5)
-      running -= 1
+      runs -= 1
       return null
     },
   }
   const one = new Background(first, [task])
+  running.push(one)
   one.start()
   await until('the first runs it', 5_000, () => (ran.length > 3 ? true : null))
   const other = new Background(second, [task])
+  running.push(other)
   other.start()
   await until('it goes on', 5_000, () => (ran.length > 20 ? true : null))
   assert.deepEqual([...new Set(ran)], ['first whole', 'first'])
@@ -185,6 +185,4 @@ test('one member at a time runs a task; when it leaves, the next begins with a w
   assert.deepEqual([...new Set(ran)], ['first whole', 'first', 'second whole', 'second'])
   const row = await nexus.store.selectFrom('background_task').selectAll().executeTakeFirstOrThrow()
   assert.deepEqual([row.generation, row.member], [2, 'another-member'])
-  await other.stop()
-  await nexus.stop()
 })

@@ -1,6 +1,6 @@
 /** What sleds have to learn is owed from the very transaction that changes it: no crash comes between. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
 import { SagaCrash } from '#actors/nexus/saga-execution.ts'
@@ -63,8 +63,8 @@ const changes: readonly Change[] = [
   ['an instance that starts', 'POST', `${second}/start`],
 ]
 
-async function guests(): Promise<TestNexus> {
-  const nexus = await TestNexus.start()
+async function guests(t: TestContext): Promise<TestNexus> {
+  const nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
   await nexus.ok('POST', `${project}/instances`, instanceBody())
@@ -106,10 +106,7 @@ async function wanted(nexus: TestNexus): Promise<readonly string[]> {
 }
 
 test('a kill between a change and its being sent leaves it owed: the next member sends it', async (context) => {
-  const nexus = await guests()
-  context.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await guests(context)
   for (const [what, method, url, body] of changes) {
     Object.assign(nexus.services, { firewall: new KilledPublisher() })
     assert.equal((await nexus.call(method, url, body)).status, 500, what)
@@ -130,10 +127,7 @@ test('a kill between a change and its being sent leaves it owed: the next member
 })
 
 test('a change whose debt cannot be written is not made', async (context) => {
-  const nexus = await guests()
-  context.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await guests(context)
   const made = ['early', 'late'].map((name, index) => ({
     ...subnetBody,
     name,

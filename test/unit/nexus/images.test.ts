@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, test, type TestContext } from 'node:test'
 import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { sled } from '#actors/sled.ts'
 import { probeImage } from '#native/image.ts'
@@ -38,9 +38,9 @@ after(() => {
   server.close()
   server.closeAllConnections()
 })
-async function begin(): Promise<void> {
+async function begin(t: TestContext): Promise<void> {
   cut = null
-  nexus = await TestNexus.start((node, when) => {
+  nexus = await TestNexus.during(t, (node, when) => {
     if (cut?.node === node && cut.when === when) throw cut.error
   })
   // URLs are asked by the sled itself.
@@ -66,13 +66,9 @@ async function begin(): Promise<void> {
 }
 /** A test on a Nexus of its own. A hook would be one of all files, where they run in one process. */
 function testAnew(name: string, work: () => Promise<void>): void {
-  test(name, async () => {
-    await begin()
-    try {
-      await work()
-    } finally {
-      await nexus.stop()
-    }
+  test(name, async (t) => {
+    await begin(t)
+    await work()
   })
 }
 

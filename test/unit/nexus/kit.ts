@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import { consoleWatcher } from '#actors/console.ts'
 import { disk } from '#actors/disk.ts'
@@ -208,6 +209,18 @@ export class TestNexus {
     await started.#serve(crash)
     if (sleds > 1) await started.#announce()
     if (url === null) started.#ownStore = own
+    return started
+  }
+
+  /** The same for one test: it is stopped when that ends, however it does. */
+  static async during(
+    t: TestContext,
+    ...how: Parameters<typeof TestNexus.start>
+  ): Promise<TestNexus> {
+    const started = await TestNexus.start(...how)
+    t.after(async () => {
+      await started.stop()
+    })
     return started
   }
 

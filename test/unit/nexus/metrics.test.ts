@@ -1,6 +1,6 @@
 /** What guests ask of their disks, as sleds count it and the API shows it. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { isoTime } from '#runtime/clock.ts'
@@ -13,20 +13,16 @@ const counted = { flush: 1, read: 20, read_bytes: 10_240, write: 3, write_bytes:
 let nexus: TestNexus
 let disk_id = ''
 
-async function begin(): Promise<void> {
-  nexus = await TestNexus.start()
+async function begin(t: TestContext): Promise<void> {
+  nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   disk_id = (await nexus.ok('POST', `${project}/disks`, diskBody(image_id))).id
 }
 /** A test on a Nexus of its own. A hook would be one of all files, where they run in one process. */
 function testAnew(name: string, work: () => Promise<void>): void {
-  test(name, async () => {
-    await begin()
-    try {
-      await work()
-    } finally {
-      await nexus.stop()
-    }
+  test(name, async (t) => {
+    await begin(t)
+    await work()
   })
 }
 

@@ -10,10 +10,7 @@ import { hold } from './hold.ts'
 const box = `${project}/instances/box`
 
 async function open(t: TestContext) {
-  const nexus = await TestNexus.start(() => undefined, null, 2)
-  t.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(t, () => undefined, null, 2)
   return { nexus, ...(await nexus.guide()) }
 }
 const becomes = async (nexus: TestNexus, run_state: string) => {

@@ -14,8 +14,8 @@ const guests = async (nexus: TestNexus) => {
   return listed.value.length
 }
 
-test('start and delete at the same time: one of them is refused, and no guest runs on', async () => {
-  const nexus = await TestNexus.start()
+test('start and delete at the same time: one of them is refused, and no guest runs on', async (t) => {
+  const nexus = await TestNexus.during(t)
   await nexus.guide()
   for (let turn = 0; turn < 8; turn += 1) {
     const name = `i${turn}`
@@ -44,11 +44,10 @@ test('start and delete at the same time: one of them is refused, and no guest ru
       assert.equal((await nexus.call('DELETE', url)).status, 204)
     }
   }
-  await nexus.stop()
 })
 
-test('a delete that a crash cut off is finished when the sled is back', async () => {
-  const nexus = await TestNexus.start()
+test('a delete that a crash cut off is finished when the sled is back', async (t) => {
+  const nexus = await TestNexus.during(t)
   await nexus.guide()
   const url = `${project}/instances/myinst`
   const { id } = await nexus.ok('POST', `${project}/instances`, { ...instanceBody(), ...atRest })
@@ -69,12 +68,11 @@ test('a delete that a crash cut off is finished when the sled is back', async ()
     .where('time_deleted_ms', 'is', null)
     .execute()
   assert.deepEqual(live, [])
-  await nexus.stop()
 })
 
-test('a start that is asked for again while it is under way is one start', async () => {
+test('a start that is asked for again while it is under way is one start', async (t) => {
   let isCut = false
-  const nexus = await TestNexus.start((node, when) => {
+  const nexus = await TestNexus.during(t, (node, when) => {
     if (!isCut || node !== 'instance_ensure' || when !== 'before') return
     isCut = false
     throw new SagaCrash('as asked')
@@ -98,11 +96,10 @@ test('a start that is asked for again while it is under way is one start', async
   await until('it runs', 5_000, async () =>
     (await nexus.ok('GET', url)).run_state === 'running' ? true : null,
   )
-  await nexus.stop()
 })
 
-test('a sled that runs a guest whose record is deleted is told to let go of it', async () => {
-  const nexus = await TestNexus.start()
+test('a sled that runs a guest whose record is deleted is told to let go of it', async (t) => {
+  const nexus = await TestNexus.during(t)
   await nexus.guide()
   const body = { ...instanceBody(), disks: [], external_ips: [] }
   const { id } = await nexus.ok('POST', `${project}/instances`, body)
@@ -114,11 +111,10 @@ test('a sled that runs a guest whose record is deleted is told to let go of it',
     .execute()
   nexus.vmm.exit(id)
   await until('it is let go of', 5_000, async () => ((await guests(nexus)) === 0 ? true : null))
-  await nexus.stop()
 })
 
-test('a start that reaches the sled after its instance was undone leaves no guest', async () => {
-  const nexus = await TestNexus.start()
+test('a start that reaches the sled after its instance was undone leaves no guest', async (t) => {
+  const nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   const disks = [{ type: 'create', ...diskBody(image_id) }]
   nexus.block.faults.add('create')
@@ -133,11 +129,10 @@ test('a start that reaches the sled after its instance was undone leaves no gues
   await until('the sled has nothing of it', 5_000, async () =>
     (await guests(nexus)) === 0 && !nexus.world.entries.has(`instance/${undone.id}`) ? true : null,
   )
-  await nexus.stop()
 })
 
-test('a disk whose volume is going cannot be attached, and is deleted again after a failure', async () => {
-  const nexus = await TestNexus.start()
+test('a disk whose volume is going cannot be attached, and is deleted again after a failure', async (t) => {
+  const nexus = await TestNexus.during(t)
   const { image_id } = await nexus.guide()
   await nexus.ok('POST', `${project}/instances`, { ...instanceBody(), ...atRest })
   const disk = await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
@@ -155,12 +150,11 @@ test('a disk whose volume is going cannot be attached, and is deleted again afte
   const gone = await nexus.block.find(disk.id)
   assert.ok(gone.ok && gone.value === null)
   assert.equal((await attach()).status, 404)
-  await nexus.stop()
 })
 
-test('a disk that is deleted while it is made leaves neither record nor volume', async () => {
+test('a disk that is deleted while it is made leaves neither record nor volume', async (t) => {
   const made = Promise.withResolvers<void>()
-  const nexus: TestNexus = await TestNexus.start((node, when) => {
+  const nexus: TestNexus = await TestNexus.during(t, (node, when) => {
     if (node === 'disk_runtime' && when === 'before') made.resolve()
   })
   const { image_id } = await nexus.guide()
@@ -187,5 +181,4 @@ test('a disk that is deleted while it is made leaves neither record nor volume',
   assert.deepEqual([disk.status, gone.status], [404, 204])
   const volumes = await nexus.block.list()
   assert.ok(volumes.ok && volumes.value.length === 0)
-  await nexus.stop()
 })

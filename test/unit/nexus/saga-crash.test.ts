@@ -23,10 +23,7 @@ for (const definition of registeredSagas) {
   const scenario = scenarios[name]
   if (scenario === undefined) continue
   test(`${name}: wherever it is cut off, all is there or nothing`, async (t) => {
-    const stage = await Stage.open(name === 'instance-migrate' ? 2 : 1)
-    t.after(async () => {
-      await stage.nexus.stop()
-    })
+    const stage = await Stage.open(t, name === 'instance-migrate' ? 2 : 1)
     const whole = await stage.play(scenario, [])
     assert.ok(whole.status < 300, `${name}: ${whole.status}`)
     const all = await until(`${name} comes to rest`, 5_000, async () => {

@@ -58,10 +58,7 @@ const listed = async ({ store }: TestNexus) => ({
 })
 
 test('a saga goes a week after its end, with its nodes, and none goes that has not ended', async (t) => {
-  const nexus = await TestNexus.start()
-  t.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(t)
   const old = states.map((state, index) => row(index, state, began_ms))
   const young = states.map((state, index) => row(10 + index, state, began_ms + 1))
   // Members of the version before still end some.
@@ -88,11 +85,8 @@ test('a saga goes a week after its end, with its nodes, and none goes that has n
 
 test('when a saga ends is written down, however it ends', async (t) => {
   let isBroken = false
-  const nexus = await TestNexus.start((node, when) => {
+  const nexus = await TestNexus.during(t, (node, when) => {
     if (isBroken && node === 'project' && when === 'before') throw new Error('it fails')
-  })
-  t.after(async () => {
-    await nexus.stop()
   })
   await nexus.guide()
   await nexus.store.deleteFrom('saga').execute()
@@ -124,10 +118,7 @@ test('when a saga ends is written down, however it ends', async (t) => {
 })
 
 test('a run removes a bounded number, and pages go on behind rows that are gone', async (t) => {
-  const nexus = await TestNexus.start()
-  t.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(t)
   const bound = limits.sweep_rows_max * limits.sweep_batches_max
   const extra = 3
   for (let from = 0; from < bound + extra; from += limits.sweep_rows_max) {

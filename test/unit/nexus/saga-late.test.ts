@@ -123,10 +123,7 @@ const asks: Readonly<Record<string, readonly string[]>> = {
 for (const definition of registeredSagas) {
   const { name } = definition
   test(`${name}: what its member still asks once it is another's changes nothing`, async (t) => {
-    const stage = await Stage.open(name === 'instance-migrate' ? 2 : 1)
-    t.after(async () => {
-      await stage.nexus.stop()
-    })
+    const stage = await Stage.open(t, name === 'instance-migrate' ? 2 : 1)
     const scenario = scenarios[name]
     assert.ok(scenario !== undefined)
     await stage.play(scenario, [])

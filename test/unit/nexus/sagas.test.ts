@@ -1,6 +1,6 @@
 /** instance-create when what it needs fails or is away; where sagas are cut off is in saga-crash.test.ts. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
 
@@ -21,20 +21,19 @@ const request = async (nexus: TestNexus, image_id: string) =>
     ],
   })
 
-async function prepared(observer: Observer) {
-  const nexus = await TestNexus.start(observer.point)
+async function prepared(t: TestContext, observer: Observer) {
+  const nexus = await TestNexus.during(t, observer.point)
   const { image_id } = await nexus.guide()
   await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
   observer.seen.length = 0
   return { nexus, image_id }
 }
 
-async function nodesOf(): Promise<readonly string[]> {
+async function nodesOf(t: TestContext): Promise<readonly string[]> {
   const observer = new Observer()
-  const { nexus, image_id } = await prepared(observer)
+  const { nexus, image_id } = await prepared(t, observer)
   const answer = await request(nexus, image_id)
   assert.equal(answer.status, 201, answer.text)
-  await nexus.stop()
   return observer.seen
 }
 
@@ -70,8 +69,8 @@ async function extent(nexus: TestNexus): Promise<'all' | 'nothing' | string> {
   return known[counts] ?? counts
 }
 
-test('the saga has the nodes that an instance with two disks needs', async () => {
-  assert.deepEqual(await nodesOf(), [
+test('the saga has the nodes that an instance with two disks needs', async (t) => {
+  assert.deepEqual(await nodesOf(t), [
     'instance_name',
     'network_interface0',
     'snat_ip',
@@ -86,9 +85,9 @@ test('the saga has the nodes that an instance with two disks needs', async () =>
   ])
 })
 
-test('instance-create, a volume that cannot be made: everything is undone', async () => {
+test('instance-create, a volume that cannot be made: everything is undone', async (t) => {
   const observer = new Observer()
-  const { nexus, image_id } = await prepared(observer)
+  const { nexus, image_id } = await prepared(t, observer)
   nexus.block.faults.add('create')
   const answer = await request(nexus, image_id)
   assert.equal(answer.status, 500)
@@ -99,12 +98,11 @@ test('instance-create, a volume that cannot be made: everything is undone', asyn
     (saga: { state: { state: string } }) => saga.state.state === 'failed',
   )
   assert.equal(failed.state.error_node_name, 'create_disk0_volume_ensure')
-  await nexus.stop()
 })
 
-test('instance-create, a crash while it is being undone: the next Nexus undoes the rest', async () => {
+test('instance-create, a crash while it is being undone: the next Nexus undoes the rest', async (t) => {
   const observer = new Observer()
-  const { nexus, image_id } = await prepared(observer)
+  const { nexus, image_id } = await prepared(t, observer)
   nexus.block.faults.add('create')
   nexus.block.faults.add('destroy')
   const asked = request(nexus, image_id)
@@ -118,12 +116,11 @@ test('instance-create, a crash while it is being undone: the next Nexus undoes t
   assert.equal(await extent(nexus), 'nothing')
   assert.equal((await asked).status, 500)
   assert.equal(await extent(nexus), 'nothing')
-  await nexus.stop()
 })
 
-test('instance-create, a second address that is not there: nothing remains of the first', async () => {
+test('instance-create, a second address that is not there: nothing remains of the first', async (t) => {
   const observer = new Observer()
-  const { nexus } = await prepared(observer)
+  const { nexus } = await prepared(t, observer)
   await nexus.ok('POST', '/system/ip-pools', { name: 'tiny', description: 'x' })
   const answer = await nexus.call('POST', `${project}/instances`, {
     ...instanceBody(),
@@ -131,12 +128,11 @@ test('instance-create, a second address that is not there: nothing remains of th
   })
   assert.equal(answer.json.message, 'No external IP addresses available')
   assert.equal(await extent(nexus), 'nothing')
-  await nexus.stop()
 })
 
-test('instance-create, undone when the sled that was away is back, by the same Nexus', async () => {
+test('instance-create, undone when the sled that was away is back, by the same Nexus', async (t) => {
   const observer = new Observer()
-  const { nexus, image_id } = await prepared(observer)
+  const { nexus, image_id } = await prepared(t, observer)
   nexus.block.faults.add('create').add('destroy')
   const answer = await request(nexus, image_id)
   // The caller was told as soon as the undo was given up for now.
@@ -146,5 +142,4 @@ test('instance-create, undone when the sled that was away is back, by the same N
   await Promise.all([nexus.services.sagas.recover(), nexus.services.sagas.recover()])
   assert.equal(await extent(nexus), 'nothing')
   assert.equal((await request(nexus, image_id)).status, 201)
-  await nexus.stop()
 })

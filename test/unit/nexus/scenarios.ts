@@ -1,5 +1,6 @@
 /** A scenario for every saga that is registered, and a stage on which it is cut off, fails or is taken over. */
 import assert from 'node:assert/strict'
+import type { TestContext } from 'node:test'
 import { internal } from '#actors/http/errors.ts'
 import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { until } from '#test/kit/rack.ts'
@@ -172,13 +173,13 @@ export class Stage {
     this.#image_id = image_id
   }
 
-  static async open(sleds: 1 | 2): Promise<Stage> {
+  static async open(t: TestContext, sleds: 1 | 2): Promise<Stage> {
     let made: TestNexus | null = null
     const saboteur = new Saboteur(() => {
       assert.ok(made !== null)
       return made
     })
-    made = await TestNexus.start(saboteur.point, null, sleds)
+    made = await TestNexus.during(t, saboteur.point, null, sleds)
     const { image_id } = await made.guide()
     await made.ok('POST', '/system/ip-pools/mypool/ranges/add', {
       first: '10.1.0.1',

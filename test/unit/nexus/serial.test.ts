@@ -17,10 +17,7 @@ class Viewer extends EventEmitter {
 }
 
 test('keys that come while sled and store are away end the stream, and nothing else', async (context) => {
-  const nexus = await TestNexus.start()
-  context.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(context)
   await nexus.guide()
   await nexus.ok('POST', `${project}/instances`, { ...instanceBody(), disks: [] })
   const held = Promise.withResolvers<never>()

@@ -100,8 +100,8 @@ test('a range that runs backwards is refused, after it was seen whose pool it is
   }
 })
 
-test('a pool of that name from before stays its owner’s', async () => {
-  const other = await TestNexus.start()
+test('a pool of that name from before stays its owner’s', async (t) => {
+  const other = await TestNexus.during(t)
   await other.ok('POST', '/system/ip-pools', { name: 'oxide-service-pool', description: 'mine' })
   const { rack_id } = other.services.config
   await plantRack(other.services.store, { rack_id, now_ms: 0 })
@@ -110,7 +110,6 @@ test('a pool of that name from before stays its owner’s', async () => {
   assert.equal(name, `oxide-service-pool-${rack_id}`)
   const stranger = { rack_id: '11111111-1111-4111-8111-111111111111', now_ms: 0 }
   await assert.rejects(plantRack(other.services.store, stranger), /the store is that of rack/)
-  await other.stop()
 })
 
 test('a rack without an update repository says so', async () => {

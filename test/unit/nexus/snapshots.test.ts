@@ -1,6 +1,6 @@
 /** Snapshots: of disks at rest and in use, what is made from them, and who outlives whom. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus, unprivileged } from './kit.ts'
@@ -12,9 +12,9 @@ let disk_id = ''
 /** What happens to the next saga at this node. */
 let cut: { readonly node: string; readonly when: 'before' | 'after'; readonly error: Error } | null
 
-async function begin(): Promise<void> {
+async function begin(t: TestContext): Promise<void> {
   cut = null
-  nexus = await TestNexus.start((node, when) => {
+  nexus = await TestNexus.during(t, (node, when) => {
     if (cut?.node === node && cut.when === when) throw cut.error
   })
   const { image_id } = await nexus.guide()
@@ -22,13 +22,9 @@ async function begin(): Promise<void> {
 }
 /** A test on a Nexus of its own. A hook would be one of all files, where they run in one process. */
 function testAnew(name: string, work: () => Promise<void>): void {
-  test(name, async () => {
-    await begin()
-    try {
-      await work()
-    } finally {
-      await nexus.stop()
-    }
+  test(name, async (t) => {
+    await begin(t)
+    await work()
   })
 }
 

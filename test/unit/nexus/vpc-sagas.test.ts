@@ -62,22 +62,21 @@ const added = (now: readonly number[], before: readonly number[]) =>
   now.map((count, index) => count - (before[index] ?? 0))
 
 for (const { name, nodes, url, body, all } of sagas) {
-  test(`${name} has a node for each part`, async () => {
+  test(`${name} has a node for each part`, async (t) => {
     const saboteur = new Saboteur()
-    const nexus = await TestNexus.start(saboteur.point)
+    const nexus = await TestNexus.during(t, saboteur.point)
     await nexus.guide()
     const before = await counts(nexus)
     saboteur.seen.length = 0
     await nexus.ok('POST', url, body)
     assert.deepEqual(saboteur.seen, nodes)
     assert.deepEqual(added(await counts(nexus), before), all)
-    await nexus.stop()
   })
 
   // All its nodes are one transaction, which begins the saga and ends it.
-  test(`${name}, cut off before any node: there is nothing; after any: all of it`, async () => {
+  test(`${name}, cut off before any node: there is nothing; after any: all of it`, async (t) => {
     const saboteur = new Saboteur()
-    const nexus = await TestNexus.start(saboteur.point)
+    const nexus = await TestNexus.during(t, saboteur.point)
     await nexus.guide()
     for (const [at, node] of nodes.entries()) {
       for (const cut of ['crash before', 'crash after'] as const) {
@@ -94,12 +93,11 @@ for (const { name, nodes, url, body, all } of sagas) {
     }
     const states = await nexus.store.selectFrom('saga').select('state').execute()
     assert.ok(states.every(({ state }) => state === 'succeeded'))
-    await nexus.stop()
   })
 
-  test(`${name}, failing at any node: nothing remains and the name is free`, async () => {
+  test(`${name}, failing at any node: nothing remains and the name is free`, async (t) => {
     const saboteur = new Saboteur()
-    const nexus = await TestNexus.start(saboteur.point)
+    const nexus = await TestNexus.during(t, saboteur.point)
     await nexus.guide()
     const before = await counts(nexus)
     for (const node of nodes) {
@@ -114,12 +112,11 @@ for (const { name, nodes, url, body, all } of sagas) {
     const taken = await nexus.call('POST', url, body)
     assert.equal(taken.json.error_code, 'ObjectAlreadyExists')
     assert.deepEqual(added(await counts(nexus), before), all)
-    await nexus.stop()
   })
 }
 
-test('a project that is deleted while it is made leaves nothing', async () => {
-  const nexus: TestNexus = await TestNexus.start()
+test('a project that is deleted while it is made leaves nothing', async (t) => {
+  const nexus: TestNexus = await TestNexus.during(t)
   await nexus.guide()
   const before = await counts(nexus)
   const url = '/organizations/myorg/projects'
@@ -133,5 +130,4 @@ test('a project that is deleted while it is made leaves nothing', async () => {
     assert.ok(status === 201 || status === 404, String(status))
     assert.deepEqual(added(await counts(nexus), before), nothing, `turn ${turn}: ${status}`)
   }
-  await nexus.stop()
 })

@@ -1,6 +1,6 @@
 /** A database that goes away and comes back: callers are told, nothing crashes, nothing acknowledged is lost. */
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { after, before, beforeEach, test } from 'node:test'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import { readStoreUrl, shownUrl } from '#actors/nexus/store/url.ts'
@@ -17,12 +17,16 @@ before(async () => {
   postgres = await startPostgres()
   url = await postgres.newDatabase()
 })
+beforeEach(async () => {
+  // One that failed may have left it away.
+  await postgres.start()
+})
 after(async () => {
   await postgres.stop()
 })
 
-test('while the database is away requests are 503, and work again when it is back', async () => {
-  const nexus = await TestNexus.start(() => undefined, url)
+test('while the database is away requests are 503, and work again when it is back', async (t) => {
+  const nexus = await TestNexus.during(t, () => undefined, url)
   await nexus.ok('POST', '/organizations', { name: 'kept', description: '' })
   await postgres.kill()
   const requests = [
@@ -44,14 +48,10 @@ test('while the database is away requests are 503, and work again when it is bac
     seen.items.map(({ name }: { name: string }) => name),
     ['kept'],
   )
-  await nexus.stop()
 })
 
 test('while the database is away what sleds say is refused with `busy`, crashes nothing, and is taken later', async (t) => {
-  const nexus = await TestNexus.start(() => undefined, url)
-  t.after(async () => {
-    await nexus.stop()
-  })
+  const nexus = await TestNexus.during(t, () => undefined, url)
   const { image_id } = await nexus.guide()
   await nexus.ok('POST', `${project}/disks`, diskBody(image_id))
   const { id } = await nexus.ok('POST', `${project}/instances`, instanceBody())
@@ -91,8 +91,8 @@ test('while the database is away what sleds say is refused with `busy`, crashes 
   )
 })
 
-test('what was acknowledged while the database was killed again and again is there', async () => {
-  const nexus = await TestNexus.start(() => undefined, url)
+test('what was acknowledged while the database was killed again and again is there', async (t) => {
+  const nexus = await TestNexus.during(t, () => undefined, url)
   const acknowledged: string[] = []
   const statuses = new Set<number>()
   let isOver = false
@@ -126,7 +126,6 @@ test('what was acknowledged while the database was killed again and again is the
     acknowledged.filter((name) => !there.has(name)),
     [],
   )
-  await nexus.stop()
 })
 
 test('a store whose database comes later is waited for, and the log says so without the password', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import Database from 'better-sqlite3'
 import { sql, type Kysely } from 'kysely'
 import { checksumOf, migrate, type Migration } from '#actors/nexus/store/migrate.ts'
@@ -62,11 +62,28 @@ async function storeOfVersion(dialect: Dialect, version: number): Promise<string
   return url
 }
 
+/** A database as it is, let go of when the test ends. */
+function databaseDuring(t: TestContext, url: string): Kysely<unknown> {
+  const db = rawDatabase(url)
+  t.after(async () => {
+    await db.destroy()
+  })
+  return db
+}
+
 const project = '/organizations/old-org/projects/old-proj'
 
 /** A Nexus on this store shows and moves on what the old version left. */
 async function assertUsable(url: string): Promise<void> {
   const nexus = await TestNexus.start(() => undefined, url)
+  try {
+    await assertGoesOn(nexus)
+  } finally {
+    await nexus.stop()
+  }
+}
+
+async function assertGoesOn(nexus: TestNexus): Promise<void> {
   const organization = await nexus.ok('GET', '/organizations/old-org')
   assert.equal(organization.description, 'Überbleibsel')
   assert.equal(organization.time_created, '2022-11-11T00:00:00.000Z')
@@ -79,7 +96,6 @@ async function assertUsable(url: string): Promise<void> {
   await nexus.ok('DELETE', `${project}/instances/old-inst`)
   const again = await nexus.call('POST', '/organizations', { name: 'old-org', description: '' })
   assert.equal(again.json.error_code, 'ObjectAlreadyExists')
-  await nexus.stop()
 }
 
 test('migrations are numbered files, one each, in order, and what they do never changes', async () => {
@@ -106,8 +122,8 @@ for (const dialect of dialects) {
     })
   }
 
-  test(`a ${dialect} store goes from version to version with its rows`, async () => {
-    const db = rawDatabase(await storeOfVersion(dialect, migrations.length))
+  test(`a ${dialect} store goes from version to version with its rows`, async (t) => {
+    const db = databaseDuring(t, await storeOfVersion(dialect, migrations.length))
     const next: readonly Migration[] = [
       { name: '9001-column', up: async (tx) => await addColumn(tx, 'silo', 'is_new', boolean) },
       {
@@ -127,11 +143,10 @@ for (const dialect of dialects) {
     const b = Buffer.from([0, 255, 10])
     await sql`insert into more (id, a, b) values ('1', 'x', ${b})`.execute(db)
     assert.deepEqual((await sql`select * from more`.execute(db)).rows, [{ id: '1', a: 'x', b }])
-    await db.destroy()
   })
 
-  test(`a migration that fails leaves a ${dialect} store as it was`, async () => {
-    const db = rawDatabase(await storeOfVersion(dialect, migrations.length))
+  test(`a migration that fails leaves a ${dialect} store as it was`, async (t) => {
+    const db = databaseDuring(t, await storeOfVersion(dialect, migrations.length))
     const broken: Migration = {
       name: '9001-broken',
       up: async (tx) => {
@@ -142,12 +157,11 @@ for (const dialect of dialects) {
     await assert.rejects(migrate(db, [...migrations, broken], systemClock), /nowhere/)
     await assert.rejects(sql`select * from half`.execute(db), /half/)
     await migrate(db, migrations, systemClock)
-    await db.destroy()
   })
 
-  test(`a ${dialect} store of a later version, or of another history, is refused in a sentence`, async () => {
+  test(`a ${dialect} store of a later version, or of another history, is refused in a sentence`, async (t) => {
     const url = await emptyDatabase(dialect)
-    const db = rawDatabase(url)
+    const db = databaseDuring(t, url)
     const later: Migration = {
       name: '9001-later',
       up: async (tx) => await createTable(tx, 'later', { id: uuid }),
@@ -173,10 +187,9 @@ for (const dialect of dialects) {
       up: async (tx) => await createTable(tx, 'later', { id: text, a: text }),
     }
     await assert.rejects(migrate(db, [...migrations, changed], systemClock), /differs/)
-    await db.destroy()
   })
 
-  test(`members that start at once on an empty ${dialect} database migrate it once`, async () => {
+  test(`members that start at once on an empty ${dialect} database migrate it once`, async (t) => {
     const url = await emptyDatabase(dialect)
     const member = `
       import { openStore } from '#actors/nexus/store/open.ts'
@@ -192,12 +205,11 @@ for (const dialect of dialects) {
       members,
       members.map(() => ({ code: 0, said: '' })),
     )
-    const db = rawDatabase(url)
+    const db = databaseDuring(t, url)
     const { rows } = await sql<{ n: number }>`select count(*) as n from schema_migration`.execute(
       db,
     )
     assert.deepEqual(rows, [{ n: migrations.length }])
-    await db.destroy()
   })
 }
 
