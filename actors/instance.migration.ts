@@ -67,7 +67,10 @@ async function offerGuest(
     : err('os_failed', address.detail)
 }
 
-/** The target's part. Asked again it takes what is not there yet. */
+/**
+ * The target's part. Asked again it takes what is not there yet. What was there before it was asked first is
+ * none of its own: so all that it has to leave, when it fails, it has made.
+ */
 export async function migrateIn(
   context: InstanceContext,
   state: InstanceState,
@@ -81,6 +84,10 @@ export async function migrateIn(
   if (state.spec !== null && state.migration === null) {
     return { state, result: ok(state.runtime) }
   }
+  if (state.spec === null) {
+    const free = await demandNoVolumes(context, spec)
+    if (!free.ok) return { state, result: free, stop: true }
+  }
   const { migration_id } = offer
   const migration = { migration_id, dst_propolis_id: spec.propolis_id, side: 'target' } as const
   const arriving = { ...withGeneration(state, gen), spec, migration }
@@ -91,6 +98,20 @@ export async function migrateIn(
   context.log.error('a guest could not be taken over', { detail: taken.detail })
   const gone = await drop(context, moved.value, spec)
   return { state: gone.ok ? blank(context) : moved.value, result: taken, stop: gone.ok }
+}
+
+/** A guest that comes brings its volumes: a sled that has one of them is asked too late. */
+async function demandNoVolumes(
+  context: InstanceContext,
+  { disks }: InstanceSpec,
+): Promise<Result<null, 'invalid_transition' | 'os_failed'>> {
+  for (const { id } of disks) {
+    const found = await context.ref(diskProtocol, id).call('get', null, time)
+    if (!found.ok) return err('os_failed', `disk ${id}: ${found.detail}`)
+    if (found.value.phase === 'absent') continue
+    return err('invalid_transition', `disk ${id} of instance ${context.id} is on this sled already`)
+  }
+  return ok(null)
 }
 
 /** Ports and volumes first; then the machine, which stands still from then on; then its volumes' bytes. */

@@ -157,6 +157,32 @@ test('a volume that is here stays when its guest of before is asked late to come
   assert.deepEqual([...world.entries.keys()], [`disk/${diskId}`])
 })
 
+test('also when a Nexus that knows no fences asks: what was here before is not its to take away', async () => {
+  await makeDisk()
+  block.write(diskId, 'written since')
+  const two = { id: copyId, slot: 1, read_only: false, block_size: 512 }
+  const request = {
+    spec: { ...spec, disks: [two, ...spec.disks] },
+    offer: { ...offer, volumes: [{ id: copyId, ...size, address: '/nowhere' }, ...offer.volumes] },
+    gen: 1,
+  }
+  const late = async () => await guest().call('migrate_in', request, soon)
+  for (let times = 0; times < 2; times += 1) {
+    const refused = await late()
+    assert.ok(!refused.ok)
+    assert.equal(refused.error, 'invalid_transition')
+    assert.equal(refused.detail, `disk ${diskId} of instance ${id} is on this sled already`)
+    assert.equal(block.contentOf(diskId), 'written since')
+    assert.deepEqual([...world.entries.keys()], [`disk/${diskId}`])
+    await world.restart()
+  }
+  // What it has made itself goes again.
+  assert.ok((await volume().call('destroy', null, soon)).ok)
+  assert.equal(code(await late()), 'source_gone')
+  assert.equal(world.entries.size, 0)
+  assert.deepEqual(await block.list(), ok([]))
+})
+
 test('what is destroyed while Nexus is being asked does not come to be', async () => {
   for (const [make, destroy] of [
     [makeDisk, async () => await volume().call('destroy', null, soon)],
