@@ -76,7 +76,7 @@ export function isoTime(ms: number): string {
   return `${day.text}${hour}:${twoDigits[minutes % 60]}:${twoDigits[seconds % 60]}.${digits[of_day % 1_000]}Z`
 }
 
-/** The moment that a text of RFC 3339 means; null when it means none. */
+/** The moment that a text of RFC 3339 means, in milliseconds since the Unix epoch; null when it means none. */
 export const readIsoTime = (text: string): number | null => {
   const moment_ms = Date.parse(text)
   return Number.isNaN(moment_ms) ? null : moment_ms
@@ -220,6 +220,3 @@ export function plainAlarm(
     },
   }
 }
-
-/** The milliseconds of an ISO 8601 time; NaN when it is none. */
-export const parseIsoTime = (text: string): number => Date.parse(text)

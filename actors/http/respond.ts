@@ -4,7 +4,7 @@ import { limits } from '#config/limits.ts'
 import { explain } from '#runtime/result.ts'
 import { ApiError, badRequest, internal } from './errors.ts'
 import type { Operation } from './operation.ts'
-import type { HttpOptions, HttpServices } from './http.ts'
+import type { HttpOptions, HttpServices } from './face.ts'
 import { Reply } from './route.ts'
 
 /** A success: JSON is compact. */

@@ -1,5 +1,5 @@
 /** What the sled agent's handlers are given, and how an operation gets its handler. */
-import type { HttpServices } from '#actors/http/http.ts'
+import type { HttpServices } from '#actors/http/face.ts'
 import { implementer } from '#actors/http/route.ts'
 import {
   asApiError,

@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto'
 import type { Actor, Services } from '../context.ts'
 import { unauthenticated } from '#actors/http/errors.ts'
-import type { Credentials } from '#actors/http/http.ts'
+import type { Credentials } from '#actors/http/face.ts'
 import { prepare } from '../store/prepare.ts'
 import type { Store } from '../store/schema.ts'
 

@@ -5,7 +5,7 @@
 import { SAML, type Profile } from '@node-saml/node-saml'
 import type { Element } from '@xmldom/xmldom'
 import { limits } from '#config/limits.ts'
-import { parseIsoTime } from '#runtime/clock.ts'
+import { readIsoTime } from '#runtime/clock.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import type { Services } from '../context.ts'
 import { readMetadata } from './saml-metadata.ts'
@@ -137,7 +137,8 @@ function confirmationOf(assertion: Element): Element | null {
 }
 
 /** NaN, which is neither before nor after anything, when it is not there. */
-const timeOf = (of: Element | null, name: string) => parseIsoTime(of?.getAttribute(name) ?? '')
+const timeOf = (of: Element | null, name: string) =>
+  readIsoTime(of?.getAttribute(name) ?? '') ?? Number.NaN
 
 /** The groups of an attribute's values, which may each be a list with commas; null: none are wanted. */
 function groupsIn({ attributes }: Profile, name: string | null): readonly string[] {
