@@ -19,7 +19,7 @@ import {
 } from '#actors/disk.protocol.ts'
 import * as plan from '#actors/disk.state.ts'
 import { confirm } from '#actors/fence.ts'
-import { journalProtocol } from '#actors/journal.protocol.ts'
+import { recall, remember } from '#actors/memory.ts'
 import { nullable, uuid } from '#actors/schema.ts'
 
 type State = plan.DiskState<VolumeSpec>
@@ -44,11 +44,10 @@ export const disk = behaviour({
 
   init: async (context: DiskContext): Promise<State> => {
     const { id } = context
-    const entry = await journal(context).call('get', { kind: 'disk', id }, journalTime)
-    if (!entry.ok) throw new Error(`disk ${id}: the journal cannot be read: ${entry.detail}`)
+    const entry = await recall(context, 'disk')
     const found = await context.deps.block.find(id)
     if (!found.ok) throw new Error(`disk ${id}: ${found.detail}`)
-    const known = fits(wanted, entry.value) ? entry.value : null
+    const known = fits(wanted, entry) ? entry : null
     const state = {
       id,
       wanted: known,
@@ -110,11 +109,11 @@ export const disk = behaviour({
     attach: async (context, state, request) => {
       const planned = plan.planAttach(state, request)
       if (!planned.ok) return { state, result: planned }
-      const written = await remember(context, planned.value)
+      const written = await remember(context, 'disk', planned.value)
       if (!written.ok) return { state, result: written }
       const served = await context.deps.block.export(state.id, request.read_only)
       if (!served.ok) {
-        await remember(context, state.wanted)
+        await remember(context, 'disk', state.wanted)
         return { state, result: served }
       }
       const next: State = { ...state, wanted: planned.value, phase: 'exported' }
@@ -127,7 +126,7 @@ export const disk = behaviour({
       if (planned === null) return { state, result: ok(view(state)) }
       const stopped = await context.deps.block.unexport(state.id)
       if (!stopped.ok) return { state, result: stopped }
-      const written = await remember(context, planned)
+      const written = await remember(context, 'disk', planned)
       if (!written.ok) return { state, result: written }
       const next: State = { ...state, wanted: planned, phase: 'ready' }
       return { state: next, result: ok(view(next)) }
@@ -138,7 +137,7 @@ export const disk = behaviour({
       if (!allowed.ok) return { state, result: allowed }
       const removed = await context.deps.block.destroy(state.id)
       if (!removed.ok) return { state, result: removed }
-      const written = await remember(context, null)
+      const written = await remember(context, 'disk', null)
       if (!written.ok) return { state, result: written }
       const gone: State = { ...state, wanted: null, phase: 'absent' }
       return { state: gone, result: ok(null), stop: true }
@@ -161,8 +160,6 @@ export const disk = behaviour({
 
 /** How often an attached volume's server is looked at: guests wait a minute for a dead one. */
 const check_ms = 2_000
-const journalTime = { timeout_ms: limits.zone_boot_ms_max }
-const journal = (context: DiskContext) => context.ref(journalProtocol, 'sled')
 
 const view = (state: State): DiskView => ({
   id: state.id,
@@ -199,11 +196,11 @@ async function make<E extends string>(
   if (!planned.ok) return { state, result: planned }
   const next: State = { ...state, wanted: state.wanted ?? { spec, attachment: null } }
   if (planned.value === 'none') return { state: next, result: ok(view(next)) }
-  const written = await remember(context, next.wanted)
+  const written = await remember(context, 'disk', next.wanted)
   if (!written.ok) return { state, result: written }
   const made = await fill()
   if (!made.ok) {
-    await remember(context, null)
+    await remember(context, 'disk', null)
     return { state: { ...state, wanted: null }, result: made }
   }
   const ready: State = { ...next, phase: 'ready' }
@@ -228,17 +225,4 @@ async function takeCopy(
   if (copied.ok) return copied
   const known = (['not_found', 'no_space'] as const).find((code) => code === copied.error)
   return err(known ?? 'os_failed', copied.detail)
-}
-
-/** Writes down what should be; null forgets the disk. */
-async function remember(
-  context: DiskContext,
-  document: State['wanted'],
-): Promise<Result<null, 'os_failed'>> {
-  const { id } = context
-  const written =
-    document === null
-      ? await journal(context).call('remove', { kind: 'disk', id }, journalTime)
-      : await journal(context).call('put', { kind: 'disk', id, document }, journalTime)
-  return written.ok ? written : err('os_failed', `disk ${id}: not journaled: ${written.detail}`)
 }

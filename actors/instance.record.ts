@@ -1,7 +1,6 @@
 /** What a sled remembers of an instance: journaled at every change, so that a crash is settled by `init`. */
 import { Type } from 'typebox'
-import { err, ok, type Result } from '#runtime/result.ts'
-import { limits } from '#config/limits.ts'
+import { ok, type Result } from '#runtime/result.ts'
 import {
   instanceRuntime,
   instanceSpec,
@@ -11,7 +10,7 @@ import {
 } from '#actors/instance.protocol.ts'
 import type { Migration, RunState } from '#actors/instance.state.ts'
 import type { InstanceContext } from '#actors/instance.work.ts'
-import { journalProtocol } from '#actors/journal.protocol.ts'
+import { remember } from '#actors/memory.ts'
 import { nullable } from '#actors/schema.ts'
 
 export const record = Type.Object({
@@ -36,9 +35,6 @@ export interface InstanceState {
 }
 
 export const report_pause_ms_min = 100
-const journalTime = { timeout_ms: limits.zone_boot_ms_max }
-const journal = (context: InstanceContext) => context.ref(journalProtocol, 'sled')
-const key = (context: InstanceContext) => ({ kind: 'instance', id: context.id })
 
 export const blank = (context: InstanceContext): InstanceState => ({
   spec: null,
@@ -48,10 +44,6 @@ export const blank = (context: InstanceContext): InstanceState => ({
   unwatch: null,
   report_pause_ms: report_pause_ms_min,
 })
-
-/** What the journal holds of this instance; null for nothing. */
-export const remembered = async (context: InstanceContext) =>
-  await journal(context).call('get', key(context), journalTime)
 
 /** A generation above Nexus' own, so that the next report counts. */
 export function withGeneration(state: InstanceState, gen: number): InstanceState {
@@ -82,12 +74,9 @@ export async function write(
   context: InstanceContext,
   { spec, runtime, migration: current }: InstanceState,
 ): Promise<Result<null, 'os_failed'>> {
-  const document = { spec, runtime, migration: current }
-  const written = await journal(context).call('put', { ...key(context), document }, journalTime)
-  return written.ok ? written : err('os_failed', `instance ${context.id}: ${written.detail}`)
+  return await remember(context, 'instance', { spec, runtime, migration: current })
 }
 
 export async function forget(context: InstanceContext): Promise<Result<null, 'os_failed'>> {
-  const removed = await journal(context).call('remove', key(context), journalTime)
-  return removed.ok ? removed : err('os_failed', `journal: ${removed.detail}`)
+  return await remember(context, 'instance', null)
 }

@@ -19,7 +19,6 @@ import {
   forget,
   move,
   record,
-  remembered,
   report_pause_ms_min,
   withGeneration,
   type InstanceState as State,
@@ -37,6 +36,7 @@ import {
   type InstanceSpec,
 } from '#actors/instance.protocol.ts'
 import { isLive, planRequest, planSeen, type Action } from '#actors/instance.state.ts'
+import { recall } from '#actors/memory.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 
 const report_pause_ms_max = 5_000
@@ -56,10 +56,9 @@ export const instance = behaviour({
   },
 
   init: async (context: InstanceContext): Promise<State> => {
-    const found = await remembered(context)
-    if (!found.ok) throw new Error(`instance ${context.id}: journal: ${found.detail}`)
-    if (!fits(record, found.value)) return blank(context)
-    const { spec, runtime, migration = null } = found.value
+    const entry = await recall(context, 'instance')
+    if (!fits(record, entry)) return blank(context)
+    const { spec, runtime, migration = null } = entry
     return await adopt(context, { ...blank(context), spec, runtime, migration })
   },
   invariant: (state) => {

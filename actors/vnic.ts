@@ -11,7 +11,7 @@ import type { LinkView, NetFailure, Ports } from '#native/platform/ports.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { journalProtocol } from '#actors/journal.protocol.ts'
+import { recall, remember } from '#actors/memory.ts'
 import { vnicProtocol, vnicSpec, type VnicView } from '#actors/vnic.protocol.ts'
 import * as plan from '#actors/vnic.state.ts'
 
@@ -31,9 +31,8 @@ export const vnic = behaviour({
 
   init: async (context: VnicContext): Promise<plan.VnicState> => {
     const { id } = context
-    const entry = await journal(context).call('get', { kind: 'vnic', id }, journalTime)
-    if (!entry.ok) throw new Error(`vnic ${id}: the journal cannot be read: ${entry.detail}`)
-    const known = fits(vnicSpec, entry.value) ? entry.value : null
+    const entry = await recall(context, 'vnic')
+    const known = fits(vnicSpec, entry) ? entry : null
     return known === null ? plan.absent(id) : settle(context, { ...plan.absent(id), wanted: known })
   },
   invariant: (state) => {
@@ -50,7 +49,7 @@ export const vnic = behaviour({
 
     ensure: async (context, state, spec) => {
       assert.equal(spec.id, state.id, 'a vnic is asked for by its own id')
-      const written = await remember(context, spec)
+      const written = await remember(context, 'vnic', spec)
       if (!written.ok) return { state, result: written }
       const made = make(context.deps.ports, spec)
       if (!made.ok) return { state: await takeBack(context, state), result: made }
@@ -67,7 +66,7 @@ export const vnic = behaviour({
       // Journaled first and kept when the kernel refuses: rules that were asked for once come true
       // with the next start at the latest, never the old ones again.
       if (!isDeepStrictEqual(wanted, state.wanted)) {
-        const written = await remember(context, wanted)
+        const written = await remember(context, 'vnic', wanted)
         if (!written.ok) return { state, result: written }
       }
       const next = { ...state, wanted }
@@ -77,7 +76,7 @@ export const vnic = behaviour({
     remove: async (context, state) => {
       const removed = context.deps.ports.remove(state.id)
       if (!removed.ok) return { state, result: removed }
-      const written = await remember(context, null)
+      const written = await remember(context, 'vnic', null)
       if (!written.ok) return { state, result: written }
       state.cancelCheck?.()
       return { state: plan.absent(state.id), result: ok(null), stop: true }
@@ -96,9 +95,6 @@ export const vnic = behaviour({
     state.cancelCheck?.()
   },
 })
-
-const journalTime = { timeout_ms: limits.zone_boot_ms_max }
-const journal = (context: VnicContext) => context.ref(journalProtocol, 'sled')
 
 const viewOf = (link: LinkView): VnicView => ({ ...link, addresses: [...link.addresses] })
 
@@ -135,24 +131,11 @@ async function takeBack(context: VnicContext, state: plan.VnicState): Promise<pl
   const undone = state.wanted === null ? ports.remove(state.id) : make(ports, state.wanted)
   // What cannot be removed stays in the journal: it is all that tells of it.
   const isLost = state.wanted === null && !undone.ok
-  const written = isLost ? undone : await remember(context, state.wanted)
+  const written = isLost ? undone : await remember(context, 'vnic', state.wanted)
   for (const step of [undone, written]) {
     if (step.ok) continue
     const fields = { vnic: state.id }
     context.log.warn(`a vnic that could not be made was not undone: ${step.detail}`, fields)
   }
   return state
-}
-
-/** Writes down what should be; null forgets the vnic. */
-async function remember(
-  context: VnicContext,
-  document: plan.Wanted | null,
-): Promise<Result<null, 'os_failed'>> {
-  const { id } = context
-  const written =
-    document === null
-      ? await journal(context).call('remove', { kind: 'vnic', id }, journalTime)
-      : await journal(context).call('put', { kind: 'vnic', id, document }, journalTime)
-  return written.ok ? written : err('os_failed', `vnic ${id}: not journaled: ${written.detail}`)
 }

@@ -3,12 +3,11 @@
  * itself is booted again, each time a little later; one that runs is adopted, whoever booted it.
  */
 import { Type } from 'typebox'
-import { limits } from '#config/limits.ts'
 import type { ZoneFound, Zones } from '#native/platform/zone.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
-import { err, ok, type Result } from '#runtime/result.ts'
+import { ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { journalProtocol } from '#actors/journal.protocol.ts'
+import { recall, remember } from '#actors/memory.ts'
 import { zoneProtocol, zoneSpec, type ZoneSpec } from '#actors/zone.protocol.ts'
 
 type ZoneContext = Context<{ readonly zones: Zones }, typeof zoneProtocol>
@@ -26,7 +25,6 @@ const pause_ms_max = 10_000
 const lasting_ms = 30_000
 const grace_ms = 5_000
 const journaled = Type.Object({ spec: zoneSpec })
-const journalTime = { timeout_ms: limits.zone_boot_ms_max }
 
 export const zone = behaviour({
   protocol: zoneProtocol,
@@ -41,13 +39,10 @@ export const zone = behaviour({
   },
 
   init: async (context: ZoneContext): Promise<State> => {
-    const entry = await journal(context).call('get', { kind: 'zone', id: context.id }, journalTime)
-    if (!entry.ok) {
-      throw new Error(`zone ${context.id}: the journal cannot be read: ${entry.detail}`)
-    }
+    const entry = await recall(context, 'zone')
     const found = await context.deps.zones.find(context.id)
     if (!found.ok) throw new Error(`zone ${context.id}: ${found.detail}`)
-    const wanted = fits(journaled, entry.value) ? entry.value.spec : null
+    const wanted = fits(journaled, entry) ? entry.spec : null
     if (wanted !== null) context.after(check_ms, 'check', null)
     return { wanted, found: found.value, falls: 0, booted_ms: context.clock.now() }
   },
@@ -57,12 +52,12 @@ export const zone = behaviour({
     get: (_context, state) => ({ state, result: ok(state.found) }),
 
     ensure: async (context, state, spec) => {
-      const written = await remember(context, spec)
+      const written = await remember(context, 'zone', { spec })
       if (!written.ok) return { state, result: written }
       const booted = await context.deps.zones.boot(spec)
       if (!booted.ok) {
         // Nothing runs; what was wanted before is wanted still, and no more than that.
-        await remember(context, state.wanted)
+        await remember(context, 'zone', state.wanted === null ? null : { spec: state.wanted })
         return { state, result: booted }
       }
       if (state.wanted === null) context.after(check_ms, 'check', null)
@@ -78,7 +73,7 @@ export const zone = behaviour({
     remove: async (context, state) => {
       const removed = await context.deps.zones.remove(context.id, grace_ms)
       if (!removed.ok) return { state, result: removed }
-      const written = await remember(context, null)
+      const written = await remember(context, 'zone', null)
       if (!written.ok) return { state, result: written }
       const gone: State = { ...state, wanted: null, found: absent(context.id) }
       return { state: gone, result: ok(null), stop: true }
@@ -115,20 +110,6 @@ async function look(context: ZoneContext, state: State, wanted: ZoneSpec): Promi
     falls: Math.min(state.falls + 1, 10),
     booted_ms: now_ms,
   }
-}
-
-const journal = (context: ZoneContext) => context.ref(journalProtocol, 'sled')
-
-async function remember(
-  context: ZoneContext,
-  spec: ZoneSpec | null,
-): Promise<Result<null, 'os_failed'>> {
-  const { id } = context
-  const written =
-    spec === null
-      ? await journal(context).call('remove', { kind: 'zone', id }, journalTime)
-      : await journal(context).call('put', { kind: 'zone', id, document: { spec } }, journalTime)
-  return written.ok ? written : err('os_failed', `zone ${id}: not journaled: ${written.detail}`)
 }
 
 const absent = (name: string): ZoneFound => ({ name, state: 'absent', pid: null })

@@ -79,14 +79,19 @@ export class Journal {
     this.#select = db.prepare('SELECT row, sum, body FROM batch WHERE row = ?')
   }
 
-  /** A stream's document, or null. Like all reading, sees a write once it is durable. */
+  /**
+   * A stream's document, or null. Like all reading, sees what was written before, once it is durable: a
+   * write that still waited would change afterwards what was read.
+   */
   get(kind: string, id: string): unknown {
+    this.#flush()
     const snapshot = this.#index.streams.get(keyOf(kind, id))?.snapshot ?? null
     return snapshot === null ? null : this.#documentAt(snapshot, new Map())
   }
 
   /** The streams that have a document, all or those of one kind, ordered by kind and id. */
   list(kind: string | null): readonly Entry[] {
+    this.#flush()
     const prefix = kind === null ? '' : `${JSON.stringify(kind)}\t`
     const bodies = new Map<number, readonly string[]>()
     const found: Entry[] = []
@@ -105,6 +110,7 @@ export class Journal {
    */
   read(kind: string, id: string, after: number | null, limit: number): Page {
     assert(limit > 0, 'a page has room for an event')
+    this.#flush()
     const stream = this.#index.streams.get(keyOf(kind, id))
     if (stream === undefined) return { snapshot: null, events: [], next: null }
     const bodies = new Map<number, readonly string[]>()
@@ -235,6 +241,7 @@ export class Journal {
 
   /** Commits everything that waits, in as few commits as their bounds allow. */
   #flush(): void {
+    if (this.#waiting.length === 0) return
     const writes = this.#waiting
     this.#waiting = []
     for (let from = 0; from < writes.length;) {

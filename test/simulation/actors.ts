@@ -94,7 +94,7 @@ export const journal = behaviour({
   handlers: {
     get: (context, state, { key }) => {
       context.deps.truth.begins(context, 'journal get')
-      return { state, result: ok(context.deps.journal.get(key)) }
+      return { state, result: context.deps.journal.get(key).then(ok) }
     },
     put: (context, state, request) => {
       context.deps.truth.begins(context, 'journal put')

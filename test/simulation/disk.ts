@@ -11,6 +11,7 @@ interface Write {
   readonly key: string
   readonly text: string
   readonly done: (answer: Result<null, 'refused'>) => void
+  readonly ended: Promise<unknown>
 }
 
 export interface DiskTrouble {
@@ -72,15 +73,16 @@ export class SimJournal {
     })
   }
 
-  /** What is durable. */
-  get(key: string): string | null {
+  /** What is durable when all that came before is, or is refused. */
+  async get(key: string): Promise<string | null> {
+    if (this.#waiting.length > 0) await this.#waiting.at(-1)?.ended
     return this.#disk.look(key)
   }
 
   /** Ends when the text is durable, or is surely not. */
   put(key: string, text: string): Promise<Result<null, 'refused'>> {
     const { promise, resolve } = Promise.withResolvers<Result<null, 'refused'>>()
-    this.#waiting.push({ key, text, done: resolve })
+    this.#waiting.push({ key, text, done: resolve, ended: promise })
     if (this.#waiting.length === 1) {
       this.#life.after(0, () => {
         this.#sync()

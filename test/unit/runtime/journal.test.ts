@@ -48,6 +48,19 @@ test('entries survive closing, and are replaced and removed by kind and id', asy
   again.close()
 })
 
+test('reading sees what was asked for before, and that is durable then', async () => {
+  const journal = new Journal(file())
+  void journal.put({ kind: 'disk', id: '1', document: 'first' })
+  assert.equal(journal.get('disk', '1'), 'first')
+  void journal.put({ kind: 'disk', id: '1', document: 'second' })
+  assert.deepEqual(journal.list('disk'), [{ kind: 'disk', id: '1', document: 'second' }])
+  const appended = journal.append('log', 'a', ['one'])
+  assert.deepEqual(journal.read('log', 'a', null, 10).events, [{ seq: 1, document: 'one' }])
+  assert.equal(journal.commits, 3)
+  assert.equal(await appended, 1)
+  journal.close()
+})
+
 test('events are numbered from 1 in the order of their appends, and read back in pages', async () => {
   const path = file()
   const journal = new Journal(path)

@@ -1,0 +1,60 @@
+/** An actor whose journal did not answer: it believes what is there, and nothing else. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { limits } from '#config/limits.ts'
+import { journal } from '#actors/journal.ts'
+import { vnic } from '#actors/vnic.ts'
+import { vnicProtocol, type ControlVnic } from '#actors/vnic.protocol.ts'
+import { simPorts } from '#native/sim/ports.ts'
+import { manualClock } from '#runtime/clock.ts'
+import { Journal, type Entry } from '#runtime/journal/journal.ts'
+import { err, type Result } from '#runtime/result.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
+
+const control: ControlVnic = {
+  kind: 'control',
+  id: 'oxControlService0',
+  zone: 'oxz_nexus',
+  address: 'fd00:1122:3344:101::4/64',
+}
+
+/** A vnic with a journal that does this with what it is to keep. */
+function vnicWith(put: (kept: Journal, entry: Entry) => Promise<Result<null, 'os_failed'>>) {
+  const clock = manualClock()
+  const kept = new Journal(':memory:')
+  const system = aloneSystem({ clock })
+  const handlers: typeof journal.handlers = {
+    ...journal.handlers,
+    put: (_context, state, entry) => ({ state, result: put(kept, entry) }),
+  }
+  system.add({ ...journal, handlers }, { journal: kept }, 'sled')
+  system.add(vnic, { ports: simPorts() })
+  return { clock, system, ref: system.ref(vnicProtocol, control.id) }
+}
+const timeout_ms = 2 * limits.zone_boot_ms_max
+
+test('a write that nobody answered for in time is read back: what the journal has is made', async () => {
+  const { clock, system, ref } = vnicWith(async (kept, entry) => {
+    await kept.put(entry)
+    return await new Promise<never>(() => undefined)
+  })
+  const asked = ref.call('ensure', control, { timeout_ms })
+  await clock.advance(limits.zone_boot_ms_max + 1)
+  const made = await asked
+  assert.ok(!made.ok && made.error === 'crashed', JSON.stringify(made))
+  assert.match(made.detail, /vnic oxControlService0: whether it was journaled is not known/)
+  await clock.advance(1_000)
+  const found = await ref.call('get', null, { timeout_ms })
+  assert.ok(found.ok && found.value?.id === control.id, JSON.stringify(found))
+  await system.stop()
+})
+
+test('a write that the journal refused is not there: the actor goes on without', async () => {
+  const { system, ref } = vnicWith(async () => err('os_failed', 'the disk is full'))
+  const made = await ref.call('ensure', control, { timeout_ms })
+  assert.ok(!made.ok && made.error === 'os_failed', JSON.stringify(made))
+  assert.match(made.detail, /vnic oxControlService0: not journaled: the disk is full/)
+  const found = await ref.call('get', null, { timeout_ms })
+  assert.deepEqual(found, { ok: true, value: null })
+  await system.stop()
+})
