@@ -26,7 +26,9 @@ export interface Group {
   readonly others: readonly number[]
 }
 
-const group_first = 16
+const lowest_count = 16
+/** Most places are free, mostly. */
+const group_first = 4
 /** With more places in a statement, databases would rather read the whole index. */
 const group_max = 64
 
@@ -39,7 +41,7 @@ export function* placesToTry(count: number, { services, tries }: Attempt): Gener
     const length = Math.min(size, count - seen)
     const others = Array.from({ length }, (_, step) => (start + seen + step) % count)
     const hasLowest = isFirst && seen === 0
-    yield { lowest: hasLowest ? numbers(Math.min(group_first, count)) : [], others }
+    yield { lowest: hasLowest ? numbers(Math.min(lowest_count, count)) : [], others }
     seen += length
   }
 }

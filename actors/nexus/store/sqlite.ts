@@ -32,6 +32,8 @@ export function openSqlite(path: string): SqliteFile {
     }
     file.pragma(`application_id = ${application_id}`)
     file.pragma('journal_mode = WAL')
+    // 16 MiB of log: pages that are written again and again go to the file once for all of it.
+    file.pragma('wal_autocheckpoint = 4096')
     // The log is synced here before anybody is answered: what FULL does, without stopping the thread.
     file.pragma('synchronous = NORMAL')
     file.pragma('foreign_keys = ON')
