@@ -252,25 +252,35 @@ const portRows = prepare((store, { vpc_id }: VpcId) =>
     .where('time_deleted_ms', 'is', null),
 )
 
-/** Whether every port that is there took them. */
+/** Whether every port that is there took them: many at once, so that a sled's journal syncs them together. */
 async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
   const { rules } = await resolvedRules(services.store, vpc_id)
   const ports = await portRows(services.store, { vpc_id })
   let all = true
-  for (const { id, mac, sled_id } of ports) {
-    if (sled_id === null) continue
-    const told = await services.sleds
-      .vnic(sled_id, id)
-      .call(
-        'set_rules',
-        { firewall_rules: rulesForPort(rules, mac) },
-        { timeout_ms: limits.zone_boot_ms_max },
-      )
-    // A port that is not made yet is made with the rules of its instance's start.
-    if (!told.ok && told.error !== 'not_found') {
-      services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
-      all = false
-    }
+  for (let from = 0; from < ports.length; from += limits.firewall_ports_at_once) {
+    const some = ports.slice(from, from + limits.firewall_ports_at_once)
+    const taken = await Promise.all(some.map(async (port) => await setRules(services, port, rules)))
+    all &&= taken.every(Boolean)
   }
   return all
+}
+
+/** Whether a port has taken those of a VPC's rules that are for it, or is not there. */
+async function setRules(
+  services: Services,
+  { id, mac, sled_id }: Awaited<ReturnType<typeof portRows>>[number],
+  rules: readonly FirewallRule[],
+): Promise<boolean> {
+  if (sled_id === null) return true
+  const told = await services.sleds
+    .vnic(sled_id, id)
+    .call(
+      'set_rules',
+      { firewall_rules: rulesForPort(rules, mac) },
+      { timeout_ms: limits.zone_boot_ms_max },
+    )
+  // A port that is not made yet is made with the rules of its instance's start.
+  if (told.ok || told.error === 'not_found') return true
+  services.log.warn('a port did not take the rules', { port: id, detail: told.detail })
+  return false
 }

@@ -26,9 +26,8 @@ export interface Group {
   readonly others: readonly number[]
 }
 
-const lowest_count = 16
-/** Most places are free, mostly. */
-const group_first = 4
+/** With fewer, a chunk of an address would seldom find one that is shared already. */
+const group_first = 16
 /** With more places in a statement, databases would rather read the whole index. */
 const group_max = 64
 
@@ -41,7 +40,7 @@ export function* placesToTry(count: number, { services, tries }: Attempt): Gener
     const length = Math.min(size, count - seen)
     const others = Array.from({ length }, (_, step) => (start + seen + step) % count)
     const hasLowest = isFirst && seen === 0
-    yield { lowest: hasLowest ? numbers(Math.min(lowest_count, count)) : [], others }
+    yield { lowest: hasLowest ? numbers(Math.min(group_first, count)) : [], others }
     seen += length
   }
 }
