@@ -170,7 +170,7 @@ export const limits = {
   /** Changes of a VPC's instances that come within this time are sent to its ports together. */
   firewall_gather_ms: 250,
   /** Ports that are sent their rules at once. */
-  firewall_ports_at_once: 64,
+  firewall_ports_at_once_max: 64,
 
   // Background tasks of Nexus: from the end of a run to the next.
   background_sagas_ms: 5_000,

@@ -257,8 +257,8 @@ async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
   const { rules } = await resolvedRules(services.store, vpc_id)
   const ports = await portRows(services.store, { vpc_id })
   let all = true
-  for (let from = 0; from < ports.length; from += limits.firewall_ports_at_once) {
-    const some = ports.slice(from, from + limits.firewall_ports_at_once)
+  for (let from = 0; from < ports.length; from += limits.firewall_ports_at_once_max) {
+    const some = ports.slice(from, from + limits.firewall_ports_at_once_max)
     const taken = await Promise.all(some.map(async (port) => await setRules(services, port, rules)))
     all &&= taken.every(Boolean)
   }
