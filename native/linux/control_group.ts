@@ -32,8 +32,9 @@ async function removeGroup(path: string): Promise<Result<null, 'os_failed'>> {
   const end = Date.now() + removal_ms_max
   for (;;) {
     try {
-      const pids = readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)
-      for (const pid of pids) process.kill(Number(pid), 'SIGKILL')
+      const pids = readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').map(Number)
+      // A process of another pid namespace shows as 0, which would be our own process group.
+      for (const pid of pids.filter((each) => each > 0)) process.kill(pid, 'SIGKILL')
       rmdirSync(path)
       return ok(null)
     } catch (error) {

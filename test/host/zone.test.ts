@@ -1,15 +1,25 @@
 /** Zones as crun and the kernel see them. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { removeControlGroup } from '#native/linux/control_group.ts'
 import { LinuxZones } from '#native/linux/zone.ts'
 import { identify } from '#native/process.ts'
 import type { ZoneConfig } from '#native/platform/zone.ts'
-import { attempt, containers, freePort, leftovers, processesOf, until } from '#test/kit/rack.ts'
+import {
+  attempt,
+  containers,
+  freePort,
+  leftovers,
+  processesOf,
+  repository,
+  until,
+} from '#test/kit/rack.ts'
 
 const state = mkdtempSync(join(tmpdir(), 'luge-zone-'))
 const tag = '0e57ed'
@@ -122,6 +132,30 @@ test('a runtime that is killed while it makes a zone leaves nothing that is not 
   }
   const whole = await zones.boot(config('oxz_cut', 'exec sleep 1000'))
   assert.ok(whole.ok && whole.value.state === 'running', JSON.stringify(whole))
+})
+
+test('a control group with processes that cannot be seen is named, and nobody is killed', async () => {
+  const name = `ox${tag}_oxz_foreign`
+  // Version 2 of the hierarchy lists them; version 1 says nothing of them.
+  const group = `/sys/fs/cgroup/${existsSync('/sys/fs/cgroup/unified') ? 'unified/' : ''}${name}`
+  const foreign = spawn('sleep', ['1000'])
+  mkdirSync(group)
+  try {
+    writeFileSync(join(group, 'cgroup.procs'), String(foreign.pid))
+    const file = join(repository, 'native/linux/control_group.ts')
+    const program = `import(${JSON.stringify(file)}).then(async ({ removeControlGroup }) =>
+      console.log(JSON.stringify(await removeControlGroup('${name}'))))`
+    // In a process group of its own, which is what would be killed.
+    const apart = ['--wait', 'unshare', '--pid', '--fork', process.execPath, '-e', program]
+    const ran = attempt('setsid', apart)
+    assert.equal(ran.status, 0, `${ran.signal} ${ran.stderr}`)
+    assert.match(ran.stdout, new RegExp(`"os_failed".*control group ${group}`))
+    assert.equal(foreign.kill(0), true)
+  } finally {
+    foreign.kill('SIGKILL')
+    await removeControlGroup(name)
+  }
+  assert.equal(existsSync(group), false)
 })
 
 test('destroyAll ends every zone and forgets all records', async () => {
