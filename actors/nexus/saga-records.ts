@@ -70,8 +70,8 @@ export async function endSaga(store: StoreTransaction, end: Ended): Promise<void
 
 /**
  * Removes sagas that ended more than `saga_kept_ms` ago, each with its nodes, at most `sweep_rows_max` of
- * each end. Where it is not known when they ended, their beginning counts. What has not ended stays, however old it is. Gives back how many
- * sagas went: as many again may be left while that is not 0.
+ * each end. Where it is not known when they ended, their beginning counts. What has not ended stays, however
+ * old it is. Gives back how many sagas went: as many again may be left while that is not 0.
  */
 export async function sweepSagas(services: Services): Promise<number> {
   const before_ms = services.clock.now() - limits.saga_kept_ms

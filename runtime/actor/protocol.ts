@@ -74,7 +74,8 @@ export type Failure<P extends Protocol, K extends Name<P>> =
 
 /**
  * Failures of delivery that every caller must handle; the way there makes them, not the actor, but for `busy`.
- * `busy`: mailbox or link full, or the actor cannot take it now. `deadline`: not answered in time. `cancelled`: the caller gave up.
+ * `busy`: mailbox or link full, or the actor cannot take it now. `deadline`: not answered in time.
+ * `cancelled`: the caller gave up.
  * `unreachable`: no such host or actor, or the link broke. `crashed`: the actor died on it.
  * `unsupported`: the peer has no such row. `invalid`: request or reply breaks its schema.
  */

@@ -2,8 +2,9 @@
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
 import { systemRandom } from '#runtime/random.ts'
-import { System } from '#runtime/actor/system.ts'
+import type { System } from '#runtime/actor/system.ts'
 import { Links } from '#runtime/wire/links.ts'
+import { aloneSystem } from './alone.ts'
 import { workActor, workProtocol } from './chaos_work.ts'
 
 const [host = '', port = '', done = ''] = process.argv.slice(2)
@@ -16,16 +17,7 @@ const links: Links = new Links({
   serve: () => system,
   security: null,
 })
-const system: System = new System({
-  host,
-  thread: 'main',
-  clock: systemClock,
-  random: systemRandom,
-  log: memoryLog(),
-  routes: {},
-  toThread: () => null,
-  toHost: (other) => links.to(other),
-})
+const system: System = aloneSystem({ host, toHost: (other) => links.to(other) })
 system.add(workActor('far'), { done })
 await links.listen({ host: '127.0.0.1', port: Number(port) })
 // Whoever started it is gone: nobody is left to end it.

@@ -15,8 +15,9 @@ import { memoryLog } from '#runtime/log.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok } from '#runtime/result.ts'
-import { System } from '#runtime/actor/system.ts'
+import type { System } from '#runtime/actor/system.ts'
 import { connector, Links } from '#runtime/wire/links.ts'
+import { aloneSystem } from '#test/kit/alone.ts'
 import { until } from '#test/kit/rack.ts'
 
 const keeperProtocol = protocol('keeper', 1, {
@@ -89,14 +90,8 @@ async function host(name: string, shared: LeaseStore) {
     serve: () => system,
     security: null,
   })
-  const system: System = new System({
+  const system: System = aloneSystem({
     host: name,
-    thread: 'main',
-    clock: systemClock,
-    random: systemRandom,
-    log: memoryLog(),
-    routes: {},
-    toThread: () => null,
     toHost: (peer) => links.to(peer),
     homes: clusterHomes(cluster),
   })
