@@ -1,6 +1,8 @@
 /**
- * Nexus under a steady mixture of requests keeps its memory: for ten seconds, or for SOAK_SECONDS. After each
- * slice of that time the heap is measured behind a full garbage collection.
+ * Nexus under a steady mixture of requests keeps its memory: for some thousand requests, or for SOAK_REQUESTS.
+ * After each slice of them the heap is measured behind a full garbage collection. What compilers and caches
+ * learn makes it grow at first, for how long depends on the machine; that ends by itself, a leak does not. So
+ * there are further slices until the last ones show no growth, up to a number that only a leak reaches.
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -10,17 +12,14 @@ import { runInNewContext } from 'node:vm'
 import { Pool } from 'undici'
 import { diskBody, privileged, project, TestNexus, unprivileged } from './kit.ts'
 
-const seconds = Number(process.env['SOAK_SECONDS'] ?? 10)
-const slices = 15
-/** Compilers and caches settle first. */
-const slices_settling = 5
+const requests_min = Number(process.env['SOAK_REQUESTS'] ?? 7_200)
+const slices_min = 15
+const slices_max = 60
+/** The last ones, which count. */
+const slices_measured = 10
 const clients = 8
-/**
- * What may stay of a request: less than the smallest object in a list takes. And in all, what compilers learn
- * of code that is new to them, which ends by itself: the longer the run, the less it counts.
- */
-const bytes_a_request_max = 32
-const settling_bytes_max = 640 * 1024
+/** What may stay of a request: less than anything that it could leave in a map or a list. */
+const bytes_a_request_max = 48
 
 setFlagsFromString('--expose-gc')
 // Code that rests would be thrown away and made again, which looks like memory that comes and goes.
@@ -86,12 +85,12 @@ async function ask({ method, path, token = privileged, given, status }: Asked): 
   requests += 1
 }
 
-/** All clients' work for so long, and then nothing under way. */
-async function slice(ms: number): Promise<void> {
-  const end = performance.now() + ms
+/** All clients' work for so many requests, and then nothing under way. */
+async function slice(size: number): Promise<void> {
+  const end = requests + size
   await Promise.all(
     Array.from({ length: clients }, async (_, client) => {
-      while (performance.now() < end) for (const asked of round(client)) await ask(asked)
+      while (requests < end) for (const asked of round(client)) await ask(asked)
     }),
   )
 }
@@ -116,18 +115,17 @@ function slope(points: ReadonlyArray<{ readonly x: number; readonly y: number }>
 
 test('memory does not grow with the number of requests', async (context) => {
   const points: { readonly x: number; readonly y: number }[] = []
-  for (let index = 0; index < slices; index += 1) {
-    await slice((seconds * 1_000) / slices)
+  let growth = Number.POSITIVE_INFINITY
+  for (let index = 0; index < slices_max; index += 1) {
+    if (index >= slices_min && growth < bytes_a_request_max) break
+    await slice(requests_min / slices_min)
     points.push({ x: requests, y: await heap_bytes() })
+    growth = slope(points.slice(-slices_measured))
   }
-  const settled = points.slice(slices_settling)
-  const growth = slope(settled)
-  const shown = settled.map(({ y }) => (y / 2 ** 20).toFixed(2)).join(' ')
-  const measured = (settled.at(-1)?.x ?? 0) - (settled[0]?.x ?? 0)
-  const growth_max = bytes_a_request_max + settling_bytes_max / measured
+  const shown = points.map(({ y }) => (y / 2 ** 20).toFixed(2)).join(' ')
   context.diagnostic(`${requests} requests, ${growth.toFixed(1)} bytes each; heap in MiB: ${shown}`)
   assert.ok(
-    growth < growth_max,
-    `${growth} bytes a request stay, more than ${growth_max}; heap in MiB: ${shown}`,
+    growth < bytes_a_request_max,
+    `${growth} bytes a request stay, more than ${bytes_a_request_max}; heap in MiB: ${shown}`,
   )
 })
