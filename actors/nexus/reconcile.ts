@@ -67,7 +67,10 @@ async function endMigration(services: Services, id: string, sled_id: string): Pr
   await goOn(services, { instance_id: id, sled_id, propolis_id, migration_id })
 }
 
-/** Asks for what is pending, or to run again when the sled has lost a live guest. */
+/**
+ * Asks for what is pending, or to run again when the sled has lost a live guest. The row may be long out of
+ * date: the sled was asked since, and this member may have stood still.
+ */
 async function settle(services: Services, row: Instance, isKnown: boolean): Promise<boolean> {
   const run = async <P>(saga: Saga<P>, params: P) => {
     await services.sagas.run(saga, params, services.work?.span)
@@ -76,7 +79,7 @@ async function settle(services: Services, row: Instance, isKnown: boolean): Prom
   // Its saga sees to it, and knows on which of two sleds the guest goes on.
   if (row.migration_id !== null) return false
   const { id, name } = row
-  const params = { instance_id: id }
+  const params = { instance_id: id, seen: { pending_target: row.pending_target, gen: row.gen } }
   if (row.pending_target === deleting) return await run(instanceDeleteSaga, { id, name })
   if (row.pending_target === 'stopped') return await run(instanceStopSaga, params)
   const isLost = row.pending_target === null && !isKnown && isLive(row.run_state)

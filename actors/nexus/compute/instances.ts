@@ -112,17 +112,26 @@ async function recorded(store: Store | StoreTransaction, id: string): Promise<In
   return row
 }
 
+/** What somebody who is no user has seen of an instance, and wants to bring about for that reason. */
+export type InstanceSeen = Pick<Instance, 'pending_target' | 'gen'>
+
+/** Whether the reason holds: what is pending is wanted still, or nothing has happened since. */
+const isAsSeen = (row: Instance | undefined, seen: InstanceSeen): boolean =>
+  row?.pending_target === seen.pending_target &&
+  (seen.pending_target !== null || row.gen === seen.gen)
+
 /**
- * Writes down what an instance is asked to become, so that it holds until the sled has it. Throws 400
- * for an instance that is being deleted.
+ * Writes down what an instance is asked to become, so that it holds until the sled has it; with `seen`, only
+ * while the instance is like that. Throws 400 for an instance that is being deleted.
  */
 export async function markTarget(
   store: StoreTransaction,
   id: string,
-  target: InstanceTarget,
+  { target, seen }: { readonly target: InstanceTarget; readonly seen: InstanceSeen | null },
   random: Random,
 ): Promise<void> {
   const row = await liveInstance(store, id)
+  if (seen !== null && !isAsSeen(row, seen)) return
   if (row === undefined || row.pending_target === deleting) {
     throw invalidRequest('instance state cannot be changed from state "destroyed"')
   }

@@ -165,7 +165,7 @@ const targetNode: Node = {
   writes:
     ({ services, params }) =>
     async (store) => {
-      await markTarget(store, params.instance.id, 'running', services.random)
+      await markTarget(store, params.instance.id, { target: 'running', seen: null }, services.random)
       return null
     },
   // It goes with the record.

@@ -1,11 +1,13 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
-import { askTarget, markTarget, unmarkTarget } from '../compute/instances.ts'
+import { askTarget, markTarget, unmarkTarget, type InstanceSeen } from '../compute/instances.ts'
 import { oweNeighbours } from '../propagation.ts'
 import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceStateParams {
   readonly instance_id: string
+  /** What whoever is no user has seen: when that is over, there is nothing to do. */
+  readonly seen?: InstanceSeen
 }
 
 const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStateParams> => ({
@@ -16,7 +18,8 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
       writes:
         ({ services, params }) =>
         async (store) => {
-          await markTarget(store, params.instance_id, target, services.random)
+          const { instance_id, seen = null } = params
+          await markTarget(store, instance_id, { target, seen }, services.random)
           return null
         },
       undo: async ({ services, params }) => {

@@ -255,7 +255,8 @@ export class TestNexus {
           (protocol, id, host = null) => {
             const sled = this.sleds.find((one) => one.id === host) ?? this.#first
             const ref = sled.world.system.ref(protocol, id, null, work)
-            return work?.what.startsWith('saga ') === true ? this.#inTheWay(protocol, ref) : ref
+            const isRequests = work?.what.startsWith('saga ') === false
+            return isRequests ? ref : this.#inTheWay(protocol, ref)
           },
         () => this.connected,
       ),

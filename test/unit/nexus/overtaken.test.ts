@@ -1,6 +1,8 @@
-/** A start that its member sends late, while it is still its own, but others have wanted something else since. */
+/** What a member wants of an instance late, while others have wanted something else since. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import type { Instance } from '#actors/nexus/compute/instances.ts'
+import { reconcileSled } from '#actors/nexus/reconcile.ts'
 import { err } from '#runtime/result.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
@@ -21,7 +23,13 @@ const becomes = async (nexus: TestNexus, run_state: string) => {
 const rowOf = async ({ store }: TestNexus, id: string) =>
   await store
     .selectFrom('instance')
-    .select(['propolis_id', 'pending_target'])
+    .select(['sled_id', 'propolis_id', 'pending_target'])
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+const stateOf = async ({ store }: TestNexus, id: string) =>
+  await store
+    .selectFrom('instance')
+    .select(['run_state', 'pending_target'])
     .where('id', '=', id)
     .executeTakeFirstOrThrow()
 const machinesOf = async ({ sleds }: TestNexus, id: string) => {
@@ -128,4 +136,65 @@ test('a sled of before there were fences is asked without, and does everything',
     await nexus.ok('DELETE', `${project}/${url}`)
   }
   assert.deepEqual(await leaksOf(nexus), [])
+})
+
+/** A reconciliation that has looked at the instance on the sled and stands still, until it is let go on. */
+async function beginReconcile(nexus: TestNexus, id: string) {
+  const looked = Promise.withResolvers<void>()
+  const gate = Promise.withResolvers<void>()
+  nexus.asking = async (message, ask) => {
+    const answer = await ask()
+    if (message === 'instance.get') {
+      looked.resolve()
+      await gate.promise
+    }
+    return answer
+  }
+  const { sled_id } = await rowOf(nexus, id)
+  const told = reconcileSled(nexus.services, sled_id)
+  await looked.promise
+  nexus.asking = null
+  return async () => {
+    gate.resolve()
+    await told
+  }
+}
+/** A box that was never started, or with what a member wrote that ended then. */
+async function openBox(t: TestContext, written: Partial<Pick<Instance, 'pending_target' | 'run_state'>>) {
+  const { nexus } = await open(t)
+  const made = { ...instanceBody('box'), disks: [], external_ips: [], start: false }
+  const { id } = await nexus.ok('POST', `${project}/instances`, made)
+  await nexus.store.updateTable('instance').set(written).where('id', '=', id).execute()
+  return { nexus, id: String(id) }
+}
+
+test('a start that was pending when a sled was looked at does not undo the stop that came since', async (t) => {
+  const { nexus, id } = await openBox(t, { pending_target: 'running' })
+  const goOn = await beginReconcile(nexus, id)
+  await nexus.ok('POST', `${box}/start`)
+  await becomes(nexus, 'running')
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  await goOn()
+  assert.deepEqual(await stateOf(nexus, id), { run_state: 'stopped', pending_target: null })
+})
+
+test('a stop that was pending when a sled was looked at does not undo the start that came since', async (t) => {
+  const { nexus, id } = await openBox(t, { pending_target: 'stopped' })
+  const goOn = await beginReconcile(nexus, id)
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  await nexus.ok('POST', `${box}/start`)
+  await becomes(nexus, 'running')
+  await goOn()
+  assert.deepEqual(await stateOf(nexus, id), { run_state: 'running', pending_target: null })
+})
+
+test('a guest that a sled had lost is not run again when it was stopped since', async (t) => {
+  const { nexus, id } = await openBox(t, { run_state: 'running' })
+  const goOn = await beginReconcile(nexus, id)
+  await nexus.ok('POST', `${box}/stop`)
+  await becomes(nexus, 'stopped')
+  await goOn()
+  assert.deepEqual(await stateOf(nexus, id), { run_state: 'stopped', pending_target: null })
 })
