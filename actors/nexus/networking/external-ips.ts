@@ -78,11 +78,14 @@ export async function allocateIp(
   return row
 }
 
+/** With fewer, a chunk would seldom find an address that is shared already. */
+const shared_first = 16
+
 /** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
 async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
   const sized = ranges.map((range) => sizeOf(range))
   const count = sized.reduce((sum, { size }) => sum + size, 0)
-  for (const { lowest, others } of placesToTry(count, attempt)) {
+  for (const { lowest, others } of placesToTry(count, shared_first, attempt)) {
     const candidates = await look(
       attempt,
       [...lowest, ...others].map((place) => addressAt(sized, place)),

@@ -178,7 +178,7 @@ async function chooseIp(attempt: Attempt, subnet: Subnet, wanted: string | null)
 async function freeIp(attempt: Attempt, subnet: Subnet): Promise<string> {
   const block = blockOf(subnet.ipv4_block)
   const first = block.first + reserved_first
-  for (const { lowest, others } of placesToTry(Number(block.last - first), attempt)) {
+  for (const { lowest, others } of placesToTry(Number(block.last - first), 2, attempt)) {
     const ips = [...lowest, ...others].map((place) => toAddress(first + BigInt(place), 4))
     const taken = await takenIps(attempt.store, subnet, ips)
     const free = ips.find((ip) => !taken.has(ip))
@@ -217,7 +217,7 @@ const macRows = prepare(
 
 /** Of MACs none is better than another: all attempts begin anywhere. */
 async function chooseMac(attempt: Attempt, vpc_id: string): Promise<string> {
-  for (const { others } of placesToTry(mac_last - mac_first + 1, { ...attempt, tries: 2 })) {
+  for (const { others } of placesToTry(mac_last - mac_first + 1, 1, { ...attempt, tries: 2 })) {
     const macs = others.map((place) => macText(mac_first + place))
     const rows = await macRows(attempt.store, { vpc_id, macs })
     const taken = new Set(rows.map(({ mac }) => mac))

@@ -26,21 +26,28 @@ export interface Group {
   readonly others: readonly number[]
 }
 
-/** With fewer, a chunk of an address would seldom find one that is shared already. */
-const group_first = 16
+/** How many of the lowest are looked at. */
+const lowest_max = 16
 /** With more places in a statement, databases would rather read the whole index. */
 const group_max = 64
 
-/** Groups that together hold all places from 0 to `count` - 1, round the ring from a random one. */
-export function* placesToTry(count: number, { services, tries }: Attempt): Generator<Group> {
+/**
+ * Groups that together hold all places from 0 to `count` - 1, round the ring from a random one. The first has
+ * `size` of them: few where every free one will do.
+ */
+export function* placesToTry(
+  count: number,
+  size: number,
+  { services, tries }: Attempt,
+): Generator<Group> {
   const start = Math.floor(services.random.next() * count)
   const isFirst = tries === 1
-  let size = group_first
-  for (let seen = 0; seen < count; size = Math.min(size * 2, group_max)) {
-    const length = Math.min(size, count - seen)
+  let group = size
+  for (let seen = 0; seen < count; group = Math.min(group * 2, group_max)) {
+    const length = Math.min(group, count - seen)
     const others = Array.from({ length }, (_, step) => (start + seen + step) % count)
     const hasLowest = isFirst && seen === 0
-    yield { lowest: hasLowest ? numbers(Math.min(group_first, count)) : [], others }
+    yield { lowest: hasLowest ? numbers(Math.min(lowest_max, count)) : [], others }
     seen += length
   }
 }

@@ -19,15 +19,21 @@ after(async () => {
 })
 
 const random = seededRandom(20_221_111)
-const groups = (count: number, tries: number) => [
+const groups = (count: number, tries: number, size = 16) => {
   // Only chance is asked of the services.
-  ...placesToTry(count, { services: { ...nexus.services, random }, store: null as never, tries }),
-]
+  const services = { ...nexus.services, random }
+  return [...placesToTry(count, size, { services, store: null as never, tries })]
+}
 
 test('the groups hold every place once, and a few of the lowest before', () => {
   for (const count of [0, 1, 5, 15, 16, 17, 250, 10_000]) {
-    for (const tries of [1, 2]) {
-      const places = groups(count, tries).flatMap(({ others }) => others)
+    for (const [tries, size] of [
+      [1, 16],
+      [2, 16],
+      [1, 2],
+      [2, 1],
+    ] as const) {
+      const places = groups(count, tries, size).flatMap(({ others }) => others)
       assert.equal(places.length, count)
       assert.equal(new Set(places).size, count)
       assert.ok(places.every((place) => place >= 0 && place < count))
