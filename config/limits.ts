@@ -156,6 +156,8 @@ export const limits = {
   store_answer_ms_max: 30_000,
   /** How long the answer to a short read is waited for before it is asked for elsewhere. */
   store_lane_ms_max: 5_000,
+  /** Once a short read takes longer than this, those after it do not line up behind it. */
+  store_lane_slow_ms_max: 500,
   store_prepared_max: 1_000,
   /** How long SQLite waits, with the whole process, for another process to let go of the file. */
   store_busy_ms_max: 1_000,

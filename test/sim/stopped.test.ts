@@ -52,13 +52,17 @@ async function lock(table: string): Promise<() => Promise<void>> {
   }
 }
 /**
- * Waits until two statements that begin like this wait for a lock: on the connection that short reads share
- * the second is behind the first, until both are asked over connections of their own.
+ * Waits until two statements that begin like this wait for a lock, each asked for by somebody who waits for
+ * its answer: on the connection that short reads share the second is behind the first, and is not seen; after
+ * that was given up, the database waits on for nobody. So it is seen when both are asked over connections of
+ * their own.
  */
 async function untilTwoWait(statement: string): Promise<void> {
-  const waiting = `from pg_stat_activity where wait_event_type = 'Lock' and query like '${statement}%'`
+  const waiting = `from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'nexus'`
   await until(`two wait: ${statement}`, 2 * limits.store_lane_ms_max, async () =>
-    Number(await sqlSays(`select count(*) ${waiting}`)) >= 2 ? true : null,
+    Number(await sqlSays(`select count(*) ${waiting} and query like '${statement}%'`)) >= 2
+      ? true
+      : null,
   )
 }
 const running = () => {

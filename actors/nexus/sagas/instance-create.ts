@@ -165,7 +165,12 @@ const targetNode: Node = {
   writes:
     ({ services, params }) =>
     async (store) => {
-      await markTarget(store, params.instance.id, { target: 'running', seen: null }, services.random)
+      await markTarget(
+        store,
+        params.instance.id,
+        { target: 'running', seen: null },
+        services.random,
+      )
       return null
     },
   // It goes with the record.

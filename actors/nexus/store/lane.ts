@@ -5,10 +5,14 @@
  * database of its own: more than half of what a request costs.
  *
  *   away ──a read──► connecting ──► open ──lost──► away
+ *                        ▲           └──too slow──► resting
+ *                        └──── a read, later ─────────┘
  *
- * It is nobody's only way: what it does not answer is asked over a connection of the pool.
+ * It is nobody's only way: what it does not answer is asked over a connection of the pool. So is what comes
+ * while an answer takes long: whoever waits for a lock holds nobody up.
  */
 import { Client, DatabaseError, type ClientConfig, type QueryResult } from 'pg'
+import { limits } from '#config/limits.ts'
 import { codeOf } from './failure.ts'
 
 interface Statement {
@@ -24,6 +28,10 @@ export class Lane {
   #isConnecting = false
   #isGathering = false
   #isClosed = false
+  /** Reads that wait for an answer, and since when the first of them is the first. */
+  #waiting = 0
+  #first_ms = 0
+  #restsUntil_ms = 0
 
   constructor(config: ClientConfig, onLost: (error: Error) => void) {
     this.#config = { ...config, pipeline: true }
@@ -39,13 +47,21 @@ export class Lane {
       this.#connect()
       return null
     }
+    if (this.#isSlow()) return null
+    if (this.#waiting === 0) this.#first_ms = performance.now()
     this.#gather(client)
+    this.#waiting += 1
     try {
       return await client.query({ name, text, values })
     } catch (error) {
       if (isAnswer(error)) throw error
+      // What was slow is asked for again by somebody before long.
+      if (this.#isSlow()) this.#restsUntil_ms = performance.now() + limits.store_lane_ms_max
       this.#drop(client)
       return null
+    } finally {
+      this.#waiting -= 1
+      this.#first_ms = performance.now()
     }
   }
 
@@ -55,6 +71,10 @@ export class Lane {
     const client = this.#client
     this.#client = null
     await client?.end()
+  }
+
+  #isSlow(): boolean {
+    return this.#waiting > 0 && performance.now() - this.#first_ms > limits.store_lane_slow_ms_max
   }
 
   /** Holds back what is written until the turn of the event loop ends. */
@@ -69,7 +89,7 @@ export class Lane {
   }
 
   #connect(): void {
-    if (this.#isConnecting || this.#isClosed) return
+    if (this.#isConnecting || this.#isClosed || performance.now() < this.#restsUntil_ms) return
     this.#isConnecting = true
     const client = new Client(this.#config)
     client.on('error', (error) => {

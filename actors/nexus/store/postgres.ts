@@ -63,7 +63,12 @@ export function openPostgres(url: string, log: Log): Postgres {
   pool.on('error', onLost)
   // One that is lost while it is lent out, between two statements, tells only its client.
   pool.on('connect', (client) => client.on('error', () => undefined))
-  return { pool, lane: new Lane({ ...config, query_timeout: limits.store_lane_ms_max }, onLost) }
+  const laneConfig: ClientConfig = {
+    ...config,
+    application_name: 'nexus short reads',
+    query_timeout: limits.store_lane_ms_max,
+  }
+  return { pool, lane: new Lane(laneConfig, onLost) }
 }
 
 export async function closePostgres({ pool, lane }: Postgres): Promise<void> {

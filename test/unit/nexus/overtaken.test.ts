@@ -160,7 +160,10 @@ async function beginReconcile(nexus: TestNexus, id: string) {
   }
 }
 /** A box that was never started, or with what a member wrote that ended then. */
-async function openBox(t: TestContext, written: Partial<Pick<Instance, 'pending_target' | 'run_state'>>) {
+async function openBox(
+  t: TestContext,
+  written: Partial<Pick<Instance, 'pending_target' | 'run_state'>>,
+) {
   const { nexus } = await open(t)
   const made = { ...instanceBody('box'), disks: [], external_ips: [], start: false }
   const { id } = await nexus.ok('POST', `${project}/instances`, made)

@@ -1,7 +1,9 @@
 /** Short reads share a connection to PostgreSQL, and are answered also when that is lost. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { sql } from 'kysely'
+import { limits } from '#config/limits.ts'
 import { prepare } from '#actors/nexus/store/prepare.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
 import { until } from '#test/kit/rack.ts'
@@ -19,6 +21,9 @@ const siloNamed = prepare((from: Store, { name }: { readonly name: string }) =>
     .selectFrom('silo')
     .select(['name', sql<number>`pg_backend_pid()`.as('pid')])
     .where('name', '=', name),
+)
+const publishedOf = prepare((from: Store, { what }: { readonly what: string }) =>
+  from.selectFrom('published').select('generation').where('what', '=', what),
 )
 const many = 100
 const readMany = async () =>
@@ -59,13 +64,34 @@ test('whoever reads while that connection is lost is answered all the same', asy
   }
 })
 
+test('a read that waits for a lock holds up none that come later', async () => {
+  const server = await postgres()
+  await lane()
+  const lock = 'begin; lock table published in access exclusive mode; select pg_sleep(60)'
+  const held = server.psql(url, lock).catch(() => 'ended')
+  const among = 'from pg_stat_activity where datname = current_database()'
+  const count = async (which: string) =>
+    Number(await server.psql(url, `select count(*) ${among} and ${which}`))
+  const oneIs = async (which: string) => {
+    await until(which, 5_000, async () => ((await count(which)) === 1 ? true : null))
+  }
+  await oneIs("wait_event = 'PgSleep'")
+  const slow = publishedOf(store, { what: 'nothing' })
+  await oneIs("wait_event_type = 'Lock' and application_name = 'nexus short reads'")
+  await setTimeout(limits.store_lane_slow_ms_max)
+  await readMany()
+  // The slow one was not given up yet: nobody had to wait for that.
+  assert.equal(await count("wait_event_type = 'Lock' and application_name = 'nexus'"), 0)
+  await server.psql(url, `select pg_terminate_backend(pid) ${among} and wait_event = 'PgSleep'`)
+  await held
+  assert.deepEqual(await slow, [])
+  await lane()
+})
+
 test('a read sees what was committed before it, over whichever connection', async () => {
-  const seen = prepare((from: Store, { what }: { readonly what: string }) =>
-    from.selectFrom('published').select('generation').where('what', '=', what),
-  )
   await store.insertInto('published').values({ what: 'x', generation: 0 }).execute()
   for (let generation = 1; generation <= 100; generation += 1) {
     await store.updateTable('published').set({ generation }).where('what', '=', 'x').execute()
-    assert.deepEqual(await seen(store, { what: 'x' }), [{ generation }])
+    assert.deepEqual(await publishedOf(store, { what: 'x' }), [{ generation }])
   }
 })
