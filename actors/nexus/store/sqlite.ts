@@ -36,6 +36,8 @@ export function openSqlite(path: string): SqliteFile {
     file.pragma('wal_autocheckpoint = 4096')
     // The log is synced here before anybody is answered: what FULL does, without stopping the thread.
     file.pragma('synchronous = NORMAL')
+    // A savepoint copies the pages that change: to memory, not to a file that is made and deleted each time.
+    file.pragma('temp_store = MEMORY')
     file.pragma('foreign_keys = ON')
     return new SqliteFile(file, file.memory ? null : syncedFile(`${path}-wal`))
   } catch (error) {
@@ -126,13 +128,15 @@ export class SqliteFile {
     { sql, parameters }: ShortRead,
     transaction: Transaction | null,
   ): Promise<QueryResult<R>> {
-    return await inWords(async () => {
+    try {
       const prepared = this.#prepare(sql)
       const bound = parameters.map(toSqlite)
       const work = () => run<R>(prepared, bound)
       if (transaction !== null) return this.turns.within(transaction, work)
       return await this.turns.alone(prepared.statement.readonly ? 'read' : 'write', work)
-    })
+    } catch (error) {
+      throw inWords(error)
+    }
   }
 
   #prepare(sql: string): Prepared {
@@ -162,23 +166,29 @@ class Connection implements DatabaseConnection {
   }
 
   async begin(): Promise<void> {
-    this.#transaction = await inWords(async () => await this.#file.turns.begin())
+    try {
+      this.#transaction = await this.#file.turns.begin()
+    } catch (error) {
+      throw inWords(error)
+    }
   }
 
   async commit(): Promise<void> {
     const transaction = this.#transaction
     if (transaction === null) throw new Error('no transaction has begun')
-    await inWords(async () => {
+    try {
       await this.#file.turns.commit(transaction)
-    })
+    } catch (error) {
+      throw inWords(error)
+    }
   }
 
   async rollback(): Promise<void> {
     if (this.#transaction !== null) await this.#file.turns.rollback(this.#transaction)
   }
 
-  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    return await this.#file.run<R>(query, this.#transaction)
+  executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    return this.#file.run<R>(query, this.#transaction)
   }
 
   streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
@@ -198,14 +208,9 @@ function run<R>({ statement, booleans }: Prepared, bound: readonly unknown[]): Q
   return { rows }
 }
 
-/** What SQLite says in its codes becomes a failure of the store. */
-async function inWords<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    throw error instanceof StoreError ? error : storeError(failureOf(codeOf(error) ?? ''), error)
-  }
-}
+/** What SQLite says in its codes, as a failure of the store. */
+const inWords = (error: unknown): unknown =>
+  error instanceof StoreError ? error : storeError(failureOf(codeOf(error) ?? ''), error)
 
 /** Kysely types a row by the columns that the statement names: that it is one is all there is to check. */
 const areRows = <R>(rows: unknown[]): rows is R[] =>

@@ -23,8 +23,7 @@ export const watchedDialect = (dialect: Dialect, watch: Watch): Dialect => ({
 function watchedAdapter(adapter: DialectAdapter, watch: Watch): DialectAdapter {
   if (!hasShortReads(adapter)) return adapter
   const { read } = adapter
-  adapter.read = async <O>(given: ShortRead) =>
-    await watch(`store: ${given.sql}`, async () => await read<O>(given))
+  adapter.read = <O>(given: ShortRead) => watch(`store: ${given.sql}`, () => read<O>(given))
   return adapter
 }
 
@@ -70,11 +69,8 @@ class Watched implements DatabaseConnection {
     this.#watch = watch
   }
 
-  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    return await this.#watch(
-      `store: ${query.sql}`,
-      async () => await this.inner.executeQuery<R>(query),
-    )
+  executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    return this.#watch(`store: ${query.sql}`, () => this.inner.executeQuery<R>(query))
   }
 
   streamQuery<R>(query: CompiledQuery, size: number): AsyncIterableIterator<QueryResult<R>> {
