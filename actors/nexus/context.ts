@@ -6,6 +6,7 @@ import type { Random } from '#runtime/random.ts'
 import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
 import type { FirewallPublisher } from './networking/firewall.ts'
+import type { PartlyUsed } from './networking/partly-used.ts'
 import type { Member } from './member.ts'
 import type { Passwords } from './access/passwords.ts'
 import type { RequestCounts } from '#actors/http/requests.ts'
@@ -27,6 +28,7 @@ export interface Services {
   /** The saga whose node these are given to; null outside of sagas. */
   readonly saga: string | null
   readonly firewall: FirewallPublisher
+  readonly partlyUsed: PartlyUsed
   readonly requests: RequestCounts
   readonly passwords: Passwords
   /** Null while nothing is traced. */

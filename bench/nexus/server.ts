@@ -8,6 +8,7 @@ import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Passwords, standardCost } from '#actors/nexus/access/passwords.ts'
 import { RequestCounts } from '#actors/http/requests.ts'
 import { routes } from '#actors/nexus/routes.ts'
@@ -78,6 +79,7 @@ async function nexus(store: Store, url: string): Promise<FastifyInstance> {
     saga: null,
     sagas: new Sagas({ log, member, known: [] }),
     firewall: new FirewallPublisher(),
+    partlyUsed: new PartlyUsed(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),
     tracer: null,

@@ -5,6 +5,7 @@ import { Background } from '#actors/nexus/background.ts'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
 import { Passwords, standardCost } from '#actors/nexus/access/passwords.ts'
@@ -83,6 +84,7 @@ async function start(config: NexusConfig): Promise<void> {
     fence: null,
     saga: null,
     firewall: new FirewallPublisher(),
+    partlyUsed: new PartlyUsed(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),
     tracer: tracing?.tracer ?? null,

@@ -3,6 +3,7 @@
  * is the lowest address that has room, and of it the lowest chunk, among the lowest few of all
  * addresses that a project may use; beyond those the search begins anywhere (`places.ts`).
  */
+import assert from 'node:assert/strict'
 import type { Selectable } from 'kysely'
 import { familyOf, toAddress, toNumber } from './addresses.ts'
 import { invalidRequest, notFound } from '#actors/http/errors.ts'
@@ -14,7 +15,7 @@ export type ExternalIp = Selectable<Tables['external_ip']>
 type Range = Selectable<Tables['ip_pool_range']>
 
 const chunk_ports = 16_384
-const port_max = 65_535
+export const port_max = 65_535
 const exhausted = 'No external IP addresses available'
 
 interface Ports {
@@ -81,8 +82,14 @@ export async function allocateIp(
 /** With fewer, a chunk would seldom find an address that is shared already. */
 const shared_first = 16
 
-/** A free chunk of one of the ranges' addresses, which are numbered through in the ranges' order. */
+/**
+ * A free chunk of one of the ranges' addresses: of one that is known to be shared, else wherever there is
+ * room. For that, the addresses are numbered through in the ranges' order.
+ */
 async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: ExternalIp['kind']) {
+  const known = kind === 'snat' ? attempt.services.partlyUsed.take(ranges) : null
+  const [shared] = known === null ? [] : await look(attempt, [known], kind)
+  if (shared !== undefined && shared.free.length > 0) return portsOf(shared, attempt)
   const sized = ranges.map((range) => sizeOf(range))
   const count = sized.reduce((sum, { size }) => sum + size, 0)
   for (const { lowest, others } of placesToTry(count, shared_first, attempt)) {
@@ -96,13 +103,17 @@ async function freePorts(attempt: Attempt, ranges: readonly Range[], kind: Exter
     const elsewhere = withRoom(candidates.slice(lowest.length))
     // Chunks share an address where they can: one alone keeps it from being somebody's external IP.
     const chosen = low[0] ?? elsewhere.find(({ isUsed }) => isUsed) ?? elsewhere[0]
-    if (chosen === undefined) continue
-    // Who was in the way took the lowest chunk, and may be about to take the next.
-    const at = attempt.tries === 1 ? 0 : attempt.services.random.next() * chosen.free.length
-    const ports = chosen.free[Math.floor(at)]
-    if (ports !== undefined) return { range: chosen.range, ip: chosen.ip, ports }
+    if (chosen !== undefined) return portsOf(chosen, attempt)
   }
   throw invalidRequest(exhausted)
+}
+
+function portsOf({ range, ip, free }: Candidate, { services, tries }: Attempt) {
+  // Who was in the way took the lowest chunk, and may be about to take the next.
+  const at = tries === 1 ? 0 : Math.floor(services.random.next() * free.length)
+  const ports = free[at]
+  assert(ports !== undefined, 'what is chosen has room')
+  return { range, ip, ports }
 }
 
 interface Sized {

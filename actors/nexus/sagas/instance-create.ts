@@ -128,8 +128,11 @@ const ipTaken =
   ): Write =>
   async (store) => {
     const { id: instance_id, project_id } = params.instance
-    await allocateIp({ services, store, tries }, { ...wanted, instance_id, project_id })
-    return null
+    const whose = { ...wanted, instance_id, project_id }
+    const taken = await allocateIp({ services, store, tries }, whose)
+    return () => {
+      services.partlyUsed.offer(taken)
+    }
   }
 
 async function releaseIp(services: Services, id: string): Promise<void> {

@@ -5,7 +5,7 @@ import { allocateIp, type ExternalIp } from '#actors/nexus/networking/external-i
 import { placesToTry } from '#actors/nexus/networking/places.ts'
 import { transact } from '#actors/nexus/store/transact.ts'
 import { seededRandom } from '#runtime/random.ts'
-import { project, TestNexus } from './kit.ts'
+import { instanceBody, project, TestNexus } from './kit.ts'
 
 let nexus: TestNexus
 let project_id: string
@@ -148,4 +148,29 @@ test('beyond the lowest few, chunks still share addresses and leave whole ones t
   for (let count = 0; count < 200; count += 1) ips.add((await take('snat', 'large')).ip)
   assert.ok(ips.size < 150, `200 chunks take ${ips.size} addresses`)
   assert.ok([...ips].every((ip) => !/^10\.7\.0\.([0-9]|1[0-5])$/.test(ip)))
+})
+
+test('instances made one after another share addresses, also beyond the lowest few', async (t) => {
+  const own = await TestNexus.during(t)
+  await own.guide()
+  const { id } = await own.ok('GET', project)
+  await own.ok('POST', '/system/ip-pools', { name: 'wide', description: 'x' })
+  const range = { first: '10.8.0.0', last: '10.8.255.255' }
+  await own.ok('POST', '/system/ip-pools/wide/ranges/add', range)
+  const { services } = own
+  // The lowest are all somebody's.
+  for (let count = 0; count < 48; count += 1) {
+    const wanted = { id: services.random.uuid(), instance_id: services.random.uuid() }
+    const whole = { ...wanted, project_id: id, kind: 'ephemeral', pool_name: null } as const
+    await transact(
+      services,
+      async (store) => await allocateIp({ services, store, tries: 1 }, whole),
+    )
+  }
+  for (let count = 0; count < 12; count += 1) {
+    const body = { ...instanceBody(`i${count}`), disks: [], external_ips: [], start: false }
+    await own.ok('POST', `${project}/instances`, body)
+  }
+  const chunks = own.store.selectFrom('external_ip').select('ip').where('kind', '=', 'snat')
+  assert.equal((await chunks.distinct().execute()).length, 3)
 })

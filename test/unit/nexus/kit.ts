@@ -12,6 +12,7 @@ import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
 import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus, type NexusDeps } from '#actors/nexus/nexus.ts'
 import { routes } from '#actors/nexus/routes.ts'
@@ -265,6 +266,7 @@ export class TestNexus {
       fence: null,
       saga: null,
       firewall: new FirewallPublisher(),
+      partlyUsed: new PartlyUsed(),
       requests: new RequestCounts(),
       passwords: new Passwords(cheapCost),
       tracer: null,
