@@ -26,7 +26,7 @@ const filtersColumn = Type.Object({
   protocols: nullable(Type.Array(Type.Enum(['TCP', 'UDP', 'ICMP']))),
 })
 /** Everything that a rule's names can mean within one VPC. */
-export interface VpcFacts {
+interface VpcFacts {
   readonly vni: number
   readonly nics: readonly Nic[]
   readonly instances: ReadonlyMap<string, string>
@@ -38,9 +38,9 @@ export async function resolvedRules(
   store: Store | StoreTransaction,
   vpc_id: string,
 ): Promise<{ readonly vni: number; readonly rules: readonly FirewallRule[] }> {
-  const rules = await rulesOf(store, vpc_id)
+  const rules = (await rulesOf(store, vpc_id)).map(readRule)
   const facts = await factsOf(store, vpc_id, namesIn(rules))
-  return { vni: facts.vni, rules: rules.flatMap((row) => resolveRule(row, facts)) }
+  return { vni: facts.vni, rules: rules.flatMap((rule) => resolveRule(rule, facts)) }
 }
 
 const ruleRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
@@ -55,25 +55,26 @@ const ruleRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
 export const rulesOf = async (store: Store | StoreTransaction, vpc_id: string) =>
   (await ruleRows(store, { vpc_id })).toSorted((a, b) => (a.name < b.name ? -1 : 1))
 
+interface Rule {
+  readonly row: Selectable<Tables['vpc_firewall_rule']>
+  readonly targets: readonly Named[]
+  readonly filters: Static<typeof filtersColumn>
+}
+const readRule = (row: Rule['row']): Rule => ({
+  row,
+  targets: readColumn(targetsColumn, row.targets),
+  filters: readColumn(filtersColumn, row.filters),
+})
+
 /** What kinds of things rules name. */
-const namesIn = (rows: readonly RuleRow[]): ReadonlySet<Named['type']> =>
+const namesIn = (rules: readonly Rule[]): ReadonlySet<Named['type']> =>
   new Set(
-    rows.flatMap((row) =>
-      [
-        ...readColumn(targetsColumn, row.targets),
-        ...(readColumn(filtersColumn, row.filters).hosts ?? []),
-      ].map(({ type }) => type),
+    rules.flatMap(({ targets, filters }) =>
+      [...targets, ...(filters.hosts ?? [])].map(({ type }) => type),
     ),
   )
 
-type RuleRow = Pick<
-  Selectable<Tables['vpc_firewall_rule']>,
-  'status' | 'direction' | 'targets' | 'filters' | 'action' | 'priority'
->
-
-export function resolveRule(row: RuleRow, facts: VpcFacts): FirewallRule[] {
-  const given = readColumn(targetsColumn, row.targets)
-  const filters = readColumn(filtersColumn, row.filters)
+function resolveRule({ row, targets: given, filters }: Rule, facts: VpcFacts): FirewallRule[] {
   const targets = given
     .flatMap((target) => nicsOf(target, facts))
     .map(({ mac }) => ({ mac, vni: facts.vni }))
