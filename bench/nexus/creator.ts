@@ -1,7 +1,7 @@
 /**
  * `creator.ts CLIENTS`: a rack on sim, and clients each of whom creates an instance, looks until it
- * runs, and goes on with the next. Every client has a project of its own, and new ones for every order:
- * what a firewall costs grows with its VPC, which is not what is measured here.
+ * runs, and goes on with the next. Each makes a few in a project of their own, then goes on to the next
+ * project: what a firewall costs grows with its VPC, which is not what is measured here.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
@@ -11,6 +11,7 @@ import { serveOrders, type Answer } from '../peers/orders.ts'
 const clients = Number(process.argv[2])
 /** Seldom enough that looking is not what is measured: a look costs Nexus a tenth of a creation. */
 const look_ms = 100
+const instances_a_project = 4
 const text = { description: 'bench' }
 const rack = new TestRack('sim')
 const { external, token } = await rack.up()
@@ -56,17 +57,22 @@ async function prepare(): Promise<void> {
 let orders = 0
 async function work(operations: number): Promise<Answer> {
   orders += 1
-  const projects = Array.from({ length: clients }, (_, client) => `p${orders}-${client}`)
+  const projects = Array.from(
+    { length: Math.ceil(operations / instances_a_project) },
+    (_, index) => `p${orders}-${index}`,
+  )
   for (const name of projects) await api('POST', '/organizations/bench/projects', { name, ...text })
   const samples: number[] = []
   let left = operations
   const began = performance.now()
   await Promise.all(
-    projects.map(async (name) => {
-      const project = `/organizations/bench/projects/${name}`
-      while (left > 0) {
-        left -= 1
-        samples.push(await create(project, `i${left}`))
+    Array.from({ length: clients }, async () => {
+      for (let name = projects.pop(); name !== undefined; name = projects.pop()) {
+        const project = `/organizations/bench/projects/${name}`
+        for (let made = 0; made < instances_a_project && left > 0; made += 1) {
+          left -= 1
+          samples.push(await create(project, `i${left}`))
+        }
       }
     }),
   )
