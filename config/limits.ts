@@ -161,6 +161,8 @@ export const limits = {
   store_prepared_max: 1_000,
   /** How long SQLite waits, with the whole process, for another process to let go of the file. */
   store_busy_ms_max: 1_000,
+  /** The same while the file is opened, and brought to this program's version. */
+  store_prepare_busy_ms_max: 5_000,
   /** How often what other transactions were in the way of is run, and the pause between. */
   store_statement_tries_max: 5,
   store_tries_max: 24,

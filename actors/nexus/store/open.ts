@@ -53,6 +53,7 @@ export function openStore(options: StoreOptions): OpenedStore {
     await migrate(unprepared, migrations, options.clock)
     isReady = true
     await plant(store, options.clock.now())
+    database.prepared()
   }
   const ready = prepare().catch(async (cause: unknown) => {
     await database.close()
@@ -68,6 +69,7 @@ const cannotBeUsed = (url: StoreUrl, cause: unknown) =>
 
 interface Database {
   readonly dialect: (isReady: () => boolean) => Dialect
+  readonly prepared: () => void
   readonly close: () => Promise<void>
 }
 
@@ -76,6 +78,7 @@ function open(url: StoreUrl, log: Log): Database {
     const postgres = openPostgres(url.url, log)
     return {
       dialect: (isReady) => postgresDialect(postgres, isReady),
+      prepared: () => undefined,
       close: async () => {
         await closePostgres(postgres)
       },
@@ -85,6 +88,9 @@ function open(url: StoreUrl, log: Log): Database {
     const file = openSqlite(url.path)
     return {
       dialect: (isReady) => sqliteDialect(file, isReady),
+      prepared: () => {
+        file.prepared()
+      },
       close: async () => {
         await file.close()
       },

@@ -22,9 +22,12 @@ import { Turns, type Transaction } from './turns.ts'
 /** Marks the file as ours ("nexu"), so that another program's database is not taken over. */
 const application_id = 0x6e657875
 
-/** Opens the file, or `:memory:`. Throws when it belongs to another program or is damaged. */
+/**
+ * Opens the file, or `:memory:`. Throws when it belongs to another program or is damaged. Until `prepared`,
+ * other processes are waited for as long as they may need to prepare it: nobody is served yet.
+ */
 export function openSqlite(path: string): SqliteFile {
-  const file = new Database(path, { timeout: limits.store_busy_ms_max })
+  const file = new Database(path, { timeout: limits.store_prepare_busy_ms_max })
   try {
     const isEmpty = file.pragma('page_count', { simple: true }) === 0
     if (!isEmpty && file.pragma('application_id', { simple: true }) !== application_id) {
@@ -149,6 +152,11 @@ export class SqliteFile {
     const made = { statement, booleans }
     this.#prepared.set(sql, made)
     return made
+  }
+
+  /** From now on other processes are waited for as long as requests can. */
+  prepared(): void {
+    this.#file.pragma(`busy_timeout = ${limits.store_busy_ms_max}`)
   }
 
   async close(): Promise<void> {

@@ -3,12 +3,14 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { sql, type Kysely } from 'kysely'
 import { checksumOf, migrate, type Migration } from '#actors/nexus/store/migrate.ts'
 import { migrations } from '#actors/nexus/store/migrations.ts'
 import { addColumn, boolean, bytes, createTable, text, uuid } from '#actors/nexus/store/table.ts'
 import { readStoreUrl } from '#actors/nexus/store/url.ts'
+import { limits } from '#config/limits.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { explain } from '#runtime/result.ts'
 import { repository } from '#test/kit/rack.ts'
@@ -35,6 +37,15 @@ const released: Readonly<Record<string, string>> = {
   '0008-migration': '95a00f9da2013999cd617264acd30fc2a0811934364ca5e83914b3cb646a69ce',
   '0009-saga-ends': 'd6fa497ea7c7dd572f74c86504ed4fbb7adae6919ad0e1663a9535df600a4ae5',
 }
+
+/** Opens the store, brings it to this version, and closes it. */
+const member = `
+  import { openStore } from '#actors/nexus/store/open.ts'
+  import { systemClock } from '#runtime/clock.ts'
+  import { memoryLog } from '#runtime/log.ts'
+  const { store, ready } = openStore({ url: process.argv[1], clock: systemClock, log: memoryLog() })
+  await ready
+  await store.destroy()`
 
 const versions = join(import.meta.dirname, 'versions')
 const rowsOf = (version: number) => join(versions, `${String(version).padStart(4, '0')}.sql`)
@@ -191,13 +202,6 @@ for (const dialect of dialects) {
 
   test(`members that start at once on an empty ${dialect} database migrate it once`, async (t) => {
     const url = await emptyDatabase(dialect)
-    const member = `
-      import { openStore } from '#actors/nexus/store/open.ts'
-      import { systemClock } from '#runtime/clock.ts'
-      import { memoryLog } from '#runtime/log.ts'
-      const { store, ready } = openStore({ url: process.argv[1], clock: systemClock, log: memoryLog() })
-      await ready
-      await store.destroy()`
     const members = await Promise.all(
       Array.from({ length: 4 }, async () => await runModule(member, [url])),
     )
@@ -212,6 +216,18 @@ for (const dialect of dialects) {
     assert.deepEqual(rows, [{ n: migrations.length }])
   })
 }
+
+test('a member that starts while another process holds its new SQLite file waits for it', async () => {
+  const url = await emptyDatabase('sqlite')
+  const other = new Database(url.slice('sqlite:'.length))
+  other.exec('begin immediate')
+  const started = runModule(member, [url])
+  // Longer than a request would be kept.
+  await setTimeout(3 * limits.store_busy_ms_max)
+  other.exec('commit')
+  other.close()
+  assert.deepEqual(await started, { code: 0, said: '' })
+})
 
 test('a SQLite file of before there were numbered migrations goes on with all it holds', async () => {
   const url = await emptyDatabase('sqlite')
