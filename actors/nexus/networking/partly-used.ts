@@ -25,7 +25,9 @@ export class PartlyUsed {
   offer({ ip_pool_range_id, ip, last_port }: ExternalIp): void {
     if (last_port === port_max) return
     const known = this.#byRange.get(ip_pool_range_id) ?? []
-    if (known.length >= addresses_max || this.#byRange.size >= ranges_max) return
+    if (known.length >= addresses_max) return
+    // Of ranges that are gone nothing would ever be taken.
+    if (known.length === 0 && this.#byRange.size >= ranges_max) this.#byRange.clear()
     known.push(ip)
     this.#byRange.set(ip_pool_range_id, known)
   }
