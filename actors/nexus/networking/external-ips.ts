@@ -1,7 +1,8 @@
 /**
- * External addresses. SNAT takes a quarter of an address' ports, an ephemeral IP all of them. Taken
- * is the lowest address that has room, and of it the lowest chunk, among the lowest few of all
- * addresses that a project may use; beyond those the search begins anywhere (`places.ts`).
+ * External addresses. SNAT takes a quarter of an address' ports, an ephemeral IP all of them. A quarter is
+ * taken where this member has put the last one, while there is room (`partly-used.ts`). Else taken is the
+ * lowest address that has room, and of it the lowest chunk, among the lowest few of all addresses that a
+ * project may use; beyond those the search begins anywhere (`places.ts`).
  */
 import assert from 'node:assert/strict'
 import type { Selectable } from 'kysely'
@@ -16,6 +17,8 @@ type Range = Selectable<Tables['ip_pool_range']>
 
 const chunk_ports = 16_384
 export const port_max = 65_535
+/** How many addresses are looked at first: with fewer, a chunk would seldom find one that is shared already. */
+const shared_first = 16
 const exhausted = 'No external IP addresses available'
 
 interface Ports {
@@ -78,9 +81,6 @@ export async function allocateIp(
   if ((await ipInserted(store, row)).length === 0) throw takenMeanwhile(ip)
   return row
 }
-
-/** With fewer, a chunk would seldom find an address that is shared already. */
-const shared_first = 16
 
 /**
  * A free chunk of one of the ranges' addresses: of one that is known to be shared, else wherever there is

@@ -7,7 +7,7 @@ const addresses_max = 64
 
 /**
  * Where to look first for a chunk: what is free there is read. An address is given to one search at a time,
- * and offered again once that has committed. Without it, members and searches would meet.
+ * and offered again once that has committed: two would both want its next chunk.
  */
 export class PartlyUsed {
   readonly #byRange = new Map<string, string[]>()

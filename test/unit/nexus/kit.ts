@@ -110,7 +110,7 @@ export class TestNexus {
   readonly sleds: readonly TestSled[]
   /** The sleds whose links are up. */
   connected: readonly string[]
-  /** The way of what sagas ask of sleds; null while nobody stands in it. */
+  /** The way of what sagas ask of sleds, and reconciling does; null while nobody stands in it. */
   asking: Asking | null = null
   readonly store: Store
   /** Where sleds ask each other; null while there is one. */

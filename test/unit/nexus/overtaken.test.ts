@@ -171,33 +171,34 @@ async function openBox(
   return { nexus, id: String(id) }
 }
 
-test('a start that was pending when a sled was looked at does not undo the stop that came since', async (t) => {
-  const { nexus, id } = await openBox(t, { pending_target: 'running' })
-  const goOn = await beginReconcile(nexus, id)
-  await nexus.ok('POST', `${box}/start`)
-  await becomes(nexus, 'running')
-  await nexus.ok('POST', `${box}/stop`)
-  await becomes(nexus, 'stopped')
-  await goOn()
-  assert.deepEqual(await stateOf(nexus, id), { run_state: 'stopped', pending_target: null })
-})
-
-test('a stop that was pending when a sled was looked at does not undo the start that came since', async (t) => {
-  const { nexus, id } = await openBox(t, { pending_target: 'stopped' })
-  const goOn = await beginReconcile(nexus, id)
-  await nexus.ok('POST', `${box}/stop`)
-  await becomes(nexus, 'stopped')
-  await nexus.ok('POST', `${box}/start`)
-  await becomes(nexus, 'running')
-  await goOn()
-  assert.deepEqual(await stateOf(nexus, id), { run_state: 'running', pending_target: null })
-})
-
-test('a guest that a sled had lost is not run again when it was stopped since', async (t) => {
-  const { nexus, id } = await openBox(t, { run_state: 'running' })
-  const goOn = await beginReconcile(nexus, id)
-  await nexus.ok('POST', `${box}/stop`)
-  await becomes(nexus, 'stopped')
-  await goOn()
-  assert.deepEqual(await stateOf(nexus, id), { run_state: 'stopped', pending_target: null })
-})
+for (const { what, written, since, at_last } of [
+  {
+    what: 'a start that was pending',
+    written: { pending_target: 'running' },
+    since: ['start', 'stop'],
+    at_last: 'stopped',
+  },
+  {
+    what: 'a stop that was pending',
+    written: { pending_target: 'stopped' },
+    since: ['stop', 'start'],
+    at_last: 'running',
+  },
+  {
+    what: 'a guest that was lost',
+    written: { run_state: 'running' },
+    since: ['stop'],
+    at_last: 'stopped',
+  },
+] as const) {
+  test(`${what} when a sled was looked at undoes nothing: ${since.join(' and ')} came since`, async (t) => {
+    const { nexus, id } = await openBox(t, written)
+    const goOn = await beginReconcile(nexus, id)
+    for (const verb of since) {
+      await nexus.ok('POST', `${box}/${verb}`)
+      await becomes(nexus, verb === 'start' ? 'running' : 'stopped')
+    }
+    await goOn()
+    assert.deepEqual(await stateOf(nexus, id), { run_state: at_last, pending_target: null })
+  })
+}

@@ -18,7 +18,7 @@ const slices_max = 60
 /** The last ones, which count. */
 const slices_measured = 10
 const clients = 8
-/** What may stay of a request: less than anything that it could leave in a map or a list. */
+/** What may stay of a request: no more than a small object in a list takes. */
 const bytes_a_request_max = 48
 
 setFlagsFromString('--expose-gc')
