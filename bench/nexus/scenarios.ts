@@ -59,19 +59,19 @@ export const scenarios: readonly Scenario[] = [
     ours: creation(128),
     peers: [],
   },
-  {
+  ...[24, 384].map((clients): Scenario => ({
     ...base,
-    name: 'members: three on PostgreSQL that view instances',
-    // What a member gathers in a turn of its loop shares a write: with a third of the clients, a third as
-    // much. The second peer tells that from what it costs to be three.
+    // What a member gathers in a turn of its loop shares a write: with a third of few clients, a third as
+    // much. With many it gathers enough either way. The second peer tells that from what it costs to be three.
+    name: `members: three on PostgreSQL, ${clients} clients that view instances`,
     metrics: { cpu: [most('luge, one member', 1.15)], rate: [], p99: [] },
-    ours: onPostgres('luge', 3, { paths: instanceViews, connections: 24 }),
+    ours: onPostgres('luge', 3, { paths: instanceViews, connections: clients }),
     peers: [
-      onPostgres('luge, one member', 1, { paths: instanceViews, connections: 24 }),
+      onPostgres('luge, one member', 1, { paths: instanceViews, connections: clients }),
       onPostgres('luge, one member with a third of the clients', 1, {
         paths: instanceViews,
-        connections: 8,
+        connections: clients / 3,
       }),
     ],
-  },
+  })),
 ]
