@@ -1,7 +1,7 @@
 /**
- * A caller that waits, for an actor of its thread or for the other end of a channel: its promise, its
- * deadline, its signal. It is answered once, whatever comes; who is answered at once never waits, and
- * has neither.
+ * Who is answered. A `Caller` waits, for an actor of its thread or for the other end of a channel: its
+ * promise, its deadline, its signal. It is answered once, whatever comes. Who is answered at once
+ * has none of these.
  */
 import { readPair, type Pending } from '../channel/calls.ts'
 import type { Channel } from '../channel/channel.ts'
@@ -18,6 +18,41 @@ type Resolve = (answer: Answer) => void
 let captured: Resolve | null = null
 const capture = (resolve: Resolve) => {
   captured = resolve
+}
+
+/** Actors share no memory: what crosses is copied. Throws Misfit. */
+const copyOf = ({ row }: Message, answer: Answer): Answer =>
+  answer.ok ? ok(row.reply.copy(answer.value)) : answer
+
+const tooLate = {
+  settle: ({ cell, row }: Message): void => {
+    cell.services.late(`${cell.name} ${row.name}: nobody waits`)
+  },
+}
+
+/**
+ * Takes answers that come while their messages are delivered, as most do: for those nobody need be made who
+ * waits. One serves all messages of a thread, also those that are sent while another is delivered.
+ */
+export class AtOnce implements Asker {
+  #answer: Answer | null = null
+
+  settle(message: Message, answer: Answer): void {
+    this.#answer = copyOf(message, answer)
+    message.asker = tooLate
+  }
+
+  /** Delivers a message that it is the asker of; null when no answer came of that. */
+  deliver(message: Message): Answer | null {
+    const outer = this.#answer
+    this.#answer = null
+    try {
+      message.cell.deliver(message)
+      return this.#answer
+    } finally {
+      this.#answer = outer
+    }
+  }
 }
 
 export class Caller implements Expiring, Asker, Pending {
@@ -51,6 +86,7 @@ export class Caller implements Expiring, Asker, Pending {
 
   waitForMessage(message: Message): void {
     this.#message = message
+    message.asker = this
   }
   waitForChannel(channel: Channel, correlation: number): void {
     this.#channel = channel
@@ -67,13 +103,10 @@ export class Caller implements Expiring, Asker, Pending {
     return promise
   }
 
-  /** The answer of an actor of this thread. Actors share no memory: what crosses is copied. */
+  /** The answer of an actor of this thread. */
   settle(message: Message, answer: Answer): void {
-    if (this.isAnswered) {
-      message.cell.services.late(`${message.cell.name} ${message.row.name}: nobody waits`)
-      return
-    }
-    this.finish(answer.ok ? ok(message.row.reply.copy(answer.value)) : answer)
+    if (this.isAnswered) tooLate.settle(message)
+    else this.finish(copyOf(message, answer))
   }
 
   /** The answer that a channel brought. */

@@ -29,7 +29,7 @@ export class Message implements Context<unknown>, Work, Linked {
   readonly cell: Cell
   readonly row: Row
   readonly request: unknown
-  readonly asker: Asker
+  asker: Asker
   next: this | null = null
   /** When nobody waits for its answer any more, in whole monotonic milliseconds; 0 for never. */
   expires_ms = 0

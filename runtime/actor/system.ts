@@ -5,7 +5,7 @@
 import { limits } from '#config/limits.ts'
 import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
 import type { Bound } from '../channel/bindings.ts'
-import { Caller } from './caller.ts'
+import { AtOnce, Caller } from './caller.ts'
 import { Cell } from './cell.ts'
 import { Channel, type ChannelHost, type Incoming } from '../channel/channel.ts'
 import type { Clock } from '../clock.ts'
@@ -63,6 +63,7 @@ export class System implements ChannelHost, Router {
   readonly #root: Supervisor
   readonly #services: Services
   readonly #virtual: VirtualActors | null
+  readonly #atOnce = new AtOnce()
   #made = 0
   #isStopping = false
   #stopSweeps: () => void = () => undefined
@@ -181,11 +182,13 @@ export class System implements ChannelHost, Router {
       const copied = row.request.copy(request)
       const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
       if (!(cell instanceof Cell)) return Promise.resolve(cell)
-      const caller = new Caller(ref, row, options.timeout_ms)
-      const message = new Message(cell, row, copied, caller)
+      const message = new Message(cell, row, copied, this.#atOnce)
       message.expires_ms = endOf(this.#options.clock.monotonic(), options.timeout_ms)
+      if (this.observer.isLooking) this.observer.came(message, ref.parent)
+      const answer = this.#atOnce.deliver(message)
+      if (answer !== null) return Promise.resolve(answer)
+      const caller = new Caller(ref, row, options.timeout_ms)
       caller.waitForMessage(message)
-      this.#deliver(message, ref)
       return caller.answer(this.deadlines, options.signal)
     } catch (error) {
       return Promise.resolve(this.#invalid(ref, row, request, error))
@@ -203,8 +206,13 @@ export class System implements ChannelHost, Router {
     try {
       const copied = row.request.copy(request)
       const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
-      if (cell instanceof Cell) this.#deliver(new Message(cell, row, copied, this.#toNobody), ref)
-      else this.#dead(cell)
+      if (!(cell instanceof Cell)) {
+        this.#dead(cell)
+        return
+      }
+      const message = new Message(cell, row, copied, this.#toNobody)
+      if (this.observer.isLooking) this.observer.came(message, ref.parent)
+      cell.deliver(message)
     } catch (error) {
       this.#dead(this.#invalid(ref, row, request, error))
     }
@@ -328,11 +336,6 @@ export class System implements ChannelHost, Router {
     const found = this.#find(way, ref.id)
     if (found instanceof Cell) ref.cell = found
     return found
-  }
-
-  #deliver(message: Message, ref: ActorRef): void {
-    if (this.observer.isLooking) this.observer.came(message, ref.parent)
-    message.cell.deliver(message)
   }
 
   /** Nobody waits for the answer to a cast; that it was not handled is worth knowing. */
