@@ -3,11 +3,11 @@
  * promise, its deadline, its signal. It is answered once, whatever comes. Who is answered at once
  * has none of these.
  */
-import { readPair, type Pending } from '../channel/calls.ts'
+import { readPair, type Outgoing, type Pending } from '../channel/calls.ts'
 import type { Channel } from '../channel/channel.ts'
 import { Misfit, type Cursor } from '../codec/cursor.ts'
 import { forget, type Deadlines, type Expiring } from './deadlines.ts'
-import type { Answer, Asker, Message } from './message.ts'
+import { Message, type Answer, type Asker } from './message.ts'
 import { isDeliveryFailure, type Row } from './protocol.ts'
 import type { ActorRef } from './ref.ts'
 import { err, ok } from '../result.ts'
@@ -55,7 +55,7 @@ export class AtOnce implements Asker {
   }
 }
 
-export class Caller implements Expiring, Asker, Pending {
+export class Caller implements Expiring, Asker, Outgoing, Pending {
   expires_ms = 0
   before: Expiring | null = null
   behind: Expiring | null = null
@@ -63,10 +63,9 @@ export class Caller implements Expiring, Asker, Pending {
   readonly row: Row
   readonly ref: ActorRef
   readonly timeout_ms: number
-  /** What it waits for: a message of this thread, or a call of that number on a channel. */
-  #message: Message | null = null
-  #channel: Channel | null = null
-  #correlation = 0
+  /** The channel's number for it; 0 while it waits for a message of this thread. */
+  correlation = 0
+  #waitsFor: Message | Channel | null = null
   #resolve: Resolve | null = null
   #answer: Answer | null = null
   #listening: { readonly signal: AbortSignal; readonly listener: () => void } | null = null
@@ -85,12 +84,12 @@ export class Caller implements Expiring, Asker, Pending {
   }
 
   waitForMessage(message: Message): void {
-    this.#message = message
+    this.#waitsFor = message
     message.asker = this
   }
   waitForChannel(channel: Channel, correlation: number): void {
-    this.#channel = channel
-    this.#correlation = correlation
+    this.#waitsFor = channel
+    this.correlation = correlation
   }
 
   /** The answer; from now on its time runs, if it is not there yet. */
@@ -153,8 +152,9 @@ export class Caller implements Expiring, Asker, Pending {
   /** Also tells whoever works on it that nobody waits any more. */
   #giveUp(code: 'deadline' | 'cancelled', why: string): void {
     if (this.isAnswered) return
-    this.#message?.cancel('the caller gave up')
-    this.#channel?.abandon(this.#correlation)
+    const at = this.#waitsFor
+    if (at instanceof Message) at.cancel('the caller gave up')
+    else at?.abandon(this.correlation)
     this.finish(err(code, `${this.what}: ${why}`))
   }
 }

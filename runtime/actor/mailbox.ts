@@ -10,7 +10,7 @@ export interface Linked {
 }
 
 export class Mailbox<T extends Linked> {
-  #first: T | null = null
+  /** The last message, whose next is the first one again. */
   #last: T | null = null
   #lastUrgent: T | null = null
   depth = 0
@@ -19,26 +19,29 @@ export class Mailbox<T extends Linked> {
   push(lane: Lane, message: T, max: number): boolean {
     if (this.depth >= max) return false
     this.depth += 1
-    const before = lane === 'urgent' ? this.#lastUrgent : this.#last
-    if (before === null) {
-      message.next = this.#first
-      this.#first = message
+    const last = this.#last
+    if (last === null) {
+      message.next = message
+      this.#last = message
     } else {
+      // What comes behind the last one and is not the last itself is the first.
+      const before = lane === 'urgent' ? (this.#lastUrgent ?? last) : last
       message.next = before.next
       before.next = message
+      if (lane === 'normal' || this.#lastUrgent === last) this.#last = message
     }
-    if (message.next === null) this.#last = message
     if (lane === 'urgent') this.#lastUrgent = message
     return true
   }
 
   /** The next message, urgent ones first; null when there is none. */
   take(): T | null {
-    const first = this.#first
-    if (first === null) return null
+    const last = this.#last
+    if (last === null) return null
     this.depth -= 1
-    this.#first = first.next
-    if (this.#first === null) this.#last = null
+    const first = last.next ?? last
+    if (first === last) this.#last = null
+    else last.next = first.next
     if (this.#lastUrgent === first) this.#lastUrgent = null
     first.next = null
     return first

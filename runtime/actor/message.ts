@@ -21,6 +21,14 @@ export interface Asker {
   readonly settle: (message: Message, answer: Answer) => void
 }
 
+/** What few messages have: a message costs as much as the memory that it takes. */
+class Seldom {
+  span: OpenSpan | null = null
+  came_ms: number | null = null
+  cancelled: string | null = null
+  abort: AbortController | null = null
+}
+
 /**
  * One class, and no other above it: what a derived class takes to make is a third of what a message
  * costs altogether.
@@ -35,14 +43,9 @@ export class Message implements Context<unknown>, Work, Linked {
   expires_ms = 0
   /** The channel's number for it while its caller waits; 0 for a message of this thread. */
   correlation = 0
-  /** Null while nobody traces. */
-  span: OpenSpan | null = null
   /** When its handler began to wait for something, in monotonic milliseconds; null before. */
   waits_ms: number | null = null
-  /** When it came, while somebody measures; otherwise null. */
-  came_ms: number | null = null
-  #cancelled: string | null = null
-  #abort: AbortController | null = null
+  #seldom: Seldom | null = null
 
   constructor(cell: Cell, row: Row, request: unknown, asker: Asker) {
     this.cell = cell
@@ -85,21 +88,40 @@ export class Message implements Context<unknown>, Work, Linked {
   monitor(target: Ref<Protocol>, name: string, request: (down: Down) => unknown): () => void {
     return this.cell.monitor(target, name, request)
   }
-  get cancelled(): string | null {
-    return this.#cancelled
-  }
   get what(): string {
     return `${this.cell.name} ${this.row.name}`
   }
   get deadline_ms(): number {
     return this.expires_ms === 0 ? Number.POSITIVE_INFINITY : this.expires_ms
   }
+
+  /** Null while nobody traces. */
+  get span(): OpenSpan | null {
+    return this.#seldom?.span ?? null
+  }
+  set span(span: OpenSpan) {
+    this.#more.span = span
+  }
+  /** When it came, while somebody measures; otherwise null. */
+  get came_ms(): number | null {
+    return this.#seldom?.came_ms ?? null
+  }
+  set came_ms(ms: number) {
+    this.#more.came_ms = ms
+  }
+  get cancelled(): string | null {
+    return this.#seldom?.cancelled ?? null
+  }
   get signal(): AbortSignal {
-    if (this.#abort === null) {
-      this.#abort = new AbortController()
-      if (this.#cancelled !== null) this.#abort.abort(new Error(this.#cancelled))
+    const more = this.#more
+    if (more.abort === null) {
+      more.abort = new AbortController()
+      if (more.cancelled !== null) more.abort.abort(new Error(more.cancelled))
     }
-    return this.#abort.signal
+    return more.abort.signal
+  }
+  get #more(): Seldom {
+    return (this.#seldom ??= new Seldom())
   }
 
   /** Its caller waits no more: there is nobody to answer. */
@@ -110,8 +132,9 @@ export class Message implements Context<unknown>, Work, Linked {
 
   /** Nobody waits for it any more, or something more urgent has come. */
   cancel(why: string): void {
-    this.#cancelled ??= why
-    this.#abort?.abort(new Error(why))
+    const more = this.#more
+    more.cancelled ??= why
+    more.abort?.abort(new Error(why))
   }
 }
 

@@ -1,9 +1,19 @@
 /** Calls over channels: who waits for their answers, and calls that are passed on. */
 import type { Cursor } from '../codec/cursor.ts'
 import type { Answer } from '../actor/message.ts'
+import type { Row } from '../actor/protocol.ts'
+import type { ActorRef } from '../actor/ref.ts'
 import { failureCodec, FrameError } from '../wire/frame.ts'
 import type { Channel } from './channel.ts'
 
+/** A call or cast that is sent. */
+export interface Outgoing {
+  readonly ref: ActorRef
+  readonly row: Row
+  /** 0 for a cast. */
+  readonly correlation: number
+  readonly timeout_ms: number
+}
 /** A call that waits for the other end. */
 export interface Pending {
   /** Reads the reply at the cursor. */

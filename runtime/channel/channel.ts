@@ -14,7 +14,7 @@ import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../actor/deadlines.ts'
 import type { Answer, Asker, Message } from '../actor/message.ts'
 import { Caller } from '../actor/caller.ts'
-import { Relay, type Pending, type Served } from './calls.ts'
+import { Relay, type Outgoing, type Pending, type Served } from './calls.ts'
 import type { Outlet } from './outlet.ts'
 import { Watches } from './watches.ts'
 import { FrameWriter, rawCodec } from './writer.ts'
@@ -114,7 +114,7 @@ export class Channel implements Asker {
     const call = new Caller(ref, row, options.timeout_ms)
     const correlation = this.#pending.take(call)
     call.waitForChannel(this, correlation)
-    const failed = this.#sendCall(kinds.call, ref, row, { request, correlation, options })
+    const failed = this.#send(kinds.call, call, request)
     if (failed !== null) {
       this.#pending.free(correlation)
       call.finish(failed)
@@ -132,7 +132,8 @@ export class Channel implements Asker {
   tell(ref: ActorRef, row: Row, request: unknown): Answer | null {
     const refusal = this.#refusal(ref, row)
     if (refusal !== null) return refusal
-    return this.#sendCall(kinds.cast, ref, row, { request, correlation: 0, options: null })
+    const cast = { ref, row, correlation: 0, timeout_ms: frame.remaining_ms_max }
+    return this.#send(kinds.cast, cast, request)
   }
 
   /** Passes a call on that came over another channel, as the bytes it came as, to an actor of `host`. */
@@ -320,25 +321,16 @@ export class Channel implements Asker {
     return why === null ? null : refuse('unsupported', why)
   }
 
-  #sendCall(
+  #send(
     kind: number,
-    ref: ActorRef,
-    row: Row,
-    what: {
-      readonly request: unknown
-      readonly correlation: number
-      readonly options: CallOptions | null
-    },
+    { ref, row, correlation, timeout_ms }: Outgoing,
+    request: unknown,
   ): Answer | null {
-    const { request, correlation, options } = what
     try {
       const number = this.#bindings.isBound(ref) ? ref.number : this.#bindRef(ref)
       const header = this.#writer.head(kind, correlation, number ?? 0)
       header.op = row.call.op
-      header.remaining_ms = Math.min(
-        frame.remaining_ms_max,
-        Math.ceil(Math.max(0, options?.timeout_ms ?? frame.remaining_ms_max)),
-      )
+      header.remaining_ms = Math.min(frame.remaining_ms_max, Math.ceil(Math.max(0, timeout_ms)))
       if (number !== null && this.#writer.send(row.request, request, ref.parent)) return null
     } catch (error) {
       if (!(error instanceof Misfit) && !(error instanceof FrameError)) throw error
