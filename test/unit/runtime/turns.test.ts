@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { Type } from 'typebox'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { ok } from '#runtime/result.ts'
+import { ok, type Result } from '#runtime/result.ts'
 import { aloneSystem } from '#test/kit/alone.ts'
 
 const walkerProtocol = protocol('walker', 1, {
@@ -68,4 +68,53 @@ test('a sender that goes on and on has to wait for timers and sockets', async ()
   assert.equal(seen.length, 2 * 4_096, 'one more waits')
   await new Promise((resolve) => setImmediate(resolve))
   assert.equal(seen.length, 2 * 4_097, 'until the loop had its turn')
+})
+
+const errandProtocol = protocol('errand', 1, {
+  /** Is never answered. */
+  hold: call(1, { request: nothing, reply: nothing, errors: [] }),
+  /** Asks a third one to hold. */
+  ask: call(2, { request: nothing, reply: nothing, errors: [] }),
+  /** Has another one ask, when this one is through, and is answered. */
+  send: call(3, { request: nothing, reply: Type.String(), errors: [] }),
+})
+interface Errands {
+  readonly held: Promise<Result<null, never>>
+  readonly asked: Array<Promise<unknown>>
+}
+const errand = behaviour({
+  protocol: errandProtocol,
+  child: { ...walker.child, mailbox_max: 1 },
+  init: () => null,
+  invariant: () => undefined,
+  handlers: {
+    hold: async ({ deps }: Context<Errands, typeof errandProtocol>, state) => ({
+      state,
+      result: await deps.held,
+    }),
+    ask: (context: Context<Errands, typeof errandProtocol>, state) => {
+      const third = context.ref(errandProtocol, 'third')
+      context.deps.asked.push(third.call('hold', null, { timeout_ms: 1_000 }))
+      return { state, result: ok(null) }
+    },
+    send: (context: Context<Errands, typeof errandProtocol>, state) => {
+      context.ref(errandProtocol, 'second').cast('ask', null)
+      return { state, result: ok('sent') }
+    },
+  },
+})
+
+test('who is answered gets that answer, whatever others are told at once before it is taken', async () => {
+  const system = aloneSystem()
+  const asked: Errands['asked'] = []
+  const { promise: held, resolve: release } = Promise.withResolvers<Result<null, never>>()
+  system.add(errand, { held, asked })
+  const third = system.ref(errandProtocol, 'third')
+  const waiting = [1, 2].map(async () => await third.call('hold', null, { timeout_ms: 1_000 }))
+  const answer = system.ref(errandProtocol, 'first').call('send', null, { timeout_ms: 1_000 })
+  assert.equal(asked.length, 1, 'the second has asked before the first is told of')
+  assert.deepEqual(await answer, ok('sent'))
+  assert.match(JSON.stringify(await asked[0]), /"busy".*errand\/third has 1 messages waiting/)
+  release(ok(null))
+  assert.deepEqual(await Promise.all(waiting), [ok(null), ok(null)])
 })
