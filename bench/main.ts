@@ -12,10 +12,12 @@ import { runTable } from './table.ts'
 type Bench = (harness: Harness, part: string) => Promise<void>
 const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance', Bench>> = {
   runtime: async (to, part) => {
-    await runTable(to, { name: 'runtime', scenarios: runtime, round_ms: 250, warm_ms: 1_000 }, part)
+    const table = { name: 'runtime', scenarios: runtime, round_ms: 250, warm_ms: 1_000, starts: 3 }
+    await runTable(to, table, part)
   },
   nexus: async (to, part) => {
-    await runTable(to, { name: 'nexus', scenarios: nexus, round_ms: 1_000, warm_ms: 4_000 }, part)
+    const table = { name: 'nexus', scenarios: nexus, round_ms: 1_000, warm_ms: 4_000, starts: 1 }
+    await runTable(to, table, part)
   },
   port,
   instance,

@@ -4,6 +4,7 @@ import type { Harness } from './harness.ts'
 import { nodeProgram } from './peers/program.ts'
 import { type MetricName, metrics, type Scenario } from './scenario.ts'
 
+/** Of each start. */
 const rounds = 5
 const operations_min = 1_000
 const spinners = 2
@@ -14,6 +15,11 @@ export interface Table {
   readonly round_ms: number
   /** Compilers of machine code need a while before they know what is hot; the more code, the longer. */
   readonly warm_ms: number
+  /**
+   * How often each contestant is started. Where a process lies in memory makes it half as fast again or not,
+   * for as long as it lives: where that is more than what is to be seen, once says little.
+   */
+  readonly starts: number
 }
 /** A contestant and how many operations fill a round of its. */
 interface Warm {
@@ -50,13 +56,12 @@ async function measure({ harness, table, obstacles }: Run, scenario: Scenario): 
   if (present.length === 0) return
   await using opened = new AsyncDisposableStack()
   if (scenario.regime === 'oversubscribed') await oversubscribe(opened)
-  const candidates: Record<string, () => Promise<Record<string, number>>> = {}
+  const candidates: Record<string, (round: number) => Promise<Record<string, number>>> = {}
   for (const entrant of present) {
-    const { contestant, operations } = await warmUp(opened, entrant, {
-      table,
-      fixed: scenario.operations,
-    })
-    candidates[entrant.name] = async () => {
+    const seat = new Seat(entrant, { table, fixed: scenario.operations })
+    opened.use(seat)
+    candidates[entrant.name] = async (round) => {
+      const { contestant, operations } = await seat.at(round)
       const measurement = await contestant.run(operations)
       const values = named(scenario).map(([name, key]) => [name, metrics[key].of(measurement)])
       return Object.fromEntries(values) as Record<string, number>
@@ -64,7 +69,7 @@ async function measure({ harness, table, obstacles }: Run, scenario: Scenario): 
   }
   await harness.compareAll(scenario.name, {
     metrics: named(scenario).map(([name, key, bars]) => ({ name, unit: metrics[key].unit, bars })),
-    rounds,
+    rounds: rounds * table.starts,
     own: ours.name,
     candidates,
   })
@@ -77,13 +82,51 @@ function named({ name, metrics: wanted }: Scenario) {
   )
 }
 
-async function warmUp(
-  opened: AsyncDisposableStack,
-  entrant: Entrant,
-  { table, fixed }: { readonly table: Table; readonly fixed: number | null },
-): Promise<Warm> {
-  const contestant = await entrant.open()
-  opened.defer(contestant.close)
+interface Measuring {
+  readonly table: Table
+  /** Operations a round, where the scenario says. */
+  readonly fixed: number | null
+}
+
+/** Where an entrant's contestant is, which is another one every few rounds. */
+class Seat implements AsyncDisposable {
+  readonly #entrant: Entrant
+  readonly #how: Measuring
+  #start = -1
+  #warm: Warm | null = null
+
+  constructor(entrant: Entrant, how: Measuring) {
+    this.#entrant = entrant
+    this.#how = how
+  }
+
+  /** The contestant of a round, warm. Round 0 is not measured. */
+  async at(round: number): Promise<Warm> {
+    const start = Math.floor(Math.max(0, round - 1) / rounds)
+    if (start !== this.#start) await this[Symbol.asyncDispose]()
+    this.#start = start
+    return (this.#warm ??= await this.#open())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const warm = this.#warm
+    this.#warm = null
+    await warm?.contestant.close()
+  }
+
+  async #open(): Promise<Warm> {
+    const contestant = await this.#entrant.open()
+    try {
+      return { contestant, operations: await warmUp(contestant, this.#how) }
+    } catch (error) {
+      await contestant.close()
+      throw error
+    }
+  }
+}
+
+/** Gives back how many operations fill a round. */
+async function warmUp(contestant: Contestant, { table, fixed }: Measuring): Promise<number> {
   let operations = fixed ?? operations_min
   for (let spent_ms = 0; spent_ms < table.warm_ms;) {
     const { operations: done, wall_ns } = await contestant.run(operations)
@@ -92,7 +135,7 @@ async function warmUp(
     const fill = Math.min(done * 10, Math.round((done * table.round_ms * 1e6) / wall_ns))
     operations = fixed ?? Math.max(operations_min, fill)
   }
-  return { contestant, operations }
+  return operations
 }
 
 /** Starts processes that do nothing but use the processors. */

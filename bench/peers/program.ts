@@ -1,5 +1,5 @@
 /**
- * Contestants that are programs of their own. Each is started once and says `ready`; then it reads
+ * Contestants that are programs of their own. Each is started and says `ready`; then it reads
  * a number of operations a line, does them, and answers with one line of JSON. So contestants in
  * any language take exact turns, and their CPU time is read from the outside alike for all.
  */
