@@ -10,6 +10,10 @@ import type { Protocol } from './protocol.ts'
 import type { Span } from '../trace.ts'
 
 export class Attention {
+  /** The lease's, for a virtual actor. */
+  generation = 0
+  /** Counts its lives: what an earlier one left running must not touch this one. */
+  life = 0
   log: Log | null = null
   /** When it was restarted, within the period. */
   restarts: number[] = []

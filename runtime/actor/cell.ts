@@ -25,9 +25,6 @@ import type { Work } from '../trace.ts'
 export class Cell extends Mailbox<Message> implements Runnable {
   readonly id: string
   readonly kind: Kind
-  readonly services: Services
-  /** The lease's, for a virtual actor. */
-  generation = 0
   handled = 0
   /** The sweep at which it last did something; see System's passivation. */
   touched = 0
@@ -35,15 +32,12 @@ export class Cell extends Mailbox<Message> implements Runnable {
   #state: unknown = null
   #phase: Phase = 'starting'
   #running: Message | null = null
-  /** Counts its lives: what an earlier one left running must not touch this one. */
-  #life = 0
   #rare: Attention | null = null
 
-  constructor(kind: Kind, id: string, services: Services) {
+  constructor(kind: Kind, id: string) {
     super()
     this.kind = kind
     this.id = id
-    this.services = services
   }
 
   get name(): string {
@@ -61,6 +55,16 @@ export class Cell extends Mailbox<Message> implements Runnable {
   }
   get #whyDown(): string {
     return `${this.name} is ${this.#phase}: ${this.#rare?.last_failure ?? ''}`
+  }
+  get services(): Services {
+    return this.kind.services
+  }
+  /** The lease's, for a virtual actor. */
+  get generation(): number {
+    return this.#rare?.generation ?? 0
+  }
+  get #life(): number {
+    return this.#rare?.life ?? 0
   }
   get #attention(): Attention {
     return (this.#rare ??= new Attention(this))
@@ -85,7 +89,6 @@ export class Cell extends Mailbox<Message> implements Runnable {
   /** Handles a message at once if it may, or queues it, or refuses it. */
   deliver(message: Message): void {
     const { scheduler } = this.services
-    const { lane } = message.row.call
     if (this.#phase === 'idle' && scheduler.begin()) {
       this.#phase = 'ready'
       this.touched = this.kind.sweep
@@ -94,12 +97,12 @@ export class Cell extends Mailbox<Message> implements Runnable {
       scheduler.end()
     } else if (this.#phase === 'down' || this.#phase === 'stopped') {
       this.#refuse(message, 'crashed', this.#whyDown)
-    } else if (!this.push(lane, message, this.kind.behaviour.child.mailbox_max)) {
+    } else if (!this.push(message, this.kind.behaviour.child.mailbox_max)) {
       this.#refuse(message, 'busy', `${this.name} has ${this.depth} messages waiting`)
     } else if (this.#phase === 'idle') {
       this.#phase = 'ready'
       scheduler.add(this)
-    } else if (lane === 'urgent') {
+    } else if (message.isUrgent) {
       this.#running?.cancel('an urgent message')
     }
   }
@@ -150,7 +153,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
         if (!claimed.ok) {
           void this.stop('stopped', 'unreachable', claimed.detail)
         } else if (this.#phase === 'starting') {
-          this.generation = claimed.value.generation
+          this.#attention.generation = claimed.value.generation
           this.#init()
         } else {
           this.kind.virtual?.release(this)
@@ -163,7 +166,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
   }
 
   #init(): void {
-    this.#life += 1
+    if (this.#rare !== null) this.#rare.life += 1
     const life = this.#life
     try {
       const context = Message.standing(this, 'init')
@@ -396,7 +399,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
       this.#refuse(running, 'crashed', `${running.what}: ${why}`)
       this.#running = null
     }
-    this.#life += 1
+    rare.life += 1
     const { restarts_max, restarts_period_ms, restart } = this.kind.behaviour.child
     if (restart === 'temporary') {
       this.#phase = 'stopped'
@@ -416,12 +419,9 @@ export class Cell extends Mailbox<Message> implements Runnable {
   #fall(down: Down): void {
     const rare = this.#rare
     rare?.clear()
+    const code = down.reason === 'unreachable' ? 'unreachable' : 'crashed'
     for (let next = this.take(); next !== null; next = this.take()) {
-      this.#refuse(
-        next,
-        down.reason === 'unreachable' ? 'unreachable' : 'crashed',
-        `${next.what}: ${rare?.last_failure ?? ''}`,
-      )
+      this.#refuse(next, code, `${next.what}: ${rare?.last_failure ?? ''}`)
     }
     rare?.tell(down)
   }
@@ -466,7 +466,7 @@ export class Cell extends Mailbox<Message> implements Runnable {
     if (this.#running !== running) return
     // It is left to itself: what it says later is nobody's.
     this.#running = null
-    this.#life += 1
+    this.#attention.life += 1
     this.#refuse(running, 'crashed', `${running.what}: it did not end in time`)
   }
 }

@@ -3,34 +3,30 @@
  * nothing. Urgent messages are taken first; beyond the bound the newest is refused, so that a slow
  * actor costs its callers a `busy` at once and no memory.
  */
-import type { Lane } from './protocol.ts'
-
 export interface Linked {
   next: this | null
+  readonly isUrgent: boolean
 }
 
 export class Mailbox<T extends Linked> {
   /** The last message, whose next is the first one again. */
   #last: T | null = null
-  #lastUrgent: T | null = null
   depth = 0
 
   /** False when `max` messages wait already. */
-  push(lane: Lane, message: T, max: number): boolean {
+  push(message: T, max: number): boolean {
     if (this.depth >= max) return false
     this.depth += 1
     const last = this.#last
     if (last === null) {
       message.next = message
       this.#last = message
-    } else {
-      // What comes behind the last one and is not the last itself is the first.
-      const before = lane === 'urgent' ? (this.#lastUrgent ?? last) : last
-      message.next = before.next
-      before.next = message
-      if (lane === 'normal' || this.#lastUrgent === last) this.#last = message
+      return true
     }
-    if (lane === 'urgent') this.#lastUrgent = message
+    const before = message.isUrgent ? this.#lastUrgent(last) : last
+    message.next = before.next
+    before.next = message
+    if (before === last && (!message.isUrgent || last.isUrgent)) this.#last = message
     return true
   }
 
@@ -42,8 +38,17 @@ export class Mailbox<T extends Linked> {
     const first = last.next ?? last
     if (first === last) this.#last = null
     else last.next = first.next
-    if (this.#lastUrgent === first) this.#lastUrgent = null
     first.next = null
     return first
+  }
+
+  /** What an urgent message goes behind: the last urgent one; or the last of all, before whose next is the front. */
+  #lastUrgent(last: T): T {
+    let before = last
+    for (let at = last.next; at?.isUrgent === true; at = at.next) {
+      before = at
+      if (at === last) break
+    }
+    return before
   }
 }

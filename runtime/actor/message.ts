@@ -59,6 +59,9 @@ export class Message implements Context<unknown>, Work, Linked {
     return new Message(cell, standing[name], null, nobody)
   }
 
+  get isUrgent(): boolean {
+    return this.row.call.lane === 'urgent'
+  }
   get id(): string {
     return this.cell.id
   }

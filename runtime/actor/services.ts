@@ -31,6 +31,7 @@ export interface Kind {
   /** The behaviour's, in the order of the protocol's rows. */
   readonly handlers: ReadonlyArray<AnyBehaviour['handlers'][string] | undefined>
   readonly deps: unknown
+  readonly services: Services
   readonly cells: Map<string, Cell>
   /** Who decides when its actor crashes; null for actors that a message makes. */
   readonly supervisor: Supervisor | null

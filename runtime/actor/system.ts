@@ -4,7 +4,7 @@
  */
 import { limits } from '#config/limits.ts'
 import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
-import type { Bound } from '../channel/bindings.ts'
+import { nameOf, type Bound } from '../channel/bindings.ts'
 import { AtOnce, Caller } from './caller.ts'
 import { Cell } from './cell.ts'
 import { Channel, type ChannelHost, type Incoming } from '../channel/channel.ts'
@@ -131,6 +131,7 @@ export class System implements ChannelHost, Router {
       behaviour: any,
       handlers: [...protocol.rows.keys()].map((name) => any.handlers[name]),
       deps,
+      services: this.#services,
       cells: new Map(),
       supervisor: isStarted ? group : null,
       virtual: isVirtual ? this.#virtual : null,
@@ -225,7 +226,7 @@ export class System implements ChannelHost, Router {
       const host = bound.host === '' ? this.#homeOf(bound.protocol, bound.actor) : bound.host
       const way = this.#wayTo(host, bound.protocol)
       if (typeof way === 'string') {
-        this.#refuse(incoming, err('unreachable', `${bound.protocol}/${bound.actor}: ${way}`))
+        this.#refuse(incoming, err('unreachable', `${nameOf(bound)}: ${way}`))
         return
       }
       if (!('cells' in way)) {
@@ -249,7 +250,7 @@ export class System implements ChannelHost, Router {
     const way = this.#wayTo(bound.host, bound.protocol)
     if (typeof way !== 'string' && 'cells' in way) return watchHere(way, bound.actor, watcher)
     if (typeof way === 'string') {
-      watcher({ reason: 'unreachable', detail: `${bound.protocol}/${bound.actor}: ${way}` })
+      watcher({ reason: 'unreachable', detail: `${nameOf(bound)}: ${way}` })
       return () => undefined
     }
     const at = { id: bound.actor, host: bound.host }
@@ -358,15 +359,17 @@ export class System implements ChannelHost, Router {
   /** The message of a frame, or why there is none. */
   #read(incoming: Incoming, kind: Kind): Message | Answer {
     const { bound, header, cursor, channel } = incoming
-    const name = `${bound.protocol}/${bound.actor}`
     const row = kind.protocol.ops.get(header.op)
-    if (row === undefined) return err('unsupported', `${name}: no message with op ${header.op}`)
+    if (row === undefined) {
+      return err('unsupported', `${nameOf(bound)}: no message with op ${header.op}`)
+    }
     let request: unknown
     try {
       request = row.request.read(cursor)
     } catch (error) {
       if (!(error instanceof Misfit)) throw error
-      return err('invalid', `${name} ${row.name}: the request breaks its schema: ${error.message}`)
+      const what = `${nameOf(bound)} ${row.name}`
+      return err('invalid', `${what}: the request breaks its schema: ${error.message}`)
     }
     if (bound.cell === null || bound.cell.isGone) {
       const found = this.#find(kind, bound.actor)
@@ -403,7 +406,7 @@ export class System implements ChannelHost, Router {
   }
 
   #make(kind: Kind, id: string): Cell {
-    const cell = new Cell(kind, id, this.#services)
+    const cell = new Cell(kind, id)
     this.#made += 1
     kind.cells.set(id, cell)
     cell.start()

@@ -21,6 +21,8 @@ export interface Bound {
   cell: Cell | null
 }
 
+export const nameOf = ({ protocol, actor }: Bound): string => `${protocol}/${actor}`
+
 export class Bindings {
   /** What no number was given to. */
   readonly nobody = bound('', '', '', err('unreachable', 'nobody was called'))

@@ -8,7 +8,7 @@
  */
 import { limits } from '#config/limits.ts'
 import type { CallOptions, Down } from '../actor/actor.ts'
-import { Bindings, type Bound } from './bindings.ts'
+import { Bindings, nameOf, type Bound } from './bindings.ts'
 import type { Codec } from '../codec/compile.ts'
 import { cursorOver, Misfit, type Cursor } from '../codec/cursor.ts'
 import type { Deadlines } from '../actor/deadlines.ts'
@@ -140,8 +140,8 @@ export class Channel implements Asker {
   forward(incoming: Incoming, host: string): void {
     const { channel, header, cursor, bound, span } = incoming
     const isCast = header.kind === kinds.cast
-    const what = `${bound.protocol}/${bound.actor} op ${header.op}`
     const refuse = (code: 'busy' | 'unreachable', why: string) => {
+      const what = `${nameOf(bound)} op ${header.op}`
       if (isCast) this.#options.host.late(`${what}: ${why}`)
       else channel.refuse(header.correlation, err(code, `${what}: ${why}`))
     }
@@ -390,7 +390,7 @@ export class Channel implements Asker {
     const { refusal } = bound
     if (refusal === null || refusal.ok) this.#options.host.serve(this.#incoming)
     else if (isCall) this.refuse(header.correlation, refusal)
-    else this.#options.host.late(`${bound.protocol}/${bound.actor}: ${refusal.detail}`)
+    else this.#options.host.late(`${nameOf(bound)}: ${refusal.detail}`)
   }
 
   #finish(): void {

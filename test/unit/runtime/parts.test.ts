@@ -18,17 +18,19 @@ const pick = (below: number) => Math.floor(random.next() * below)
 class Letter implements Linked {
   next: this | null = null
   readonly name: string
-  constructor(name: string) {
+  readonly isUrgent: boolean
+  constructor(name: string, isUrgent = false) {
     this.name = name
+    this.isUrgent = isUrgent
   }
 }
 
 test('a mailbox gives urgent messages first, each lane in its order, within its bound', () => {
   const mailbox = new Mailbox<Letter>()
-  for (const name of ['a', 'b']) assert.ok(mailbox.push('normal', new Letter(name), 5))
-  for (const name of ['!1', '!2']) assert.ok(mailbox.push('urgent', new Letter(name), 5))
-  assert.ok(mailbox.push('normal', new Letter('c'), 5))
-  assert.equal(mailbox.push('urgent', new Letter('too much'), 5), false)
+  for (const name of ['a', 'b']) assert.ok(mailbox.push(new Letter(name), 5))
+  for (const name of ['!1', '!2']) assert.ok(mailbox.push(new Letter(name, true), 5))
+  assert.ok(mailbox.push(new Letter('c'), 5))
+  assert.equal(mailbox.push(new Letter('too much', true), 5), false)
   assert.equal(mailbox.depth, 5)
   const order = Array.from({ length: 6 }, () => mailbox.take()?.name ?? null)
   assert.deepEqual(order, ['!1', '!2', 'a', 'b', 'c', null])
@@ -42,7 +44,7 @@ test(`a mailbox does what two plain lists do (seed ${seed})`, () => {
     if (pick(2) === 0) {
       const lane = pick(4) === 0 ? 'urgent' : 'normal'
       const isFull = urgent.length + normal.length >= 10
-      assert.equal(mailbox.push(lane, new Letter(String(turn)), 10), !isFull)
+      assert.equal(mailbox.push(new Letter(String(turn), lane === 'urgent'), 10), !isFull)
       if (!isFull) (lane === 'urgent' ? urgent : normal).push(String(turn))
     } else {
       assert.equal(mailbox.take()?.name, urgent.shift() ?? normal.shift())
