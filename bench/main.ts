@@ -10,14 +10,16 @@ import { scenarios as runtime } from './runtime/scenarios.ts'
 import { runTable } from './table.ts'
 
 type Bench = (harness: Harness, part: string) => Promise<void>
+const tables = {
+  runtime: { round_ms: 250, warm_ms: 1_000, warm_operations: 100_000, starts: 3 },
+  nexus: { round_ms: 1_000, warm_ms: 4_000, warm_operations: 0, starts: 1 },
+}
 const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance', Bench>> = {
   runtime: async (to, part) => {
-    const table = { name: 'runtime', scenarios: runtime, round_ms: 250, warm_ms: 1_000, starts: 3 }
-    await runTable(to, table, part)
+    await runTable(to, { name: 'runtime', scenarios: runtime, ...tables.runtime }, part)
   },
   nexus: async (to, part) => {
-    const table = { name: 'nexus', scenarios: nexus, round_ms: 1_000, warm_ms: 4_000, starts: 1 }
-    await runTable(to, table, part)
+    await runTable(to, { name: 'nexus', scenarios: nexus, ...tables.nexus }, part)
   },
   port,
   instance,

@@ -13,8 +13,12 @@ export interface Table {
   readonly name: string
   readonly scenarios: readonly Scenario[]
   readonly round_ms: number
-  /** Compilers of machine code need a while before they know what is hot; the more code, the longer. */
+  /**
+   * Compilers of machine code need a while before they know what is hot: so long at least, the more code, the
+   * longer; and so many operations, unless these take more than three times as long.
+   */
   readonly warm_ms: number
+  readonly warm_operations: number
   /**
    * How often each contestant is started. Where a process lies in memory makes it half as fast again or not,
    * for as long as it lives: where that is more than what is to be seen, once says little.
@@ -127,9 +131,12 @@ class Seat implements AsyncDisposable {
 
 /** Gives back how many operations fill a round. */
 async function warmUp(contestant: Contestant, { table, fixed }: Measuring): Promise<number> {
+  const { warm_ms, warm_operations } = table
   let operations = fixed ?? operations_min
-  for (let spent_ms = 0; spent_ms < table.warm_ms;) {
+  let all = 0
+  for (let spent_ms = 0; spent_ms < warm_ms || (all < warm_operations && spent_ms < 3 * warm_ms);) {
     const { operations: done, wall_ns } = await contestant.run(operations)
+    all += done
     spent_ms += wall_ns / 1e6
     // Not more than tenfold: the first, cold rounds say little.
     const fill = Math.min(done * 10, Math.round((done * table.round_ms * 1e6) / wall_ns))
