@@ -19,7 +19,7 @@ import {
 } from '#actors/disk.protocol.ts'
 import * as plan from '#actors/disk.state.ts'
 import { confirm } from '#actors/fence.ts'
-import { recall, remember } from '#actors/memory.ts'
+import { putBack, recall, remember } from '#actors/memory.ts'
 import { nullable, uuid } from '#actors/schema.ts'
 
 type State = plan.DiskState<VolumeSpec>
@@ -113,7 +113,7 @@ export const disk = behaviour({
       if (!written.ok) return { state, result: written }
       const served = await context.deps.block.export(state.id, request.read_only)
       if (!served.ok) {
-        await remember(context, 'disk', state.wanted)
+        await putBack(context, 'disk', state.wanted)
         return { state, result: served }
       }
       const next: State = { ...state, wanted: planned.value, phase: 'exported' }
@@ -200,7 +200,7 @@ async function make<E extends string>(
   if (!written.ok) return { state, result: written }
   const made = await fill()
   if (!made.ok) {
-    await remember(context, 'disk', null)
+    await putBack(context, 'disk', null)
     return { state: { ...state, wanted: null }, result: made }
   }
   const ready: State = { ...next, phase: 'ready' }

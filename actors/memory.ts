@@ -9,7 +9,7 @@ import { journalProtocol } from '#actors/journal.protocol.ts'
 import type { Context } from '#runtime/actor/actor.ts'
 import { err, type Result } from '#runtime/result.ts'
 
-type Rememberer = Pick<Context<unknown>, 'id' | 'ref'>
+type Rememberer = Pick<Context<unknown>, 'id' | 'log' | 'ref'>
 
 const time = { timeout_ms: limits.zone_boot_ms_max }
 const journal = (context: Rememberer) => context.ref(journalProtocol, 'sled')
@@ -41,4 +41,18 @@ export async function remember(
   const why = `${kind} ${id}: not journaled: ${written.detail}`
   if (refusals.has(written.error)) return err('os_failed', why)
   throw new Error(`${kind} ${id}: whether it was journaled is not known: ${written.detail}`)
+}
+
+/**
+ * Puts back what was remembered before something that could not be done. Where the journal refuses that, it
+ * keeps what was asked for, to which the next `init` makes the world: whoever looks is told.
+ */
+export async function putBack(
+  context: Rememberer,
+  kind: string,
+  document: object | null,
+): Promise<void> {
+  const written = await remember(context, kind, document)
+  if (written.ok) return
+  context.log.warn('what could not be done is still journaled', { why: written.detail })
 }

@@ -7,7 +7,7 @@ import type { ZoneFound, Zones } from '#native/platform/zone.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { ok } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
-import { recall, remember } from '#actors/memory.ts'
+import { putBack, recall, remember } from '#actors/memory.ts'
 import { zoneProtocol, zoneSpec, type ZoneSpec } from '#actors/zone.protocol.ts'
 
 type ZoneContext = Context<{ readonly zones: Zones }, typeof zoneProtocol>
@@ -57,7 +57,7 @@ export const zone = behaviour({
       const booted = await context.deps.zones.boot(spec)
       if (!booted.ok) {
         // Nothing runs; what was wanted before is wanted still, and no more than that.
-        await remember(context, 'zone', state.wanted === null ? null : { spec: state.wanted })
+        await putBack(context, 'zone', state.wanted === null ? null : { spec: state.wanted })
         return { state, result: booted }
       }
       if (state.wanted === null) context.after(check_ms, 'check', null)

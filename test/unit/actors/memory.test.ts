@@ -2,13 +2,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { limits } from '#config/limits.ts'
+import { disk } from '#actors/disk.ts'
+import { diskProtocol, type DiskSpec } from '#actors/disk.protocol.ts'
 import { journal } from '#actors/journal.ts'
 import { vnic } from '#actors/vnic.ts'
 import { vnicProtocol, type ControlVnic } from '#actors/vnic.protocol.ts'
+import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { manualClock } from '#runtime/clock.ts'
 import { Journal, type Entry } from '#runtime/journal/journal.ts'
-import { err, type Result } from '#runtime/result.ts'
+import { memoryLog, type LogLine } from '#runtime/log.ts'
+import { err, ok, type Result } from '#runtime/result.ts'
 import { aloneSystem } from '#test/kit/alone.ts'
 
 const control: ControlVnic = {
@@ -56,5 +60,36 @@ test('a write that the journal refused is not there: the actor goes on without',
   assert.match(made.detail, /vnic oxControlService0: not journaled: the disk is full/)
   const found = await ref.call('get', null, { timeout_ms })
   assert.deepEqual(found, { ok: true, value: null })
+  await system.stop()
+})
+
+test('what could not be done and cannot be taken back from the journal is told', async () => {
+  const kept = new Journal(':memory:')
+  const lines: LogLine[] = []
+  let puts = 0
+  const system = aloneSystem({ log: memoryLog(lines) })
+  const handlers: typeof journal.handlers = {
+    ...journal.handlers,
+    put: async (_context, state, entry) => {
+      puts += 1
+      if (puts > 2) return { state, result: err('os_failed', 'the disk is full') }
+      await kept.put(entry)
+      return { state, result: ok(null) }
+    },
+  }
+  system.add({ ...journal, handlers }, { journal: kept }, 'sled')
+  const block = simBlock()
+  system.add(disk, { block })
+  const id = '22222222-2222-4222-8222-222222222222'
+  const ref = system.ref(diskProtocol, id)
+  const made: DiskSpec = { id, size_bytes: 1024 ** 3, block_size: 512, source: null }
+  assert.ok((await ref.call('ensure', made, { timeout_ms })).ok)
+  block.faults.add('export')
+  const asked = { instance_id: '11111111-1111-4111-8111-111111111111', read_only: false }
+  const attached = await ref.call('attach', asked, { timeout_ms })
+  assert.ok(!attached.ok && attached.error === 'os_failed', JSON.stringify(attached))
+  const told = lines.find(({ message }) => message === 'what could not be done is still journaled')
+  assert.equal(told?.level, 'warn')
+  assert.match(String(told.fields['why']), /^disk 2222.*: not journaled: the disk is full$/)
   await system.stop()
 })
