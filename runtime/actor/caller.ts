@@ -24,35 +24,21 @@ const capture = (resolve: Resolve) => {
 const copyOf = ({ row }: Message, answer: Answer): Answer =>
   answer.ok ? ok(row.reply.copy(answer.value)) : answer
 
-const tooLate = {
-  settle: ({ cell, row }: Message): void => {
+const tooLate: Asker = {
+  settle: ({ cell, row }) => {
     cell.services.late(`${cell.name} ${row.name}: nobody waits`)
   },
 }
 
 /**
  * Takes answers that come while their messages are delivered, as most do: for those nobody need be made who
- * waits. One serves all messages of a thread, also those that are sent while another is delivered.
+ * waits.
  */
-export class AtOnce implements Asker {
-  #answer: Answer | null = null
-
-  settle(message: Message, answer: Answer): void {
-    this.#answer = copyOf(message, answer)
+export const atOnce: Asker = {
+  settle: (message, answer) => {
+    message.answer = copyOf(message, answer)
     message.asker = tooLate
-  }
-
-  /** Delivers a message that it is the asker of; null when no answer came of that. */
-  deliver(message: Message): Answer | null {
-    const outer = this.#answer
-    this.#answer = null
-    try {
-      message.cell.deliver(message)
-      return this.#answer
-    } finally {
-      this.#answer = outer
-    }
-  }
+  },
 }
 
 export class Caller implements Expiring, Asker, Outgoing, Pending {
@@ -104,7 +90,7 @@ export class Caller implements Expiring, Asker, Outgoing, Pending {
 
   /** The answer of an actor of this thread. */
   settle(message: Message, answer: Answer): void {
-    if (this.isAnswered) tooLate.settle(message)
+    if (this.isAnswered) tooLate.settle(message, answer)
     else this.finish(copyOf(message, answer))
   }
 

@@ -5,7 +5,7 @@
 import { limits } from '#config/limits.ts'
 import type { AnyBehaviour, Behaviour, CallOptions, Down, Ref } from './actor.ts'
 import { nameOf, type Bound } from '../channel/bindings.ts'
-import { AtOnce, Caller } from './caller.ts'
+import { atOnce, Caller } from './caller.ts'
 import { Cell } from './cell.ts'
 import { Channel, type ChannelHost, type Incoming } from '../channel/channel.ts'
 import type { Clock } from '../clock.ts'
@@ -63,7 +63,6 @@ export class System implements ChannelHost, Router {
   readonly #root: Supervisor
   readonly #services: Services
   readonly #virtual: VirtualActors | null
-  readonly #atOnce = new AtOnce()
   #made = 0
   #isStopping = false
   #stopSweeps: () => void = () => undefined
@@ -183,11 +182,11 @@ export class System implements ChannelHost, Router {
       const copied = row.request.copy(request)
       const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
       if (!(cell instanceof Cell)) return Promise.resolve(cell)
-      const message = new Message(cell, row, copied, this.#atOnce)
+      const message = new Message(cell, row, copied, atOnce)
       message.expires_ms = endOf(this.#options.clock.monotonic(), options.timeout_ms)
       if (this.observer.isLooking) this.observer.came(message, ref.parent)
-      const answer = this.#atOnce.deliver(message)
-      if (answer !== null) return Promise.resolve(answer)
+      cell.deliver(message)
+      if (message.answer !== null) return Promise.resolve(message.answer)
       const caller = new Caller(ref, row, options.timeout_ms)
       caller.waitForMessage(message)
       return caller.answer(this.deadlines, options.signal)
