@@ -24,7 +24,6 @@ export interface Asker {
 /** What few messages have: a message costs as much as the memory that it takes. */
 class Seldom {
   span: OpenSpan | null = null
-  waits_ms: number | null = null
   came_ms: number | null = null
   cancelled: string | null = null
   abort: AbortController | null = null
@@ -44,6 +43,8 @@ export class Message implements Context<unknown>, Work, Linked {
   expires_ms = 0
   /** The channel's number for it while its caller waits; 0 for a message of this thread. */
   correlation = 0
+  /** When its handler began to wait for something, in monotonic milliseconds; null before. */
+  waits_ms: number | null = null
   /** The answer, if it came while the message was delivered. */
   answer: Answer | null = null
   #seldom: Seldom | null = null
@@ -105,13 +106,6 @@ export class Message implements Context<unknown>, Work, Linked {
   }
   set span(span: OpenSpan) {
     this.#more.span = span
-  }
-  /** When its handler began to wait for something, in monotonic milliseconds; null before. */
-  get waits_ms(): number | null {
-    return this.#seldom?.waits_ms ?? null
-  }
-  set waits_ms(ms: number) {
-    this.#more.waits_ms = ms
   }
   /** When it came, while somebody measures; otherwise null. */
   get came_ms(): number | null {
