@@ -11,6 +11,7 @@ export interface Linked {
 export class Mailbox<T extends Linked> {
   /** The last message, whose next is the first one again. */
   #last: T | null = null
+  #lastUrgent: T | null = null
   depth = 0
 
   /** False when `max` messages wait already. */
@@ -21,12 +22,14 @@ export class Mailbox<T extends Linked> {
     if (last === null) {
       message.next = message
       this.#last = message
-      return true
+    } else {
+      // What comes behind the last one and is not the last itself is the first.
+      const before = message.isUrgent ? (this.#lastUrgent ?? last) : last
+      message.next = before.next
+      before.next = message
+      if (!message.isUrgent || this.#lastUrgent === last) this.#last = message
     }
-    const before = message.isUrgent ? this.#lastUrgent(last) : last
-    message.next = before.next
-    before.next = message
-    if (before === last && (!message.isUrgent || last.isUrgent)) this.#last = message
+    if (message.isUrgent) this.#lastUrgent = message
     return true
   }
 
@@ -38,17 +41,8 @@ export class Mailbox<T extends Linked> {
     const first = last.next ?? last
     if (first === last) this.#last = null
     else last.next = first.next
+    if (this.#lastUrgent === first) this.#lastUrgent = null
     first.next = null
     return first
-  }
-
-  /** What an urgent message goes behind: the last urgent one; or the last of all, before whose next is the front. */
-  #lastUrgent(last: T): T {
-    let before = last
-    for (let at = last.next; at?.isUrgent === true; at = at.next) {
-      before = at
-      if (at === last) break
-    }
-    return before
   }
 }

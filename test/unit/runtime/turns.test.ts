@@ -71,7 +71,7 @@ test('a sender that goes on and on has to wait for timers and sockets', async ()
 })
 
 const errandProtocol = protocol('errand', 1, {
-  /** Is never answered. */
+  /** Is answered when `held` is. */
   hold: call(1, { request: nothing, reply: nothing, errors: [] }),
   /** Asks a third one to hold. */
   ask: call(2, { request: nothing, reply: nothing, errors: [] }),
