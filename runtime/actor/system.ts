@@ -184,8 +184,7 @@ export class System implements ChannelHost, Router {
       if (!(cell instanceof Cell)) return Promise.resolve(cell)
       const message = new Message(cell, row, copied, atOnce)
       message.expires_ms = endOf(this.#options.clock.monotonic(), options.timeout_ms)
-      if (this.observer.isLooking) this.observer.came(message, ref.parent)
-      cell.deliver(message)
+      this.#deliver(message, ref)
       if (message.answer !== null) return Promise.resolve(message.answer)
       const caller = new Caller(ref, row, options.timeout_ms)
       caller.waitForMessage(message)
@@ -206,13 +205,8 @@ export class System implements ChannelHost, Router {
     try {
       const copied = row.request.copy(request)
       const cell = way instanceof Cell ? way : this.#cellOf(way, ref)
-      if (!(cell instanceof Cell)) {
-        this.#dead(cell)
-        return
-      }
-      const message = new Message(cell, row, copied, this.#toNobody)
-      if (this.observer.isLooking) this.observer.came(message, ref.parent)
-      cell.deliver(message)
+      if (cell instanceof Cell) this.#deliver(new Message(cell, row, copied, this.#toNobody), ref)
+      else this.#dead(cell)
     } catch (error) {
       this.#dead(this.#invalid(ref, row, request, error))
     }
@@ -336,6 +330,11 @@ export class System implements ChannelHost, Router {
     const found = this.#find(way, ref.id)
     if (found instanceof Cell) ref.cell = found
     return found
+  }
+
+  #deliver(message: Message, ref: ActorRef): void {
+    if (this.observer.isLooking) this.observer.came(message, ref.parent)
+    message.cell.deliver(message)
   }
 
   /** Nobody waits for the answer to a cast; that it was not handled is worth knowing. */

@@ -10,6 +10,7 @@ import { vnicProtocol, type ControlVnic } from '#actors/vnic.protocol.ts'
 import { simBlock } from '#native/sim/block.ts'
 import { simPorts } from '#native/sim/ports.ts'
 import { manualClock } from '#runtime/clock.ts'
+import type { SystemOptions } from '#runtime/actor/system.ts'
 import { Journal, type Entry } from '#runtime/journal/journal.ts'
 import { memoryLog, type LogLine } from '#runtime/log.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
@@ -22,16 +23,23 @@ const control: ControlVnic = {
   address: 'fd00:1122:3344:101::4/64',
 }
 
-/** A vnic with a journal that does this with what it is to keep. */
-function vnicWith(put: (kept: Journal, entry: Entry) => Promise<Result<null, 'os_failed'>>) {
-  const clock = manualClock()
+type Put = (kept: Journal, entry: Entry) => Promise<Result<null, 'os_failed'>>
+
+/** A system with a journal that does this with what it is to keep. */
+function systemWith(put: Put, changed: Partial<SystemOptions> = {}) {
   const kept = new Journal(':memory:')
-  const system = aloneSystem({ clock })
+  const system = aloneSystem(changed)
   const handlers: typeof journal.handlers = {
     ...journal.handlers,
     put: (_context, state, entry) => ({ state, result: put(kept, entry) }),
   }
   system.add({ ...journal, handlers }, { journal: kept }, 'sled')
+  return system
+}
+
+function vnicWith(put: Put) {
+  const clock = manualClock()
+  const system = systemWith(put, { clock })
   system.add(vnic, { ports: simPorts() })
   return { clock, system, ref: system.ref(vnicProtocol, control.id) }
 }
@@ -64,20 +72,15 @@ test('a write that the journal refused is not there: the actor goes on without',
 })
 
 test('what could not be done and cannot be taken back from the journal is told', async () => {
-  const kept = new Journal(':memory:')
   const lines: LogLine[] = []
   let puts = 0
-  const system = aloneSystem({ log: memoryLog(lines) })
-  const handlers: typeof journal.handlers = {
-    ...journal.handlers,
-    put: async (_context, state, entry) => {
-      puts += 1
-      if (puts > 2) return { state, result: err('os_failed', 'the disk is full') }
-      await kept.put(entry)
-      return { state, result: ok(null) }
-    },
+  const put: Put = async (kept, entry) => {
+    puts += 1
+    if (puts > 2) return err('os_failed', 'the disk is full')
+    await kept.put(entry)
+    return ok(null)
   }
-  system.add({ ...journal, handlers }, { journal: kept }, 'sled')
+  const system = systemWith(put, { log: memoryLog(lines) })
   const block = simBlock()
   system.add(disk, { block })
   const id = '22222222-2222-4222-8222-222222222222'
