@@ -57,7 +57,7 @@ const copySpec = Type.Object({ ...size, from: uuid })
  * `_fenced` is done only while the saga that asks still wants it (fence.ts). `destroy` needs no fence:
  * it is asked for once it is decided that nobody will want the volume again, and its id never comes back.
  */
-export const diskProtocol = protocol('disk', 4, {
+export const diskProtocol = protocol('disk', 5, {
   get: call(1, { request: nothing, reply: diskView, errors: [], idempotent: true }),
   /** Makes the volume, filled from its source; nothing stays behind when it fails. */
   ensure: call(2, {
@@ -146,5 +146,16 @@ export const diskProtocol = protocol('disk', 4, {
     errors: ['conflict', 'not_found', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
     idempotent: true,
     since: 4,
+  }),
+  /**
+   * Takes in what another sled offers while a guest writes to it, and follows that until `fill`. Answered
+   * when it has caught up.
+   */
+  follow: call(13, {
+    request: volumeOffer,
+    reply: nothing,
+    errors: ['not_found', 'source_gone', 'no_space', 'os_failed'],
+    idempotent: true,
+    since: 5,
   }),
 })

@@ -101,10 +101,17 @@ export const disk = behaviour({
       }
     },
 
-    fill: async (context, state, { address }) => ({
+    follow: async (context, state, { address }) => ({
       state,
-      result: await context.deps.block.fill(state.id, address),
+      result: await context.deps.block.follow(state.id, address, context.signal),
     }),
+
+    fill: async (context, state, { address }) => {
+      const filled = await context.deps.block.fill(state.id, address, context.signal)
+      if (filled.ok) return { state, result: filled }
+      const { error, detail } = filled
+      return { state, result: err(error === 'no_space' ? 'os_failed' : error, detail) }
+    },
 
     attach: async (context, state, request) => {
       const planned = plan.planAttach(state, request)

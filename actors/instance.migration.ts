@@ -114,7 +114,7 @@ async function demandNoVolumes(
   return ok(null)
 }
 
-/** Ports and volumes first; then the machine, which stands still from then on; then its volumes' bytes. */
+/** Ports and volumes first; then the machine, which stands still from then on; then what its volumes lack. */
 async function takeOver(
   context: InstanceContext,
   spec: InstanceSpec,
@@ -133,14 +133,26 @@ async function takeOver(
   const found = await context.deps.vmm.find(context.id)
   if (!found.ok) return found
   if (found.value?.propolis_id !== spec.propolis_id) {
+    // Most of the bytes come while the guest runs on.
+    const followed = await takeVolumes(context, offer, 'follow')
+    if (!followed.ok) return followed
     const received = await context.deps.vmm.receive(machine.value, offer)
     if (!received.ok) return received
   }
-  for (const volume of offer.volumes) {
-    const filled = await context.ref(diskProtocol, volume.id).call('fill', volume, fill_time)
-    if (filled.ok) continue
-    const code = filled.error === 'source_gone' ? filled.error : 'os_failed'
-    return err(code, `disk ${volume.id}: ${filled.detail}`)
+  return await takeVolumes(context, offer, 'fill')
+}
+
+async function takeVolumes(
+  context: InstanceContext,
+  { volumes }: GuestOffer,
+  how: 'follow' | 'fill',
+): Promise<Result<null, 'source_gone' | 'no_space' | 'os_failed'>> {
+  for (const volume of volumes) {
+    const taken = await context.ref(diskProtocol, volume.id).call(how, volume, fill_time)
+    if (taken.ok) continue
+    const { error, detail } = taken
+    const known = error === 'source_gone' || error === 'no_space' ? error : 'os_failed'
+    return err(known, `disk ${volume.id}: ${detail}`)
   }
   return ok(null)
 }

@@ -28,6 +28,8 @@ export const runStates = [
   'destroyed',
 ] as const
 export type RunState = (typeof runStates)[number]
+/** Those of an instance whose sled has its ports and, soon or still, its machine. */
+export const liveStates = ['starting', 'running', 'rebooting', 'stopping', 'migrating'] as const
 export const runState = Type.Enum(runStates)
 
 export const instanceSpec = Type.Object({

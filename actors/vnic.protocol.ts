@@ -1,7 +1,7 @@
 /** Messages of a vnic: a guest's port into its VPC (OPTE's part), or a zone's control link. */
 import { Type, type Static } from 'typebox'
 import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
-import { cidr, ip, ipv4, mac, nullable, path, port, uuid } from '#actors/schema.ts'
+import { cidr, fence, ip, ipv4, mac, nullable, path, port, uuid } from '#actors/schema.ts'
 
 /** A firewall rule whose names are already resolved (sled-agent.json, `VpcFirewallRule`). */
 export const firewallRule = Type.Object({
@@ -65,7 +65,7 @@ export const vnicView = Type.Object({
 export type VnicView = Static<typeof vnicView>
 
 /** An actor's id is the vnic's `id`. */
-export const vnicProtocol = protocol('vnic', 2, {
+export const vnicProtocol = protocol('vnic', 3, {
   get: call(1, { request: nothing, reply: nullable(vnicView), errors: [], idempotent: true }),
   /** Makes the world so; called again with another spec it changes what differs. */
   ensure: call(2, {
@@ -89,4 +89,20 @@ export const vnicProtocol = protocol('vnic', 2, {
   }),
   /** Internal: makes what should be there and is not. */
   check: call(5, { request: nothing, reply: nothing, errors: [], idempotent: true }),
+  /** Where another sled has a guest's port's flows from. */
+  offer: call(6, {
+    request: nothing,
+    reply: Type.Object({ address: path }),
+    errors: ['not_found', 'os_failed'],
+    idempotent: true,
+    since: 3,
+  }),
+  /** Goes on with the flows of the port that another sled offers, whose guest comes here and stands still. */
+  adopt: call(7, {
+    request: Type.Object({ address: path, fence }),
+    reply: nothing,
+    errors: ['not_found', 'source_gone', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 3,
+  }),
 })

@@ -11,6 +11,7 @@ import type { LinkView, NetFailure, Ports } from '#native/platform/ports.ts'
 import { behaviour, type Context } from '#runtime/actor/actor.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { fits } from '#runtime/schema.ts'
+import { confirm } from '#actors/fence.ts'
 import { recall, remember } from '#actors/memory.ts'
 import { vnicProtocol, vnicSpec, type VnicView } from '#actors/vnic.protocol.ts'
 import * as plan from '#actors/vnic.state.ts'
@@ -71,6 +72,17 @@ export const vnic = behaviour({
       }
       const next = { ...state, wanted }
       return { state: next, result: context.deps.ports.setRules(state.id, firewall_rules) }
+    },
+
+    offer: (context, state) => {
+      const offered = context.deps.ports.offer(state.id)
+      return { state, result: offered.ok ? ok({ address: offered.value }) : offered }
+    },
+
+    adopt: async (context, state, { address, fence }) => {
+      const confirmed = await confirm(context, fence)
+      if (!confirmed.ok) return { state, result: confirmed, stop: state.wanted === null }
+      return { state, result: context.deps.ports.adopt(state.id, address) }
     },
 
     remove: async (context, state) => {

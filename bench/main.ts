@@ -4,6 +4,7 @@
  */
 import { type Bar, hostFacts, Harness, type Result } from './harness.ts'
 import { run as instance } from './instance.ts'
+import { run as migration } from './migration.ts'
 import { run as port } from './port.ts'
 import { scenarios as nexus } from './nexus/scenarios.ts'
 import { scenarios as runtime } from './runtime/scenarios.ts'
@@ -14,7 +15,7 @@ const tables = {
   runtime: { round_ms: 250, warm_ms: 1_000, warm_operations: 100_000, starts: 3 },
   nexus: { round_ms: 1_000, warm_ms: 4_000, warm_operations: 0, starts: 1 },
 }
-const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance', Bench>> = {
+const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance' | 'migration', Bench>> = {
   runtime: async (to, part) => {
     await runTable(to, { name: 'runtime', scenarios: runtime, ...tables.runtime }, part)
   },
@@ -23,6 +24,7 @@ const benches: Readonly<Record<'runtime' | 'nexus' | 'port' | 'instance', Bench>
   },
   port,
   instance,
+  migration,
 }
 type Name = keyof typeof benches
 

@@ -82,7 +82,8 @@ function bring(tag: string): Sled {
   const outside = `/run/netns/luge${tag}`
   createNetns(outside)
   const uplink = { outside_netns: outside, gateway: '203.0.113.1/24', address: '203.0.113.2/24' }
-  const ports = linuxPorts({ tag, underlay: { addresses: ['fd00:1122:3344:101::1/64'], uplink } })
+  const addresses = ['fd00:1122:3344:101::1/64']
+  const ports = linuxPorts({ tag, underlay: { addresses, uplink, rack: null } })
   ensure(ports, 0)
   return { tag, outside, ports }
 }

@@ -36,6 +36,21 @@ const azPrefix = 'fd00:1122:3344'
 /** The rack's byte, above the sled's byte in the fourth group. */
 const rackByte = 0x01
 
+/** The availability zone's, which all underlay addresses of its racks are within. */
+export const azSubnet = `${azPrefix}::/48`
+
+/**
+ * Both ends of a sled's cable to the one with the uplink, `address/length`: IPv4 that no guest ever sees.
+ * The sled's number is the third byte, as it is the last of its underlay subnet.
+ */
+export function trunkAddresses(sled: number): {
+  readonly gateway: string
+  readonly address: string
+} {
+  const subnet = `169.254.${sled}`
+  return { gateway: `${subnet}.1/30`, address: `${subnet}.2/30` }
+}
+
 /** A sled's /64 without its length. `sled` counts from 1 to 255. */
 export function sledSubnet(sled: number): string {
   if (!Number.isInteger(sled) || sled < 1 || sled > 255) {

@@ -138,6 +138,9 @@ export const limits = {
   /** How long a guest may take to end after its power button was pressed. */
   instance_stop_grace_ms: 30_000,
   zone_boot_ms_max: 30_000,
+  /** How long a sled waits for the network of the one with the uplink, and how often it looks. */
+  trunk_wait_ms_max: 20_000,
+  trunk_poll_ms: 50,
   /** Between two attempts to make a vnic that should be there. */
   vnic_retry_ms_min: 500,
   vnic_retry_ms_max: 30_000,
@@ -173,6 +176,8 @@ export const limits = {
 
   /** Changes of a VPC's instances that come within this time are sent to its ports together. */
   firewall_gather_ms: 250,
+  /** External addresses that are read together to be sent. */
+  nat_rows_at_once_max: 1_000,
   /** Ports that are sent their rules at once. */
   firewall_ports_at_once_max: 64,
 

@@ -22,8 +22,8 @@ export type ServiceZone = Static<typeof serviceZone>
 export const sledConfig = Type.Object({
   sled_id: text,
   rack_id: text,
-  /** Six hex characters that set this sled's kernel objects apart from another rack's. */
-  tag: Type.String({ pattern: '^[0-9a-f]{6}$' }),
+  /** Sets this sled's kernel objects apart from others': six hex characters, and which sled it is. */
+  tag: Type.String({ pattern: '^[0-9a-f]{6}(s[0-9]+)?$' }),
   platform: Type.Enum(['linux', 'sim']),
   /** The sled's own directory: journal, volumes, zones, instances. */
   state: text,
@@ -36,6 +36,22 @@ export const sledConfig = Type.Object({
       gateway: text,
       address: text,
     }),
+    /** How it is joined to the rack's other sleds; absent: it is the only one. */
+    rack: Type.Optional(
+      Type.Object({
+        prefix: text,
+        trunk: Type.Union([
+          Type.Object({
+            netns: text,
+            link: text,
+            number: Type.Integer({ minimum: 1 }),
+            gateway: text,
+            address: text,
+          }),
+          Type.Null(),
+        ]),
+      }),
+    ),
   }),
   /** Where the rack's names are served; null on a sled that does not serve them. */
   dns: Type.Union([Type.Object({ address: text, port }), Type.Null()]),

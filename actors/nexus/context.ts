@@ -5,7 +5,7 @@ import type { Log } from '#runtime/log.ts'
 import type { Random } from '#runtime/random.ts'
 import type { Tracer, Work } from '#runtime/trace.ts'
 import type { NexusConfig } from './config.ts'
-import type { FirewallPublisher } from './networking/firewall.ts'
+import type { Publisher } from './networking/publisher.ts'
 import type { PartlyUsed } from './networking/partly-used.ts'
 import type { Member } from './member.ts'
 import type { Passwords } from './access/passwords.ts'
@@ -27,7 +27,7 @@ export interface Services {
   readonly fence: Lease | null
   /** The saga whose node these are given to; null outside of sagas. */
   readonly saga: string | null
-  readonly firewall: FirewallPublisher
+  readonly publisher: Publisher
   readonly partlyUsed: PartlyUsed
   readonly requests: RequestCounts
   readonly passwords: Passwords

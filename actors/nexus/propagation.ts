@@ -9,11 +9,16 @@ import { prepare } from './store/prepare.ts'
 import type { StoreTransaction, Tables } from './store/schema.ts'
 import { transact } from './store/transact.ts'
 
-/** `firewall`: the rules of the VPC of this id. `dns`: the zone, whose id is empty. */
-export interface Owed {
-  readonly kind: 'firewall' | 'dns'
+/**
+ * `firewall`: the rules of the VPC of this id, and where its guests are. `nat`: where external addresses
+ * are. `dns`: the zone. Those two are the rack's, and their id is empty.
+ */
+export interface Owed<Kind extends 'firewall' | 'nat' | 'dns' = 'firewall' | 'nat' | 'dns'> {
+  readonly kind: Kind
   readonly id: string
 }
+/** What the `publisher` sends. */
+export type OwedOfNetworks = Owed<'firewall' | 'nat'>
 const sends_max = 8
 
 /** Says that something has to be sent: in the transaction of the change, so that no crash comes between. */
@@ -34,17 +39,23 @@ const nowOwed = prepare((store, { kind, id }: { readonly [K in keyof Owed]: Owed
 )
 
 /**
- * The same for the rules of all VPCs that an instance has, or had, interfaces in: their other ports are to be
- * told that its addresses came or went. Gives back the VPCs, for `firewall.sendSoon`.
+ * The same for all VPCs that an instance has, or had, interfaces in, whose other ports are to be told that its
+ * addresses came or went; and for external addresses, in a rack where they may be elsewhere. Gives back what
+ * is owed now, for `publisher.sendSoon`.
  */
 export async function oweNeighbours(
+  { config }: Pick<Services, 'config'>,
   store: StoreTransaction,
   instance_id: string,
-): Promise<readonly string[]> {
+): Promise<readonly OwedOfNetworks[]> {
   const interfaces = await interfaceVpcs(store, { instance_id })
   const vpcs = [...new Set(interfaces.map(({ vpc_id }) => vpc_id))].toSorted()
-  for (const id of vpcs) await owe(store, { kind: 'firewall', id })
-  return vpcs
+  const all = [
+    ...vpcs.map((id) => ({ kind: 'firewall', id }) as const),
+    ...(config.sleds.length > 1 ? [{ kind: 'nat', id: '' } as const] : []),
+  ]
+  for (const owed of all) await owe(store, owed)
+  return all
 }
 
 const interfaceVpcs = prepare((store, { instance_id }: { readonly instance_id: string }) =>
@@ -62,16 +73,17 @@ export async function allOwed({ store }: Services, isWhole: boolean): Promise<re
 
 /**
  * Sends, again if something changed meanwhile: another member may have sent what is newer, which this
- * one has then replaced. Gives back whether all that is wanted was taken.
+ * one has then replaced. Gives back whether all that is wanted was taken. `send` gets the generation, 0
+ * when nothing was ever owed.
  */
 export async function settle(
   services: Services,
   owed: Owed,
-  send: () => Promise<boolean>,
+  send: (generation: number) => Promise<boolean>,
 ): Promise<boolean> {
   for (let sends = 0; sends < sends_max; sends += 1) {
     const generation = await generationOf(services, owed)
-    if (!(await send())) return false
+    if (!(await send(generation ?? 0))) return false
     if (generation === null || (await isPaid(services, owed, generation))) return true
   }
   return false

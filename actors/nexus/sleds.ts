@@ -6,6 +6,7 @@ import { diskProtocol } from '#actors/disk.protocol.ts'
 import { dnsProtocol } from '#actors/dns.protocol.ts'
 import { instanceProtocol } from '#actors/instance.protocol.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
+import { networkProtocol } from '#actors/network.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
 import { err } from '#runtime/result.ts'
 import type { Work } from '#runtime/trace.ts'
@@ -38,6 +39,7 @@ export class Sleds {
   readonly disk = (sled_id: string, id: string) => this.#ref(diskProtocol, id, sled_id)
   readonly instance = (sled_id: string, id: string) => this.#ref(instanceProtocol, id, sled_id)
   readonly vnic = (sled_id: string, id: string) => this.#ref(vnicProtocol, id, sled_id)
+  readonly network = (sled_id: string) => this.#ref(networkProtocol, 'rack', sled_id)
   readonly dns = (sled_id: string) => this.#ref(dnsProtocol, 'internal', sled_id)
   /** A watcher of an instance's console, one for each stream. */
   readonly console = (sled_id: string, instance_id: string, stream_id: string) =>

@@ -31,7 +31,7 @@ const instances: Task = {
   },
 }
 
-/** Sends what sleds have not been sent: rules of VPCs, and the DNS zone. */
+/** Sends what sleds have not been sent: rules of VPCs, where guests are, and the DNS zone. */
 const propagation: Task = {
   name: 'propagation',
   period_ms: limits.background_propagation_ms,
@@ -39,10 +39,11 @@ const propagation: Task = {
     const all = await allOwed(services, isWhole)
     let sent = 0
     for (const owed of all) {
+      const { kind, id } = owed
       const isSent =
-        owed.kind === 'dns'
+        kind === 'dns'
           ? await settle(services, owed, async () => await sendDns(services))
-          : await services.firewall.publish(services, owed.id)
+          : await services.publisher.publish(services, { kind, id })
       if (isSent) sent += 1
     }
     return all.length === 0 ? null : `${sent} of ${all.length} sent`

@@ -7,7 +7,7 @@ import { fastify, type FastifyInstance } from 'fastify'
 import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
-import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { Publisher } from '#actors/nexus/networking/publisher.ts'
 import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Passwords, standardCost } from '#actors/nexus/access/passwords.ts'
 import { RequestCounts } from '#actors/http/requests.ts'
@@ -78,7 +78,7 @@ async function nexus(store: Store, url: string): Promise<FastifyInstance> {
     fence: null,
     saga: null,
     sagas: new Sagas({ log, member, known: [] }),
-    firewall: new FirewallPublisher(),
+    publisher: new Publisher(),
     partlyUsed: new PartlyUsed(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),

@@ -13,14 +13,21 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Piscina } from 'piscina'
-import type { Block, Endpoint, FillFailure, Volume, VolumeSpec } from '#native/platform/block.ts'
+import type {
+  Block,
+  BlockFailure,
+  Endpoint,
+  FillFailure,
+  Volume,
+  VolumeSpec,
+} from '#native/platform/block.ts'
 import { probeImage } from '#native/image.ts'
 import { identify, signal } from '#native/process.ts'
 import { findTool } from '#native/select.ts'
 import { err, explain, ok, type Result } from '#runtime/result.ts'
 import { isListening } from '#runtime/wire/listening.ts'
 import type { FillTask } from './fill.worker.ts'
-import { mirrorVolume } from './mirror.ts'
+import { fillVolume, followVolume, mirrorVolume, type MoveTask } from './mirror.ts'
 import { becomeVolume, reflink } from './volume_file.ts'
 
 export interface LinuxBlockOptions {
@@ -65,8 +72,30 @@ export class LinuxBlock implements Block {
     return await this.#make(spec, async (task) => await this.#fill({ ...task, source }, aborted))
   }
 
-  readonly offer: Block['offer'] = async (id) => notBetweenSleds(id)
-  readonly fill: Block['fill'] = async (id) => notBetweenSleds(id)
+  /** The monitor of its server, which sends it wherever it is told. */
+  readonly offer: Block['offer'] = async (id) => {
+    const served = await this.export(id, false)
+    return served.ok ? ok(this.#monitor(id)) : served
+  }
+
+  readonly follow: Block['follow'] = async (id, address, aborted) =>
+    await this.#takeIn(id, address, async (task) => await followVolume(task, aborted))
+
+  readonly fill: Block['fill'] = async (id, address, aborted) =>
+    await this.#takeIn(id, address, async (task) => await fillVolume(task, aborted))
+
+  async #takeIn(
+    id: string,
+    control: string,
+    take: (task: MoveTask) => Promise<Result<null, BlockFailure>>,
+  ): Promise<Result<null, BlockFailure | 'not_found' | 'source_gone'>> {
+    const served = await this.export(id, false)
+    if (!served.ok) return served
+    if (!(await isListening(control))) {
+      return err('source_gone', `volume ${id} is not offered at ${control} any more`)
+    }
+    return await take({ control, ...served.value })
+  }
 
   readonly copy: Block['copy'] = async (from, to, aborted) => {
     const found = await this.find(from)
@@ -283,6 +312,3 @@ const quote = (path: string) => path.replaceAll(',', ',,')
 
 const isMissing = (error: unknown) =>
   error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')
-
-const notBetweenSleds = (id: string) =>
-  err('os_failed', `volume ${id}: platform linux does not move volumes between sleds`)

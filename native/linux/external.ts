@@ -4,36 +4,39 @@
  *
  * - every address in use is answered for by ARP on the uplink, and announced when it is new;
  * - an address that is one guest's is routed into its VPC;
- * - of a shared address, the port range (and the identifiers of pings) decides which VPC is meant.
+ * - of a shared address, the port range (and the identifiers of pings) decides which VPC is meant;
+ * - an address that Nexus says is on another sled leads there (nat.ts), whatever ports there are.
  */
 import { ipBytes, ipText, macBytes } from './addresses.ts'
 import type { GuestPort } from './guest_port.ts'
 import { applyGrowing, type Namespace } from './namespace.ts'
-import { protocolOurs, type Route, tableMain } from './rtnetlink.ts'
+import { type FoundRoute, protocolOurs, protocolTold, type Route, tableMain } from './rtnetlink.ts'
+import { type Share, steeringText } from './steering.ts'
 import { inner, stub, up } from './underlay.ts'
-import { fillText, type Filling, vpcHop, vpcLink, vpcMark } from './vpc.ts'
+import { vpcHop, vpcLink, vpcMark } from './vpc.ts'
 
 /**
  * Makes the sled's edge fit `ports`, all that there are. When the only difference is a port that was
  * not there before, `added` is that one: rules that only grow spare the kernel a grace period.
+ * `isTrunk`: the sled's net0 leads to the sled with the uplink, where the rest of a shared address is.
  */
 export function syncExternal(
   sled: Namespace,
   ports: readonly GuestPort[],
-  added: GuestPort | null,
+  { added, isTrunk }: { readonly added: GuestPort | null; readonly isTrunk: boolean },
 ): void {
   const uplink = up(sled.rt, inner)
-  const wanted = wantedRoutes(sled, ports)
-  const isWanted = (address: string): boolean => wanted.has(`${address}/32`)
-  const found = sled.rt
-    .routes()
-    .filter(({ protocol, table }) => protocol === protocolOurs && table === tableMain)
-    .filter(({ destination }) => destination.length === 32)
-    .map((route) => ({ address: ipText(route.destination.bytes), link: route.link }))
+  const routes = sled.rt.routes().filter(({ table }) => table === tableMain)
+  const elsewhere = addressesIn(routes, protocolTold).map(({ address }) => address)
+  const wanted = wantedRoutes(sled, ports, isTrunk)
+  for (const address of elsewhere) wanted.delete(address)
+  const isWanted = (address: string): boolean => wanted.has(address)
+  const found = addressesIn(routes, protocolOurs)
   const proxied = sled.rt.proxied(uplink)
+  const answered = new Set([...wanted.keys(), ...elsewhere])
 
   // What leaves goes before what comes: an address may move from one port to another.
-  for (const address of proxied.filter((one) => !isWanted(one))) {
+  for (const address of proxied.filter((one) => !answered.has(one))) {
     sled.rt.setProxied(uplink, address, false)
   }
   for (const { address, link } of found.filter((route) => !isWanted(route.address))) {
@@ -48,50 +51,50 @@ export function syncExternal(
   applyGrowing(
     sled,
     {
-      grown: added === null ? null : steeringText([added], 'add'),
-      whole: steeringText(ports, 'replace'),
+      grown: added === null ? null : steeringText('own', 'add', sharesOf([added])),
+      whole: steeringText('own', 'replace', sharesOf(ports)),
     },
     'say which VPC shared addresses are for',
   )
-  for (const { destination } of wanted.values()) {
-    const address = destination.slice(0, -'/32'.length)
+  for (const address of answered) {
     if (proxied.includes(address)) continue
     sled.rt.setProxied(uplink, address, true)
     if (uplink.mac !== null) sled.sendFrame(uplink, announcement(address, uplink.mac))
   }
 }
 
-/** By destination. */
-function wantedRoutes(sled: Namespace, ports: readonly GuestPort[]): ReadonlyMap<string, Route> {
+/** Single addresses that lead somewhere by routes of one origin. */
+const addressesIn = (routes: readonly FoundRoute[], origin: number) =>
+  routes
+    .filter(({ protocol, destination }) => protocol === origin && destination.length === 32)
+    .map(({ destination, link }) => ({ address: ipText(destination.bytes), link }))
+
+/** By address. */
+function wantedRoutes(
+  sled: Namespace,
+  ports: readonly GuestPort[],
+  isTrunk: boolean,
+): Map<string, Route> {
   const routes = new Map<string, Route>()
   const add = (address: string, link: number, via: string | null): void => {
-    const destination = `${address}/32`
-    routes.set(destination, { destination, link, via, table: tableMain })
+    routes.set(address, { destination: `${address}/32`, link, via, table: tableMain })
   }
   // The kernel answers ARP only for what it would route elsewhere, and what no range claims must not
   // go back out: the way to the zones, where the forward chain lets nothing in, serves as both.
   const nowhere = up(sled.rt, stub).index
-  for (const { snat } of ports) if (snat !== null) add(snat[0], nowhere, null)
+  for (const { snat } of ports) if (snat !== null && !isTrunk) add(snat[0], nowhere, null)
   for (const { external, vni } of ports) {
     if (external !== null) add(external, up(sled.rt, vpcLink(vni)).index, vpcHop)
   }
   return routes
 }
 
-function steeringText(ports: readonly GuestPort[], filling: Filling): string {
-  const shared = ports.flatMap(({ snat, vni }) =>
-    snat === null ? [] : [{ ip: snat[0], range: `${snat[1]}-${snat[2]}`, mark: vpcMark(vni) }],
+const sharesOf = (ports: readonly GuestPort[]): readonly Share[] =>
+  ports.flatMap(({ snat, vni }) =>
+    snat === null
+      ? []
+      : [{ ip: snat[0], first_port: snat[1], last_port: snat[2], mark: vpcMark(vni) }],
   )
-  const flows = shared.flatMap(({ ip, range, mark }) =>
-    ['tcp', 'udp'].map((protocol) => `${ip} . ${protocol} . ${range} : ${mark}`),
-  )
-  const pings = shared.map(({ ip, range, mark }) => `${ip} . ${range} : ${mark}`)
-  return [
-    fillText('map ports', filling, flows),
-    fillText('map echoes', filling, pings),
-    fillText('map errors', filling, pings),
-  ].join('')
-}
 
 /** A gratuitous ARP request (RFC 5944 §4.6): who has the address learns where it is now. */
 function announcement(address: string, mac: string): Buffer {

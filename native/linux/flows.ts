@@ -2,6 +2,7 @@
 import { ipBytes } from './addresses.ts'
 import type { TrackedFlow } from './conntrack.ts'
 import type { GuestPort, Note } from './guest_port.ts'
+import type { Namespace } from './namespace.ts'
 import { admits, type Flow, type Rule } from './rules.ts'
 
 /**
@@ -18,6 +19,22 @@ export function pruneFlows(port: GuestPort, rules: readonly Rule[]): void {
 /** Forgets every flow from or to the port. */
 export function forgetFlows(port: GuestPort): void {
   forgetWhere(port, (flow) => seenBy(port, flow) !== null)
+}
+
+/** The same when its guest goes on elsewhere: flows with those `who` stay here are theirs as well. */
+export function leaveFlows(port: GuestPort, who: readonly GuestPort[]): void {
+  const staying = who.map(({ ip }) => ipBytes(ip))
+  forgetWhere(port, (flow) => {
+    const seen = seenBy(port, flow)
+    return seen !== null && !staying.some((ip) => ip.equals(seen.host))
+  })
+}
+
+/** Takes over the flows that a port of the same address has in another namespace. */
+export function adoptFlows(port: GuestPort, from: Namespace): void {
+  using there = from.conntrack()
+  using here = port.namespace.conntrack()
+  for (const flow of there.flows()) if (seenBy(port, flow) !== null) here.adopt(flow)
 }
 
 function forgetWhere(port: GuestPort, isStale: (flow: TrackedFlow) => boolean): void {

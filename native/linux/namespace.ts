@@ -27,7 +27,7 @@ export class Names {
   /** The outer end of the uplink: the only link outside the sled's own namespaces. */
   readonly uplink: string
 
-  /** `tag`: six hex characters. */
+  /** `tag`: six hex characters, and of several sleds' which one it is. */
   constructor(tag: string) {
     this.#prefix = join(directory, `ox${tag}_`)
     this.uplink = `oxup${tag}`
@@ -177,6 +177,16 @@ export class Namespaces {
     const namespace = new Namespace(path, this.#trace)
     this.#open.set(path, namespace)
     return namespace
+  }
+
+  /**
+   * Works in a namespace of somebody else's; null when there is none. Nothing of it is kept open: that
+   * would keep the namespace itself when its owner removes it.
+   */
+  visit<T>(path: string, work: (namespace: Namespace) => T): T | null {
+    if (!isNetns(path)) return null
+    using namespace = new Namespace(path, this.#trace)
+    return work(namespace)
   }
 
   ensure(path: string): Namespace {

@@ -9,10 +9,12 @@
 import type {
   ControlSpec,
   LinkView,
+  NatEntry,
   PortRule,
   Ports,
   PortSpec,
   UnderlaySpec,
+  V2pMapping,
 } from '#native/platform/ports.ts'
 import { err, ok } from '#runtime/result.ts'
 import { addressOf, gatewayOf, overlap, prefixOf } from './addresses.ts'
@@ -20,7 +22,7 @@ import { ensureControl, listControls, removeControl } from './control.ts'
 import { type DhcpCounts, DhcpServers } from './dhcp_server.ts'
 import { syncExternal } from './external.ts'
 import { AddressTaken, attempt, attemptOs, NotPossible } from './failure.ts'
-import { forgetFlows, pruneFlows } from './flows.ts'
+import { adoptFlows, forgetFlows, leaveFlows, pruneFlows } from './flows.ts'
 import {
   conflictOf,
   findGuestPorts,
@@ -32,9 +34,12 @@ import {
 import { attachTap, keepTap } from './libc.sys.ts'
 import { applyGrowing, Names, type Namespace, Namespaces } from './namespace.ts'
 import type { Trace } from './netlink.ts'
+import { syncNat } from './nat.ts'
+import { ensureOverlay, isElsewhere, syncV2p } from './overlay.ts'
 import { type Link, tableMain } from './rtnetlink.ts'
 import { rulesFor } from './rules.ts'
-import { ensureUnderlay, findOutside, type Surroundings } from './underlay.ts'
+import { removeTrunk } from './trunk.ts'
+import { cableOf, ensureUnderlay, type Surroundings } from './underlay.ts'
 import {
   ensureVpc,
   gatewayMac,
@@ -77,6 +82,8 @@ class KernelPorts implements LinuxPorts {
   #underlay: UnderlaySpec
   /** Namespaces that this process has brought up to date, by incarnation. */
   readonly #current = new Set<string>()
+  /** What was said of VPCs, for those whose first port is still to be made. */
+  readonly #told = new Map<number, readonly V2pMapping[]>()
 
   constructor(options: LinuxPortsOptions) {
     this.#trace = options.trace ?? (() => undefined)
@@ -101,11 +108,7 @@ class KernelPorts implements LinuxPorts {
   readonly ensureControl = (spec: ControlSpec) =>
     attempt(`control link ${spec.id}`, () => {
       const namespace = this.#sled()
-      const address = this.#underlay.addresses.map(addressOf).find((text) => text.includes(':'))
-      if (address === undefined) {
-        throw new NotPossible('the sled has no IPv6 address on its underlay: give it one')
-      }
-      return ensureControl(this.#around, { namespace, address }, spec)
+      return ensureControl(this.#around, { namespace, address: this.#address() }, spec)
     })
 
   readonly ensurePort = (spec: PortSpec) =>
@@ -124,7 +127,7 @@ class KernelPorts implements LinuxPorts {
       const port: GuestPort = { ...note, vni: spec.vni, namespace, link }
       this.#configureTap(port, { subnet: spec.subnet, gateway, old: known })
       this.#applyRules(port, spec.firewall_rules, others, known === null)
-      syncExternal(sled, [...others, port], known === null ? port : null)
+      this.#syncExternal(sled, [...others, port], known === null ? port : null)
       this.#serveDhcp(port, gateway, spec.hostname)
       return viewOf(port)
     })
@@ -141,6 +144,46 @@ class KernelPorts implements LinuxPorts {
     if (!result.ok) return result
     return result.value ? ok(null) : err('not_found', `there is no port ${id} on this sled`)
   }
+
+  readonly offer = (id: string) => {
+    const result = attemptOs(`offer port ${id}`, () => this.#find().find((one) => one.id === id))
+    if (!result.ok) return result
+    const path = result.value?.namespace.path ?? null
+    return path === null ? err('not_found', `there is no port ${id} on this sled`) : ok(path)
+  }
+
+  readonly adopt = (id: string, address: string) => {
+    const result = attemptOs(`flows of port ${id}`, () => {
+      const port = this.#find().find((one) => one.id === id)
+      if (port === undefined) return err('not_found', `there is no port ${id} on this sled`)
+      const adopted = this.#around.namespaces.visit(address, (from) => {
+        adoptFlows(port, from)
+        return ok(null)
+      })
+      return adopted ?? err('source_gone', `port ${id} is not at ${address} any more`)
+    })
+    return result.ok ? result.value : result
+  }
+
+  readonly setV2p = (vni: number, mappings: readonly V2pMapping[]) =>
+    attempt(`mappings of VPC ${vni}`, () => {
+      if (this.#underlay.rack === null) return null
+      this.#told.set(vni, mappings)
+      const { names, namespaces } = this.#around
+      // Made with its first port otherwise.
+      if (namespaces.find(names.vpc(vni)) !== null) this.#vpc(this.#sled(), vni)
+      return null
+    })
+
+  readonly setNat = (entries: readonly NatEntry[]) =>
+    attempt("where the rack's external addresses are", () => {
+      const { rack } = this.#underlay
+      if (rack === null || rack.trunk !== null) return null
+      const sled = this.#sled()
+      syncNat(sled, entries)
+      this.#syncExternal(sled, this.#find(), null)
+      return null
+    })
 
   readonly remove = (id: string) =>
     attemptOs(`remove ${id}`, () => {
@@ -162,8 +205,11 @@ class KernelPorts implements LinuxPorts {
       const { names, namespaces } = this.#around
       this.#dhcp.stopAll()
       // First of all what is outside: the kernel ends namespaces in its own time.
-      const { outside_netns } = this.#underlay.uplink
-      namespaces.find(outside_netns)?.rt.removeLink(names.uplink)
+      const trunk = this.#underlay.rack?.trunk ?? null
+      const { netns, link } = cableOf(names, this.#underlay)
+      const far = namespaces.find(netns)
+      if (far !== null && trunk !== null) removeTrunk(far, trunk)
+      else far?.rt.removeLink(link)
       for (const vni of names.vnis()) removeVpc(this.#around, vni)
       for (const path of names.all()) namespaces.remove(path)
       this.#current.clear()
@@ -203,10 +249,28 @@ class KernelPorts implements LinuxPorts {
   #vpc(sled: Namespace, vni: number): Namespace {
     const { names, namespaces } = this.#around
     const found = namespaces.find(names.vpc(vni))
-    if (found !== null && this.#current.has(found.incarnation) && isJoined(found)) return found
-    const vpc = ensureVpc(this.#around, sled, vni)
+    const isCurrent = found !== null && this.#current.has(found.incarnation) && isJoined(found)
+    const vpc = isCurrent ? found : ensureVpc(this.#around, sled, vni)
     this.#current.add(vpc.incarnation)
+    if (this.#underlay.rack !== null) this.#joinOthers({ sled, vpc }, vni)
     return vpc
+  }
+
+  /** Leads to the VPC's guests on other sleds, as far as they are known. */
+  #joinOthers(at: { readonly sled: Namespace; readonly vpc: Namespace }, vni: number): void {
+    const own = this.#address()
+    ensureOverlay(at, { vni, own, mtu: this.#around.mtu })
+    const told = this.#told.get(vni)
+    if (told === undefined) return
+    const ports = this.#find().filter((port) => port.vni === vni)
+    syncV2p(at.vpc, told, { own, ports })
+  }
+
+  /** The sled's own address on the underlay. */
+  #address(): string {
+    const address = this.#underlay.addresses.map(addressOf).find((text) => text.includes(':'))
+    if (address !== undefined) return address
+    throw new NotPossible('the sled has no IPv6 address on its underlay: give it one')
   }
 
   /** The gateway's address. Throws when the port's addresses do not fit together or are ours. */
@@ -242,10 +306,11 @@ class KernelPorts implements LinuxPorts {
   }
 
   #configureTap(
-    { namespace: { rt }, link, ip, mac, ...port }: GuestPort,
+    { namespace, link, ip, mac, ...port }: GuestPort,
     wanted: { readonly subnet: string; readonly gateway: string; readonly old: Note | null },
   ): void {
     const { old } = wanted
+    const { rt } = namespace
     if (old !== null && old.ip !== ip) {
       rt.removeRoute({ destination: `${old.ip}/32`, link: link.index, via: null, table: tableMain })
       rt.removeNeighbour(link, old.ip)
@@ -256,8 +321,15 @@ class KernelPorts implements LinuxPorts {
     rt.setAddresses(link, [`${wanted.gateway}/32`])
     // Unknown addresses of the VPC are nowhere: they must not leave by the way out.
     rt.ensureRoute({ destination: network(wanted.subnet), link: null, via: null, table: tableMain })
-    rt.ensureRoute({ destination: `${ip}/32`, link: link.index, via: null, table: tableMain })
+    if (!this.#isElsewhere({ namespace, ip })) {
+      rt.ensureRoute({ destination: `${ip}/32`, link: link.index, via: null, table: tableMain })
+    }
     rt.ensureNeighbour(link, ip, mac)
+  }
+
+  /** Whether Nexus says that an address of a VPC is on another sled. */
+  #isElsewhere({ namespace, ip }: Pick<GuestPort, 'namespace' | 'ip'>): boolean {
+    return this.#underlay.rack !== null && isElsewhere(namespace, ip)
   }
 
   #applyRules(
@@ -281,10 +353,15 @@ class KernelPorts implements LinuxPorts {
    * its own network. As of now: addresses that it gets later are known at the next change.
    */
   #hostAddresses(): readonly string[] {
-    if (this.#underlay.uplink.outside_netns !== null) return []
-    const outside = findOutside(this.#around.namespaces, this.#underlay)
+    const outside = this.#around.namespaces.find(null)
+    if (this.#underlay.uplink.outside_netns !== null || outside === null) return []
     const addresses = outside.rt.addresses().filter(({ bytes }) => bytes.length === 4)
     return [...new Set(addresses.map(({ bytes }) => [...bytes].join('.')))]
+  }
+
+  #syncExternal(sled: Namespace, ports: readonly GuestPort[], added: GuestPort | null): void {
+    const isTrunk = (this.#underlay.rack?.trunk ?? null) !== null
+    syncExternal(sled, ports, { added, isTrunk })
   }
 
   #serveDhcp(port: GuestPort, gateway: string, hostname: string): void {
@@ -311,11 +388,12 @@ class KernelPorts implements LinuxPorts {
     this.#dhcp.stop(port.id)
     const others = this.#find().filter(({ id }) => id !== port.id)
     const sled = namespaces.find(names.sled)
-    if (sled !== null) syncExternal(sled, others, null)
+    if (sled !== null) this.#syncExternal(sled, others, null)
     const neighbours = others.filter(({ vni }) => vni === port.vni)
     const text = removePortText(port, portMapsText(neighbours, this.#hostAddresses(), 'replace'))
     port.namespace.nft.apply(text, `remove the rules of ${port.link.name}`)
-    forgetFlows(port)
+    if (this.#isElsewhere(port)) leaveFlows(port, neighbours)
+    else forgetFlows(port)
     port.namespace.rt.removeLink(port.link.name)
     this.#removeEmptyVpcs()
   }
@@ -323,7 +401,9 @@ class KernelPorts implements LinuxPorts {
   #removeEmptyVpcs(): void {
     const inUse = new Set(this.#find().map(({ vni }) => vni))
     for (const vni of this.#around.names.vnis()) {
-      if (!inUse.has(vni)) removeVpc(this.#around, vni)
+      if (inUse.has(vni)) continue
+      removeVpc(this.#around, vni)
+      this.#told.delete(vni)
     }
   }
 }

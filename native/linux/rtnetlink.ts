@@ -49,10 +49,14 @@ export interface Route {
   /** Next hop, taken to be on the link whatever its addresses say; null: the destination itself. */
   readonly via: string | null
   readonly table: number
+  /** Who makes it; absent: `protocolOurs`. */
+  readonly protocol?: typeof protocolTold
 }
 export interface FoundRoute {
   readonly destination: Prefix
   readonly link: number | null
+  /** Its next hop's address; null: none. */
+  readonly via: string | null
   readonly table: number
   /** Who made it, as the kernel keeps it: `protocolOurs` is us. */
   readonly protocol: number
@@ -66,6 +70,8 @@ export interface Address {
 
 /** Routes of ours carry this number, so that only they are ever taken away. */
 export const protocolOurs = 0x6c
+/** The same for those that lead to other sleds, as Nexus has told where guests are. */
+export const protocolTold = 0x6d
 export const tableMain = 254
 const tableLocal = 255
 
@@ -101,9 +107,11 @@ const ifla = {
 const skipCounters = 8
 const AF_INET = 2
 const AF_INET6 = 10
+const AF_BRIDGE = 7
 const AF_BRIDGE_PORT_ANY = 0
 const IFF_UP = 1
 const route = { unicast: 1, local: 2, broadcast: 3, blackhole: 6, multicast: 5 } as const
+const NTF_SELF = 2
 const NTF_PROXY = 8
 const NUD_PERMANENT = 0x80
 const IFA_F_NODAD = 2
@@ -164,6 +172,31 @@ export class Rtnetlink implements Disposable {
     const info = nest(ifla.info, attribute(1, text('bridge')), snoopingOff)
     const parts = [linkHeader(0, 0, 0), attribute(ifla.name, text(name)), info]
     this.#netlink.change(type.newLink, flag.create | flag.exclusive, parts, `make bridge ${name}`)
+  }
+
+  /**
+   * A VXLAN link (RFC 7348) in the namespace behind the descriptor, whose packets pass through this one.
+   * It learns nothing: who is behind which address is said with `ensureForwarding`.
+   */
+  createVxlan(
+    here: Required<VethEnd>,
+    { vni, local, port }: { readonly vni: number; readonly local: string; readonly port: number },
+    netnsFd: number,
+  ): void {
+    const portBE = Buffer.alloc(2)
+    portBE.writeUInt16BE(port)
+    // IFLA_VXLAN_ID, _LOCAL6, _LEARNING, _PORT.
+    const data = nest(
+      2,
+      attribute(1, u32(vni)),
+      attribute(17, ipBytes(local)),
+      attribute(7, u8(0)),
+      attribute(15, portBE),
+    )
+    const info = nest(ifla.info, attribute(1, text('vxlan')), data)
+    const parts = [linkHeader(0, 0, 0), ...endOf(here), attribute(ifla.netnsFd, u32(netnsFd)), info]
+    const what = `make link ${here.name} of VXLAN ${vni}`
+    this.#netlink.change(type.newLink, flag.create | flag.exclusive, parts, what)
   }
 
   change({ index, name }: Link, change: LinkChange): void {
@@ -246,12 +279,16 @@ export class Rtnetlink implements Disposable {
 
   ensureRoute(wanted: Route): void {
     const flags = flag.create | flag.replace
-    this.#netlink.change(type.newRoute, flags, routeParts(wanted), `add ${inWords(wanted)}`)
+    const isDirect = wanted.link !== null && wanted.via === null
+    const parts = routeParts(wanted, isDirect ? scope.link : scope.universe)
+    this.#netlink.change(type.newRoute, flags, parts, `add ${inWords(wanted)}`)
   }
 
+  /** Removes a route; without `via`, whatever its next hop. */
   removeRoute(known: Route): void {
     unless('ESRCH', () => {
-      this.#netlink.change(type.delRoute, 0, routeParts(known), `remove ${inWords(known)}`)
+      const parts = routeParts(known, scope.nowhere)
+      this.#netlink.change(type.delRoute, 0, parts, `remove ${inWords(known)}`)
     })
   }
 
@@ -272,6 +309,22 @@ export class Rtnetlink implements Disposable {
     unless('ENOENT', () => {
       this.#netlink.change(type.delNeighbour, 0, parts, `forget neighbour ${address}`)
     })
+  }
+
+  /** Says which host of the underlay frames to a MAC are sent to. */
+  ensureForwarding(vxlan: Link, mac: string, host: string): void {
+    const parts = [
+      Buffer.concat([
+        u8(AF_BRIDGE, 0, 0, 0),
+        u32(vxlan.index),
+        u16(NUD_PERMANENT),
+        u8(NTF_SELF, 0),
+      ]),
+      attribute(1, ipBytes(host)),
+      attribute(2, macBytes(mac)),
+    ]
+    const what = `send frames for ${mac} on ${vxlan.name} to ${host}`
+    this.#netlink.change(type.newNeighbour, flag.create | flag.replace, parts, what)
   }
 
   /** Addresses that ARP on this link is answered for although they are elsewhere. */
@@ -353,23 +406,27 @@ function linkOf(data: Buffer): Link {
 
 function routeOf(data: Buffer): FoundRoute {
   const attributes = attributesOf(data, 12)
+  const via = attributes.get(5)
   return {
     destination: { bytes: attributes.get(1) ?? Buffer.alloc(4), length: data.readUInt8(1) },
     link: attributes.get(4)?.readUInt32LE(0) ?? null,
+    via: via === undefined ? null : ipText(via),
     table: attributes.get(15)?.readUInt32LE(0) ?? data.readUInt8(4),
     protocol: data.readUInt8(5),
     type: data.readUInt8(7),
   }
 }
 
-function routeParts({ destination, link, via, table }: Route): readonly Buffer[] {
+/** RT_SCOPE_…; to remove, `nowhere` stands for any. */
+const scope = { universe: 0, link: 253, nowhere: 255 } as const
+
+function routeParts(given: Route, reach: number): readonly Buffer[] {
+  const { destination, link, via, table, protocol = protocolOurs } = given
   const { bytes, length } = prefixOf(destination)
   const ONLINK = 4
-  const scope = { universe: 0, link: 253 } as const
   const kind = link === null ? route.blackhole : route.unicast
-  const reach = link !== null && via === null ? scope.link : scope.universe
   return [
-    u8(family(bytes), length, 0, 0, table < 256 ? table : 0, protocolOurs, reach, kind),
+    u8(family(bytes), length, 0, 0, table < 256 ? table : 0, protocol, reach, kind),
     u32(via === null ? 0 : ONLINK),
     ...(length === 0 ? [] : [attribute(1, bytes)]),
     ...(link === null ? [] : [attribute(4, u32(link))]),

@@ -4,6 +4,7 @@
  *
  *   guest ── opte<n> (gateway's address and MAC) ─┐
  *   guest ── opte<n> ─────────────────────────────┴─ routes ── out0 ═══ vpc<vni> ── the sled
+ *                                                         └─── vx0 ··· the VPC on other sleds (overlay.ts)
  *
  * A guest has a /32 and reaches everything through the gateway, so every packet is routed here and
  * judged: where it comes in (spoofing, statelessly), then in the forward chain, where destinations
@@ -12,6 +13,7 @@
 import assert from 'node:assert/strict'
 import type { GuestPort } from './guest_port.ts'
 import type { Namespace } from './namespace.ts'
+import { fillText, type Filling } from './nft_text.ts'
 import { tableMain } from './rtnetlink.ts'
 import { type Rule, chainText } from './rules.ts'
 import { type Surroundings, up, vpcLinks } from './underlay.ts'
@@ -20,6 +22,8 @@ import { type Surroundings, up, vpcLinks } from './underlay.ts'
 export const gatewayMac = 'a8:40:25:ff:77:77'
 
 const way = 'out0'
+/** The way to the VPC on other sleds. */
+export const overlay = 'vx0'
 /** Both ends of the way out know each other by these; nobody else ever sees them. */
 const hop = { sled: '169.254.0.1', vpc: '169.254.0.2', sledMac: 'a8:40:25:f9:99:99' } as const
 const vpcMac = (vni: number): string =>
@@ -60,6 +64,7 @@ add rule inet luge translated meta l4proto { tcp, udp, icmp } accept
 add rule inet luge forward ct state vmap { established : accept, related : accept, invalid : drop }
 add rule inet luge forward iifname vmap @port_out
 add rule inet luge forward oifname vmap @port_in
+add rule inet luge forward iifname "opte*" oifname ${overlay} accept
 add rule inet luge forward oifname ${way} ip daddr @host drop
 add rule inet luge forward oifname ${way} iifname != ${way} ip saddr vmap @leaves
 add rule inet luge input iifname "opte*" icmp type echo-request fib daddr . iif type local accept
@@ -125,6 +130,8 @@ export function removeVpc({ names, namespaces }: Surroundings, vni: number): voi
   sled?.rt.removeRule(vpcMark(vni), vpcMark(vni))
   // The way out goes first: whoever still holds a tap of the namespace keeps it alive, but alone.
   sled?.rt.removeLink(vpcLink(vni))
+  // It has its VNI in the sled, where the next one will want it.
+  namespaces.find(names.vpc(vni))?.rt.removeLink(overlay)
   namespaces.remove(names.vpc(vni))
 }
 
@@ -152,17 +159,6 @@ export function portRulesText({ link: { name } }: GuestPort, portRules: readonly
     ),
   ]
   return [...chain('out', 'outbound'), ...chain('in', 'inbound'), ''].join('\n')
-}
-
-/** How elements come to sets and maps: beside what is there, or in its place. */
-export type Filling = 'add' | 'replace'
-
-/** Fills a set or map, `map ports`. */
-export function fillText(what: string, filling: Filling, elements: readonly string[]): string {
-  const [kind, name] = what.split(' ')
-  const flush = filling === 'replace' ? `flush ${kind} inet luge ${name}\n` : ''
-  if (elements.length === 0) return flush
-  return `${flush}add element inet luge ${name} { ${elements.join(', ')} }\n`
 }
 
 /** Everything that is looked up by port or address. To replace, `ports` are all of the VPC. */

@@ -24,6 +24,12 @@ export interface Endpoint {
   readonly export: string
 }
 
+type TakeIn = (
+  id: string,
+  address: string,
+  signal: AbortSignal,
+) => Promise<Result<null, BlockFailure | 'not_found' | 'source_gone'>>
+
 export interface Block {
   /** The volume as the disk has it; null when there is none. A half-made one counts as none. */
   readonly find: (id: string) => Promise<Result<Volume | null, 'os_failed'>>
@@ -44,13 +50,15 @@ export interface Block {
     read_only: boolean,
   ) => Promise<Result<Endpoint, 'not_found' | 'os_failed'>>
   readonly unexport: (id: string) => Promise<Result<null, 'os_failed'>>
-  /** Lets other sleds of the rack read a volume; answers with where, for their `fill`. */
+  /** Lets other sleds of the rack have a volume; answers with where, for their `follow` and `fill`. */
   readonly offer: (id: string) => Promise<Result<string, 'not_found' | 'os_failed'>>
-  /** Has a volume hold what another sled offers at this address under the same id. */
-  readonly fill: (
-    id: string,
-    address: string,
-  ) => Promise<Result<null, 'not_found' | 'source_gone' | 'os_failed'>>
+  /**
+   * Has a volume take in what another sled offers at this address under the same id, while a guest writes
+   * to that one. Answers when it has caught up; it follows what is written until `fill`.
+   */
+  readonly follow: TakeIn
+  /** Has a volume hold what another sled offers: nobody writes there any more. */
+  readonly fill: TakeIn
   /** Removes the volume; absent is fine. */
   readonly destroy: (id: string) => Promise<Result<null, 'os_failed'>>
   readonly list: () => Promise<Result<readonly Volume[], 'os_failed'>>

@@ -65,6 +65,41 @@ export interface UnderlaySpec {
     /** `address/length` of the sled's end. */
     readonly address: string
   }
+  /** How this sled is joined to the rack's others; null: it is the only one. */
+  readonly rack: {
+    /** All sleds' underlay addresses are within it. */
+    readonly prefix: string
+    /**
+     * The cable to the sled that has the uplink, and so is the others' way out and to each other; null
+     * on that one.
+     */
+    readonly trunk: {
+      /** Path of that sled's namespace. */
+      readonly netns: string
+      /** What its end is called there, and its number. */
+      readonly link: string
+      readonly number: number
+      /** `address/length` of its end, and of this sled's. */
+      readonly gateway: string
+      readonly address: string
+    } | null
+  } | null
+}
+
+/** Which sled a guest of a VPC is on: OPTE's mapping from virtual to physical. */
+export interface V2pMapping {
+  /** The guest's address in its VPC. */
+  readonly ip: string
+  /** Its sled's address on the underlay. */
+  readonly sled: string
+}
+
+/** Which sled has a range of an external address's ports; an address that is one guest's has them all. */
+export interface NatEntry {
+  readonly ip: string
+  readonly first_port: number
+  readonly last_port: number
+  readonly sled: string
 }
 
 export interface Ports {
@@ -75,6 +110,23 @@ export interface Ports {
     id: string,
     rules: readonly PortRule[],
   ) => Result<null, 'not_found' | 'os_failed'>
+  /** Lets other sleds of the rack see a port's flows; answers with where, for their `adopt`. */
+  readonly offer: (id: string) => Result<string, 'not_found' | 'os_failed'>
+  /**
+   * Has a port go on with the flows of the one of its address that another sled offers: whose guest stands
+   * still, and comes here.
+   */
+  readonly adopt: (
+    id: string,
+    address: string,
+  ) => Result<null, 'not_found' | 'source_gone' | 'os_failed'>
+  /**
+   * Where all guests of a VPC are that run: what goes to one on another sled is sent there. A port of this
+   * sled counts for nothing while its address is said to be elsewhere: its guest is coming, or has gone.
+   */
+  readonly setV2p: (vni: number, mappings: readonly V2pMapping[]) => Result<null, NetFailure>
+  /** Where all external addresses of the rack are; of use on the sled that has the uplink. */
+  readonly setNat: (entries: readonly NatEntry[]) => Result<null, NetFailure>
   /** Removes a port or a control link; absent is fine. */
   readonly remove: (id: string) => Result<null, 'os_failed'>
   /** What the kernel has now, whoever made it: ports and control links of this sled. */

@@ -115,10 +115,26 @@ function betweenSleds({
   readonly set: (volume: SimVolume) => unknown
   readonly guarded: (name: string) => Result<never, 'os_failed'> | null
   readonly path: string
-}): Pick<Block, 'offer' | 'fill'> {
+}): Pick<Block, 'offer' | 'follow' | 'fill'> {
   const responder = new Responder(path, (request) => ({
     content: fits(volumeRequest, request) ? (volumes.get(request.id)?.content ?? null) : null,
   }))
+  const takeIn = async (name: 'follow' | 'fill', id: string, address: string) => {
+    const volume = volumes.get(id)
+    if (volume === undefined) return err('not_found', `there is no volume ${id}`)
+    const fault = guarded(name)
+    if (fault !== null) return fault
+    try {
+      const answer = await ask(address, { id })
+      if (fits(volumeAnswer, answer) && answer.content !== null) {
+        set({ ...volume, content: answer.content })
+        return ok(null)
+      }
+      return err('source_gone', `volume ${id} is not at ${address} any more`)
+    } catch (error) {
+      return err('source_gone', `volume ${id} cannot be had at ${address}: ${explain(error)}`)
+    }
+  }
   return {
     offer: async (id) => {
       if (!volumes.has(id)) return err('not_found', `there is no volume ${id}`)
@@ -131,22 +147,9 @@ function betweenSleds({
         return err('os_failed', `volume ${id} cannot be offered: ${explain(error)}`)
       }
     },
-    fill: async (id, address) => {
-      const volume = volumes.get(id)
-      if (volume === undefined) return err('not_found', `there is no volume ${id}`)
-      const fault = guarded('fill')
-      if (fault !== null) return fault
-      try {
-        const answer = await ask(address, { id })
-        if (fits(volumeAnswer, answer) && answer.content !== null) {
-          set({ ...volume, content: answer.content })
-          return ok(null)
-        }
-        return err('source_gone', `volume ${id} is not at ${address} any more`)
-      } catch (error) {
-        return err('source_gone', `volume ${id} cannot be had at ${address}: ${explain(error)}`)
-      }
-    },
+    // What is written later is in the answer to the second question.
+    follow: async (id, address) => await takeIn('follow', id, address),
+    fill: async (id, address) => await takeIn('fill', id, address),
   }
 }
 

@@ -1,5 +1,12 @@
 /** The sled's network in memory, with scripted faults. It refuses what the real one refuses. */
-import type { ControlSpec, LinkView, Ports, PortSpec } from '#native/platform/ports.ts'
+import type {
+  ControlSpec,
+  LinkView,
+  NatEntry,
+  Ports,
+  PortSpec,
+  V2pMapping,
+} from '#native/platform/ports.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 
 export interface SimPorts extends Ports {
@@ -7,6 +14,11 @@ export interface SimPorts extends Ports {
   readonly faults: Set<string>
   /** Guests' ports as they were last asked for, for tests to look at. */
   readonly specs: ReadonlyMap<string, PortSpec>
+  /** What was last said of guests' places by VNI, and of external addresses', for tests to look at. */
+  readonly told: {
+    readonly v2p: ReadonlyMap<number, readonly V2pMapping[]>
+    readonly nat: readonly NatEntry[]
+  }
 }
 
 /** Outlives every actor that uses it: the world of a test, or of one process. */
@@ -16,7 +28,7 @@ export function simPorts(): SimPorts {
   const holders = new Holders()
   const names = new Names()
   const faults = new Set<string>()
-  const fault = (name: string, on: string): Result<never, 'os_failed'> | null =>
+  const fault: Fault = (name, on) =>
     faults.has(name) ? err('os_failed', `${name} of ${on} fails as scripted`) : null
 
   const ensurePort = (spec: PortSpec) => {
@@ -45,6 +57,7 @@ export function simPorts(): SimPorts {
   return {
     faults,
     specs,
+    ...betweenSleds(fault, specs),
     ensureUnderlay: ({ addresses }) =>
       fault('ensureUnderlay', 'the sled') ?? ok(underlayOf(addresses)),
     ensureControl,
@@ -76,6 +89,38 @@ export function simPorts(): SimPorts {
       return ok(null)
     },
     close: () => undefined,
+  }
+}
+
+type Fault = (name: string, on: string) => Result<never, 'os_failed'> | null
+
+/** What concerns other sleds: it is kept, and nothing follows from it. */
+function betweenSleds(
+  fault: Fault,
+  specs: ReadonlyMap<string, PortSpec>,
+): Pick<SimPorts, 'told' | 'offer' | 'adopt' | 'setV2p' | 'setNat'> {
+  const v2p = new Map<number, readonly V2pMapping[]>()
+  const told = { v2p, nat: [] as readonly NatEntry[] }
+  return {
+    told,
+    offer: (id) =>
+      fault('offer', id) ??
+      (specs.has(id) ? ok('sim') : err('not_found', `there is no port ${id} on this sled`)),
+    adopt: (id) =>
+      fault('adopt', id) ??
+      (specs.has(id) ? ok(null) : err('not_found', `there is no port ${id} on this sled`)),
+    setV2p: (vni, mappings) => {
+      const failed = fault('setV2p', `VPC ${vni}`)
+      if (failed !== null) return failed
+      v2p.set(vni, mappings)
+      return ok(null)
+    },
+    setNat: (entries) => {
+      const failed = fault('setNat', 'the rack')
+      if (failed !== null) return failed
+      told.nat = entries
+      return ok(null)
+    },
   }
 }
 

@@ -6,7 +6,7 @@ import { linuxPorts } from '#native/linux/ports.ts'
 import { linuxVmm } from '#native/linux/vmm.ts'
 import { LinuxZones } from '#native/linux/zone.ts'
 import type { Block } from '#native/platform/block.ts'
-import type { Ports } from '#native/platform/ports.ts'
+import type { Ports, UnderlaySpec } from '#native/platform/ports.ts'
 import type { Vmm } from '#native/platform/vmm.ts'
 import type { Zones } from '#native/platform/zone.ts'
 import { simBlock } from '#native/sim/block.ts'
@@ -29,8 +29,16 @@ export function makeZones(config: Platformed): Zones {
 }
 
 export function makePorts(config: Platformed & Pick<SledConfig, 'underlay'>): Ports {
-  return config.platform === 'sim' ? simPorts() : linuxPorts(config)
+  return config.platform === 'sim'
+    ? simPorts()
+    : linuxPorts({ tag: config.tag, underlay: underlayOf(config) })
 }
+
+/** What the sled has whatever guests come. */
+export const underlayOf = ({ underlay }: Pick<SledConfig, 'underlay'>): UnderlaySpec => ({
+  ...underlay,
+  rack: underlay.rack ?? null,
+})
 
 export function makeVmm(config: Platformed): Vmm {
   return config.platform === 'sim'

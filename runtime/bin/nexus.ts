@@ -4,7 +4,7 @@ import { parse } from 'smol-toml'
 import { Background } from '#actors/nexus/background.ts'
 import { configProblem, nexusConfig, type NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
-import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { Publisher } from '#actors/nexus/networking/publisher.ts'
 import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus } from '#actors/nexus/nexus.ts'
@@ -83,7 +83,7 @@ async function start(config: NexusConfig): Promise<void> {
     sagas,
     fence: null,
     saga: null,
-    firewall: new FirewallPublisher(),
+    publisher: new Publisher(),
     partlyUsed: new PartlyUsed(),
     requests: new RequestCounts(),
     passwords: new Passwords(standardCost),

@@ -9,6 +9,7 @@ export const routes: Readonly<Record<string, string>> = {
   dns: 'dns',
   disk: 'storage',
   vnic: 'net',
+  network: 'net',
   zone: 'zone',
   instance: 'compute',
   console: 'compute',

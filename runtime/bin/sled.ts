@@ -12,6 +12,7 @@ import { instanceProtocol } from '#actors/instance.protocol.ts'
 import { sled, type SledDeps, type Trouble } from '#actors/sled.ts'
 import { sledProtocol } from '#actors/sled.protocol.ts'
 import { vnicProtocol } from '#actors/vnic.protocol.ts'
+import { networkProtocol } from '#actors/network.protocol.ts'
 import { limits } from '#config/limits.ts'
 import { ports } from '#config/ports.ts'
 import { telemetryOf } from '#config/seeing.ts'
@@ -115,6 +116,7 @@ class Supervisor {
         sledProtocol,
         diskProtocol,
         vnicProtocol,
+        networkProtocol,
         instanceProtocol,
         consoleProtocol,
         dnsProtocol,

@@ -7,10 +7,12 @@ import { dns } from '#actors/dns.ts'
 import { consoleWatcher } from '#actors/console.ts'
 import { instance } from '#actors/instance.ts'
 import { journal } from '#actors/journal.ts'
+import { network } from '#actors/network.ts'
 import { vnic } from '#actors/vnic.ts'
 import { zone } from '#actors/zone.ts'
 import type { SledConfig } from '#config/sled.ts'
-import { enterNetns } from '#native/linux/libc.sys.ts'
+import { limits } from '#config/limits.ts'
+import { enterNetns, isNetns } from '#native/linux/libc.sys.ts'
 import { makePipes } from '#native/pipes.sys.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { serveDns } from '#runtime/dns.ts'
@@ -22,7 +24,7 @@ import { explain } from '#runtime/result.ts'
 import { System } from '#runtime/actor/system.ts'
 import type { ThreadLinks } from '#runtime/thread/links.ts'
 import { hostThread } from '#runtime/thread/threads.ts'
-import { makeBlock, makePorts, makeVmm, makeZones } from './backends.ts'
+import { makeBlock, makePorts, makeVmm, makeZones, underlayOf } from './backends.ts'
 import { routes, sledNetns } from './routes.ts'
 import { sledFiles } from './rack/layout.ts'
 import { makeTracing } from './telemetry.ts'
@@ -54,9 +56,12 @@ const threads: Readonly<Record<string, Populate>> = {
   },
   net: async (system, config) => {
     const ports = makePorts(config)
-    const made = ports.ensureUnderlay(config.underlay)
+    await farEndOf(config)
+    const made = ports.ensureUnderlay(underlayOf(config))
     if (!made.ok) throw new Error(made.detail)
-    system.add(vnic, new NativeDeps({ ports }, ['ports']))
+    const deps = new NativeDeps({ ports }, ['ports'])
+    system.add(vnic, deps)
+    system.add(network, deps, 'rack')
     return {
       close: () => {
         ports.close()
@@ -94,6 +99,16 @@ const threads: Readonly<Record<string, Populate>> = {
       },
     }
   },
+}
+
+/** Waits for the network of the sled with the uplink, which comes up at the same time. */
+async function farEndOf({ platform, underlay }: SledConfig): Promise<void> {
+  const trunk = underlay.rack?.trunk ?? null
+  if (platform !== 'linux' || trunk === null) return
+  const end = systemClock.monotonic() + limits.trunk_wait_ms_max
+  while (!isNetns(trunk.netns) && systemClock.monotonic() < end) {
+    await systemClock.sleep(limits.trunk_poll_ms)
+  }
 }
 
 hostThread(async (name, data, links) => {

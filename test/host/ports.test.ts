@@ -10,8 +10,7 @@ import { after, before, test } from 'node:test'
 import { connectTcp, listenTcp } from '#native/linux/libc.sys.ts'
 import { type LinuxPorts, linuxPorts } from '#native/linux/ports.ts'
 import type { LinkView, PortRule, PortSpec, UnderlaySpec } from '#native/platform/ports.ts'
-import type { Result } from '#runtime/result.ts'
-import { Capture, Guest, leftOf, Place, run, until } from '#test/kit/network.ts'
+import { Capture, Guest, leftOf, Place, run, until, value } from '#test/kit/network.ts'
 
 const tag = process.pid.toString(16).padStart(6, '0').slice(-6)
 const gateway = '172.30.0.1'
@@ -44,11 +43,6 @@ const spec = (given: Partial<PortSpec> & Pick<PortSpec, 'ip' | 'mac'>): PortSpec
   ...given,
 })
 
-function value<T, E extends string>(result: Result<T, E>): T {
-  assert.ok(result.ok, result.ok ? '' : `${result.error}: ${result.detail}`)
-  return result.value
-}
-
 let outside: Place
 let underlay: UnderlaySpec
 let ports: LinuxPorts
@@ -63,6 +57,7 @@ before(async () => {
       gateway: '203.0.113.1/24',
       address: '203.0.113.2/24',
     },
+    rack: null,
   }
   ports = linuxPorts({ tag, underlay })
   await outside.serve(8000, 'the outside')
@@ -582,6 +577,7 @@ test("where the outside is the host's own network, it reaches guests and they do
     underlay: {
       addresses: ['fd00:1122:3344:102::1/64'],
       uplink: { outside_netns: null, gateway: '198.51.100.1/28', address: '198.51.100.2/28' },
+      rack: null,
     },
   })
   const host = await run('ip', ['-4', '-br', 'addr'])

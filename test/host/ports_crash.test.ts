@@ -5,9 +5,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
+import { azSubnet, sledAddress, trunkAddresses } from '#config/addressing.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { linuxPorts, type LinuxPorts } from '#native/linux/ports.ts'
-import type { ControlSpec, PortSpec, UnderlaySpec } from '#native/platform/ports.ts'
+import type { ControlSpec, PortSpec, UnderlaySpec, V2pMapping } from '#native/platform/ports.ts'
 import { leftOf, Place } from '#test/kit/network.ts'
 
 const tag = `${process.pid.toString(16).padStart(5, '0').slice(-5)}c`
@@ -32,6 +33,12 @@ const control: ControlSpec = {
 }
 const steps_max = 200
 
+/** Of a rack of two: where the other's guest of the VPC is. */
+const mappings: readonly V2pMapping[] = [
+  { ip: spec.ip, sled: sledAddress(2, 1) },
+  { ip: '172.30.0.6', sled: sledAddress(1, 1) },
+]
+
 let outside: Place
 let underlay: UnderlaySpec
 let ports: LinuxPorts
@@ -44,6 +51,7 @@ before(() => {
       gateway: '203.0.113.1/24',
       address: '203.0.113.2/24',
     },
+    rack: null,
   }
   ports = linuxPorts({ tag, underlay })
 })
@@ -54,9 +62,13 @@ after(async () => {
 })
 
 /** Whether the process died at that step; false when it had fewer. */
-function dies(verb: 'ensure' | 'remove', step: number): boolean {
+function dies(
+  verb: 'ensure' | 'remove',
+  step: number,
+  sled: { readonly tag: string; readonly underlay: UnderlaySpec } = { tag, underlay },
+): boolean {
   const script = new URL('../kit/crash_port.ts', import.meta.url).pathname
-  const given = JSON.stringify({ tag, underlay, spec, control })
+  const given = JSON.stringify({ ...sled, spec, control, mappings })
   const { signal, status, stderr } = spawnSync(process.execPath, [
     script,
     given,
@@ -68,8 +80,8 @@ function dies(verb: 'ensure' | 'remove', step: number): boolean {
   return false
 }
 
-function ensure(): void {
-  const results = [ports.ensureControl(control), ports.ensurePort(spec)]
+function ensure(on: LinuxPorts = ports): void {
+  const results = [on.ensureControl(control), on.ensurePort(spec), on.setV2p(spec.vni, mappings)]
   for (const result of results) assert.ok(result.ok, result.ok ? '' : result.detail)
 }
 
@@ -87,10 +99,10 @@ function see(name: string, view: readonly string[]): readonly string[] {
   return text.split('\n').map((line) => `${name} ${line}`)
 }
 
-/** All that can be seen of the sled, without what differs from one making to the next. */
-function world(): readonly string[] {
-  return ['gz', 'v100', 'oxz_nexus']
-    .map((name) => `ox${tag}_${name}`)
+/** All that can be seen of a sled, without what differs from one making to the next. */
+function world(of: string = tag, names: readonly string[] = ['gz', 'v100', 'oxz_nexus']) {
+  return names
+    .map((name) => `ox${of}_${name}`)
     .flatMap((name) => views.flatMap((view) => see(name, view)))
     .filter((line) => !line.includes('fe80'))
     .map((line) => line.replaceAll(/ [0-9]+:|valid_lft.*/g, ''))
@@ -116,6 +128,48 @@ test(`an interrupted making is completed by the next, at every second change fro
   }
   assert.ok(step > 30, `${step} changes were counted`)
   ports.destroyAll()
+})
+
+test(`the same of a sled behind a trunk, which leaves the sled with the uplink as it was`, () => {
+  const prefix = azSubnet
+  const first_sled = linuxPorts({ tag, underlay: { ...underlay, rack: { prefix, trunk: null } } })
+  const netns = `/run/netns/ox${tag}_gz`
+  const trunk = { netns, link: 'sled2', number: 2, ...trunkAddresses(2) }
+  const behind = {
+    tag: `${tag}s2`,
+    underlay: {
+      ...underlay,
+      addresses: [`${sledAddress(2, 1)}/64`],
+      rack: { prefix, trunk },
+    },
+  }
+  const second_sled = linuxPorts(behind)
+  try {
+    const made = first_sled.ensureUnderlay({ ...underlay, rack: { prefix, trunk: null } })
+    assert.ok(made.ok, made.ok ? '' : made.detail)
+    const alone = world(tag, ['gz'])
+    ensure(second_sled)
+    const whole = [...world(tag, ['gz']), ...world(behind.tag)]
+    let step = first
+    second_sled.destroyAll()
+    while (dies('ensure', step, behind)) {
+      ensure(second_sled)
+      const now = [...world(tag, ['gz']), ...world(behind.tag)]
+      assert.deepEqual(now, whole, `interrupted before change ${step}`)
+      const destroyed = second_sled.destroyAll()
+      assert.ok(destroyed.ok, destroyed.ok ? '' : destroyed.detail)
+      assert.deepEqual(world(tag, ['gz']), alone, `interrupted before change ${step}`)
+      assert.deepEqual(leftOf(behind.tag, outside), [])
+      step += 2
+      assert.ok(step < steps_max)
+    }
+    assert.ok(step > 40, `${step} changes were counted`)
+  } finally {
+    second_sled.destroyAll()
+    second_sled.close()
+    first_sled.destroyAll()
+    first_sled.close()
+  }
 })
 
 test(`what an interrupted making left is found by its tag alone, at every second change from ${1 - first} on`, () => {

@@ -180,10 +180,6 @@ test('nonsense on the command line is one sentence and exit code 1', () => {
       [['--platform', 'illumos'], /illumos: its backend is not part of this version/],
       [['--config', '/no/such/file'], /\/no\/such\/file: ENOENT/],
       [['--outside', '/no/such/netns', '--platform', 'linux'], /\/no\/such\/netns/],
-      [
-        ['--sleds', '2', '--platform', 'linux'],
-        /--sleds 2: on platform linux a machine is one sled/,
-      ],
       [['--racks', '2'], /unknown option '--racks'/],
     ] as const) {
       const { code, said } = rackUp(state, words)

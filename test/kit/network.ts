@@ -15,6 +15,13 @@ import {
   openTap,
 } from '#native/linux/libc.sys.ts'
 import type { LinkView } from '#native/platform/ports.ts'
+import type { Result } from '#runtime/result.ts'
+
+/** What a call gave; fails the test with its words when it gave an error. */
+export function value<T, E extends string>(result: Result<T, E>): T {
+  assert.ok(result.ok, result.ok ? '' : `${result.error}: ${result.detail}`)
+  return result.value
+}
 
 export interface Ran {
   readonly status: number
@@ -32,12 +39,9 @@ export async function run(program: string, args: readonly string[]): Promise<Ran
 }
 
 /** Polls until the value is there. */
-export async function until<T>(
-  what: string,
-  value: () => T | null | Promise<T | null>,
-): Promise<T> {
+export async function until<T>(what: string, look: () => T | null | Promise<T | null>): Promise<T> {
   for (let tries = 0; tries < 200; tries += 1) {
-    const found = await value()
+    const found = await look()
     if (found !== null) return found
     await sleep(25)
   }
@@ -130,8 +134,22 @@ export class Capture {
     })
   }
 
+  /** On a link of a place, whose end ends it at the latest. */
   static async on(place: Place, link: string, filter: string): Promise<Capture> {
-    const child = place.start('tcpdump', '-lnn', '--immediate-mode', '-i', link, filter)
+    return await Capture.#listen(place.start(...Capture.#command(link, filter)))
+  }
+
+  /** On a link of a namespace that is no place of the test's. The caller ends it. */
+  static async in(netns: string, link: string, filter: string): Promise<Capture> {
+    const command = ['netns', 'exec', netns, ...Capture.#command(link, filter)]
+    return await Capture.#listen(spawn('ip', command, { stdio: ['ignore', 'pipe', 'pipe'] }))
+  }
+
+  static #command(link: string, filter: string): readonly string[] {
+    return ['tcpdump', '-lnn', '--immediate-mode', '-i', link, filter]
+  }
+
+  static async #listen(child: ChildProcess): Promise<Capture> {
     let says = ''
     child.stderr?.on('data', (data: Buffer) => {
       says += data.toString()

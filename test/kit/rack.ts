@@ -271,7 +271,7 @@ export function processesOf(state: string): ReadonlyArray<{ pid: number; command
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
       const isOurs =
         command.includes(state) ||
-        readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(`/${basename(state)}/sled1/`)
+        readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(`/${basename(state)}/sled`)
       if (isOurs && Number(pid) !== process.pid) found.push({ pid: Number(pid), command })
     } catch {
       // It has ended meanwhile.
@@ -295,7 +295,7 @@ export function leftovers(tag: string, state: string): readonly string[] {
   )
   found.push(...lines('nft', ['list', 'tables']).filter((line) => line.includes('ox')))
   found.push(...processesOf(state).map(({ command }) => `process ${command}`))
-  found.push(...lines('find', ['/sys/fs/cgroup', '-name', `ox${tag}_*`]))
+  found.push(...lines('find', ['/sys/fs/cgroup', '-name', `ox${tag}*`]))
   if (existsSync(state) && statSync(state).isDirectory()) {
     found.push(...lines('find', [state, '-mindepth', '1']))
   }

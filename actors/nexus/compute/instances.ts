@@ -4,7 +4,12 @@
  */
 import type { Selectable } from 'kysely'
 import { Type } from 'typebox'
-import type { InstanceRuntime, InstanceSpec, InstanceTarget } from '#actors/instance.protocol.ts'
+import {
+  liveStates,
+  type InstanceRuntime,
+  type InstanceSpec,
+  type InstanceTarget,
+} from '#actors/instance.protocol.ts'
 import type { GuestVnic } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Random } from '#runtime/random.ts'
@@ -346,8 +351,7 @@ export async function goOn(
   }
 }
 
-export const isLive = (run_state: string): boolean =>
-  ['starting', 'running', 'rebooting', 'stopping', 'migrating'].includes(run_state)
+export const isLive = (run_state: string): boolean => liveStates.some((live) => live === run_state)
 
 type InstanceId = { readonly id: string }
 const diskRows = prepare((store, { id }: InstanceId) =>

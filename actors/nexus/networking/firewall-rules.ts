@@ -66,7 +66,7 @@ export const firewallRuleRoutes = [
       }
       await owe(store, { kind: 'firewall', id: vpc.id })
     })
-    await services.firewall.publish(services, vpc.id)
+    await services.publisher.publish(services, { kind: 'firewall', id: vpc.id })
     return { rules: (await rulesOf(call.services.store, vpc.id)).map(ruleView) }
   }),
 ]

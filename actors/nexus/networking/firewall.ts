@@ -5,11 +5,11 @@
 import type { Selectable } from 'kysely'
 import { Type, type Static } from 'typebox'
 import { nullable } from '#actors/schema.ts'
+import { liveStates } from '#actors/instance.protocol.ts'
 import type { FirewallRule } from '#actors/vnic.protocol.ts'
 import { limits } from '#config/limits.ts'
 import type { Services } from '../context.ts'
 import type { Nic } from './nics.ts'
-import { settle } from '../propagation.ts'
 import { readColumn } from '../store/column.ts'
 import { prepare } from '../store/prepare.ts'
 import type { Store, StoreTransaction, Tables } from '../store/schema.ts'
@@ -183,58 +183,6 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
   })
 }
 
-/**
- * Sends a VPC's rules to every port of it that is up, one round at a time: requests that come while
- * a round is on its way share the next one. A port that misses a round gets the rules with the next.
- */
-export class FirewallPublisher {
-  /** VPCs of which a round will begin in a moment. */
-  readonly #gathering = new Set<string>()
-  readonly #running = new Map<string, Promise<boolean>>()
-  readonly #next = new Map<string, Promise<boolean>>()
-
-  /**
-   * Sends what is owed of these VPCs' rules, a moment later: instances come in bursts, and each changes
-   * the rules of all. What fails is sent again in the background.
-   */
-  sendSoon(services: Services, vpcs: readonly string[]): void {
-    for (const vpc_id of vpcs) {
-      if (this.#gathering.has(vpc_id)) continue
-      this.#gathering.add(vpc_id)
-      this.#sendLater(services, vpc_id).catch((error: unknown) => {
-        services.log.warn('firewall rules were not sent', { vpc_id, error })
-      })
-    }
-  }
-
-  async #sendLater(services: Services, vpc_id: string): Promise<void> {
-    await services.clock.sleep(limits.firewall_gather_ms)
-    this.#gathering.delete(vpc_id)
-    await this.publish(services, vpc_id)
-  }
-
-  /** Ends when a round that began after this call has been sent; false when a port missed it. */
-  async publish(services: Services, vpc_id: string): Promise<boolean> {
-    const waiting = this.#next.get(vpc_id)
-    if (waiting !== undefined) return await waiting
-    const running = this.#running.get(vpc_id) ?? Promise.resolve(true)
-    const begin = async () => {
-      this.#next.delete(vpc_id)
-      this.#running.set(vpc_id, round)
-      const owed = { kind: 'firewall', id: vpc_id } as const
-      return await settle(services, owed, async () => await sendRules(services, vpc_id))
-    }
-    // A round that failed has told those who waited for it.
-    const round: Promise<boolean> = running.then(begin, begin)
-    this.#next.set(vpc_id, round)
-    try {
-      return await round
-    } finally {
-      if (this.#running.get(vpc_id) === round) this.#running.delete(vpc_id)
-    }
-  }
-}
-
 // The sled is no join: SQLite would plan one anew for every value.
 const portRows = prepare((store, { vpc_id }: VpcId) =>
   store
@@ -246,15 +194,15 @@ const portRows = prepare((store, { vpc_id }: VpcId) =>
         .selectFrom('instance')
         .select('sled_id')
         .whereRef('instance.id', '=', 'network_interface.instance_id')
-        .where('run_state', 'in', ['starting', 'running', 'rebooting', 'stopping', 'migrating'])
+        .where('run_state', 'in', liveStates)
         .as('sled_id'),
     ])
     .where('vpc_id', '=', vpc_id)
     .where('time_deleted_ms', 'is', null),
 )
 
-/** Whether every port that is there took them: many at once, so that a sled's journal syncs them together. */
-async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
+/** Sends a VPC's rules. Whether every port that is there took them: many at once, so that a sled's journal syncs them together. */
+export async function sendRules(services: Services, vpc_id: string): Promise<boolean> {
   const { rules } = await resolvedRules(services.store, vpc_id)
   const ports = await portRows(services.store, { vpc_id })
   let all = true

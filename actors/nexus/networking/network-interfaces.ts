@@ -73,7 +73,7 @@ export const networkInterfaceRoutes = [
         return made
       }
     })
-    services.firewall.sendSoon(services, [nic.vpc_id])
+    services.publisher.sendSoon(services, [{ kind: 'firewall', id: nic.vpc_id }])
     return nicView(nic)
   }),
 
@@ -123,7 +123,7 @@ export const networkInterfaceRoutes = [
       await owe(store, { kind: 'firewall', id: nic.vpc_id })
       return nic
     })
-    services.firewall.sendSoon(services, [gone.vpc_id])
+    services.publisher.sendSoon(services, [{ kind: 'firewall', id: gone.vpc_id }])
     return null
   }),
 ]

@@ -81,7 +81,7 @@ export const subnetRoutes = [
     }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('vpc-subnet', body.name) : error
     })
-    services.firewall.sendSoon(services, [vpc.id])
+    services.publisher.sendSoon(services, [{ kind: 'firewall', id: vpc.id }])
     return view(row)
   }),
 
@@ -119,7 +119,9 @@ export const subnetRoutes = [
     }).catch((error: unknown) => {
       throw isConflict(error) ? alreadyExists('vpc-subnet', body.name ?? subnet.name) : error
     })
-    if (body.name !== undefined) services.firewall.sendSoon(services, [subnet.vpc_id])
+    if (body.name !== undefined) {
+      services.publisher.sendSoon(services, [{ kind: 'firewall', id: subnet.vpc_id }])
+    }
     return view(row)
   }),
 
@@ -147,7 +149,7 @@ export const subnetRoutes = [
       if (numUpdatedRows === 0n) throw notFound('vpc-subnet', subnet.name)
       await owe(store, { kind: 'firewall', id: subnet.vpc_id })
     })
-    services.firewall.sendSoon(services, [subnet.vpc_id])
+    services.publisher.sendSoon(services, [{ kind: 'firewall', id: subnet.vpc_id }])
     return null
   }),
 

@@ -7,7 +7,7 @@ import { allocateIp } from '../networking/external-ips.ts'
 import { askTarget, markTarget, type Instance } from '../compute/instances.ts'
 import { demandLive } from '../lookup.ts'
 import { nicsOf, placeNic, type NicGiven } from '../networking/nics.ts'
-import { owe, oweNeighbours } from '../propagation.ts'
+import { owe, oweNeighbours, type OwedOfNetworks } from '../propagation.ts'
 import type { Saga, SagaNode, Write, WriteNode } from '../saga-nodes.ts'
 import { isConflict } from '../store/failure.ts'
 import { prepare } from '../store/prepare.ts'
@@ -184,12 +184,12 @@ const ensureNode: Node = {
   name: 'instance_ensure',
   action: async ({ services, params, done }) => {
     const { id } = params.instance
-    let vpcs: readonly string[] = []
+    let owed: readonly OwedOfNetworks[] = []
     await askTarget(services, id, 'running', async (store) => {
-      vpcs = await oweNeighbours(store, id)
+      owed = await oweNeighbours(services, store, id)
       await done(store)
     })
-    services.firewall.sendSoon(services, vpcs)
+    services.publisher.sendSoon(services, owed)
   },
   undo: async ({ services, params }) => {
     const { id, sled_id } = params.instance

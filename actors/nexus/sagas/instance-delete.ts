@@ -46,9 +46,9 @@ export const instanceDeleteSaga: Saga<InstanceDeleteParams> = {
         ({ services, params }) =>
         async (store) => {
           await deleteRecords(store, params.id, services.clock.now())
-          const vpcs = await oweNeighbours(store, params.id)
+          const owed = await oweNeighbours(services, store, params.id)
           return () => {
-            services.firewall.sendSoon(services, vpcs)
+            services.publisher.sendSoon(services, owed)
           }
         },
       undo: 'onward',

@@ -152,6 +152,19 @@ async function takeIn(run: Run): Promise<void> {
     async () => await target.call('migrate_in', request, long),
   )
   if (!taken.ok) throw refusal(services, instance_id, taken)
+  for (const { id } of spec.nics) await moveFlows(run, id)
+}
+
+/** Has a port go on with what its guest's connections have come to. Without them it goes on all the same. */
+async function moveFlows({ services, params }: Run, nic_id: string): Promise<void> {
+  const offered = await services.sleds.vnic(params.src_sled_id, nic_id).call('offer', null, time)
+  const moved = offered.ok
+    ? await services.sleds
+        .vnic(params.dst_sled_id, nic_id)
+        .call('adopt', { ...offered.value, fence: fenceOf(services) }, time)
+    : offered
+  if (moved.ok || moved.error === 'unsupported') return
+  services.log.warn('a guest comes without its connections', { nic_id, detail: moved.detail })
 }
 
 function refusal(
@@ -192,7 +205,7 @@ async function switchOver(run: Run): Promise<void> {
   const { instance_id, dst_sled_id: sled_id } = params
   const propolis_id = idOf(run, 'dst_propolis_id')
   const migration_id = idOf(run, 'migrate_id')
-  const vpcs = await transact(services, async (store) => {
+  const owed = await transact(services, async (store) => {
     const { numUpdatedRows } = await store
       .updateTable('instance')
       .set({ sled_id, propolis_id, migration_id: null })
@@ -206,10 +219,13 @@ async function switchOver(run: Run): Promise<void> {
       .where('attach_instance_id', '=', instance_id)
       .execute()
     // Rules that changed meanwhile went to the port that the guest leaves.
-    return await oweNeighbours(store, instance_id)
+    return await oweNeighbours(services, store, instance_id)
   })
-  await goOn(services, { instance_id, sled_id, propolis_id, migration_id })
-  services.firewall.sendSoon(services, vpcs)
+  await Promise.all([
+    goOn(services, { instance_id, sled_id, propolis_id, migration_id }),
+    // At once: until then what is for the guest goes to where it was.
+    ...owed.map(async (one) => await services.publisher.publish(services, one)),
+  ])
 }
 
 async function leave(

@@ -1,7 +1,7 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
 import { askTarget, markTarget, unmarkTarget, type InstanceSeen } from '../compute/instances.ts'
-import { oweNeighbours } from '../propagation.ts'
+import { oweNeighbours, type OwedOfNetworks } from '../propagation.ts'
 import type { Saga } from '../saga-nodes.ts'
 
 export interface InstanceStateParams {
@@ -30,12 +30,12 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
       // A sled that is away is asked once it is back.
       name: 'instance_ensure',
       action: async ({ services, params, done }) => {
-        let vpcs: readonly string[] = []
+        let owed: readonly OwedOfNetworks[] = []
         await askTarget(services, params.instance_id, target, async (store) => {
-          if (target === 'running') vpcs = await oweNeighbours(store, params.instance_id)
+          if (target === 'running') owed = await oweNeighbours(services, store, params.instance_id)
           await done(store)
         })
-        services.firewall.sendSoon(services, vpcs)
+        services.publisher.sendSoon(services, owed)
       },
       undo: 'onward',
     },

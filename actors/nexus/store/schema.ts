@@ -295,7 +295,7 @@ export interface Tables {
   }
   /** What sleds are to be sent, and whether they have it. */
   propagation: {
-    kind: 'firewall' | 'dns'
+    kind: 'firewall' | 'nat' | 'dns'
     /** Of the VPC; empty for DNS. */
     id: string
     generation: number

@@ -3,11 +3,13 @@ import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import {
+  azSubnet,
   dnsAddress,
   dnsAddressIndex,
   nexusAddressIndex,
   sledAddress,
   sledAddressIndex,
+  trunkAddresses,
 } from '#config/addressing.ts'
 import type { ExternalListener } from '#actors/nexus/config.ts'
 import { ports } from '#config/ports.ts'
@@ -18,6 +20,7 @@ import { certificateFiles } from './https.ts'
 import { writeSocketAddress } from '#actors/http/words.ts'
 import { nexusFiles, nexusState, nexusZoneName, sledFiles, sledState } from './layout.ts'
 import { home, type RackPlan } from './plan.ts'
+import { sledNetns } from '../routes.ts'
 import { storeSocketOf } from './store.ts'
 
 /** Where the repository and Node itself are inside a zone. */
@@ -40,13 +43,14 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
   return {
     sled_id: sled.id,
     rack_id: plan.rack_id,
-    tag: plan.tag,
+    tag: tagOf(plan, number),
     platform: plan.platform,
     state: directory,
     address,
     underlay: {
       addresses: [address, ...(isFirst ? [dns] : [])].map((own) => `${own}/${prefix_bits}`),
       uplink: plan.profile.uplink,
+      ...rackOf(plan, number),
     },
     dns: isFirst ? { address: isSim ? '127.0.0.1' : dns, port: plan.dns_port } : null,
     guest_image: join(home, 'out/guest/alpine.img'),
@@ -65,6 +69,20 @@ export function sledConfigOf(state: string, plan: RackPlan, number: number): Sle
     // All of them are on loopback.
     ...seeingOf(plan, '127.0.0.1', counted(plan.profile.metrics?.sled_port, number)),
   }
+}
+
+/** The first sled's kernel objects carry the rack's tag, and the others' their number as well. */
+const tagOf = ({ tag, sleds }: RackPlan, number: number): string =>
+  number === sleds[0]?.number ? tag : `${tag}s${number}`
+
+/** Of several sleds the first has the uplink, and the others a trunk to it. */
+function rackOf(plan: RackPlan, number: number): Pick<SledConfig['underlay'], 'rack'> {
+  const [first] = plan.sleds
+  if (first === undefined || plan.sleds.length === 1) return {}
+  if (number === first.number) return { rack: { prefix: azSubnet, trunk: null } }
+  const netns = sledNetns({ tag: tagOf(plan, first.number) })
+  const trunk = { netns, link: `sled${number}`, number, ...trunkAddresses(number) }
+  return { rack: { prefix: azSubnet, trunk } }
 }
 
 /** A member of Nexus as the plan has it. */

@@ -39,7 +39,8 @@ export async function takeDown(
   plan: RackPlan,
   keepState: boolean,
 ): Promise<Result<null, string>> {
-  for (const { number } of plan.sleds) {
+  // The first one last: the others' cables end there.
+  for (const { number } of plan.sleds.toReversed()) {
     const down = await sledDown(state, plan, number, keepState)
     if (!down.ok) return down
   }

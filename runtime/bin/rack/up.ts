@@ -128,12 +128,6 @@ async function newPlan(options: UpOptions): Promise<Result<RackPlan, string>> {
       `--state ${options.state} is inside ${home}, which Nexus sees from its zone, keys and all: name a directory elsewhere`,
     )
   }
-  if (platform === 'linux' && size.value.sleds > 1) {
-    return err(
-      'invalid_option',
-      `--sleds ${options.sleds}: on platform linux a machine is one sled, with the network's gateway behind its own uplink: say --platform sim for a rack of several`,
-    )
-  }
   return await makePlan(options.state, {
     platform,
     profile: profile.value,

@@ -13,7 +13,7 @@ const guest: Note = {
   external: '203.0.113.20',
   snat: ['203.0.113.10', 16_384, 32_767],
 }
-const key = Buffer.alloc(0)
+const rest = { key: Buffer.alloc(0), status: 0, progress: [] }
 function tuple(source: string, destination: string, protocol = 6): Tuple {
   const [from = '', sourcePort = ''] = source.split(':')
   const [to = '', destinationPort = ''] = destination.split(':')
@@ -30,7 +30,7 @@ test('a flow that came in by the external address is inbound, to the port behind
   const flow = {
     original: tuple('198.51.100.7:4000', '203.0.113.20:80'),
     reply: tuple('172.30.0.5:80', '198.51.100.7:4000'),
-    key,
+    ...rest,
   }
   assert.deepEqual(seenBy(guest, flow), {
     direction: 'inbound',
@@ -47,7 +47,7 @@ test('a flow that came in by the external address is inbound, to the port behind
 const leaving = (to: string) => ({
   original: tuple('172.30.0.5:5000', '198.51.100.7:443'),
   reply: tuple('198.51.100.7:443', to),
-  key,
+  ...rest,
 })
 
 test('a flow that goes out is outbound, and its translation is the own range or the own address', () => {
@@ -69,7 +69,7 @@ test('between guests of a VPC one sees it go and the other sees it come, untrans
   const flow = {
     original: tuple('172.30.0.5', '172.30.0.6', 1),
     reply: tuple('172.30.0.6', '172.30.0.5', 1),
-    key,
+    ...rest,
   }
   const other = { ...guest, ip: '172.30.0.6' }
   assert.equal(seenBy(guest, flow)?.direction, 'outbound')

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
-import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { Publisher } from '#actors/nexus/networking/publisher.ts'
 import { SagaCrash } from '#actors/nexus/saga-execution.ts'
 import { tasks } from '#actors/nexus/tasks.ts'
 import { until } from '#test/kit/rack.ts'
 import { diskBody, instanceBody, project, TestNexus } from './kit.ts'
 
 /** Of a process that is killed once a change is committed, before any of it is sent. */
-class KilledPublisher extends FirewallPublisher {
+class KilledPublisher extends Publisher {
   override sendSoon(): void {
     throw new SagaCrash('killed')
   }
@@ -108,7 +108,7 @@ async function wanted(nexus: TestNexus): Promise<readonly string[]> {
 test('a kill between a change and its being sent leaves it owed: the next member sends it', async (context) => {
   const nexus = await guests(context)
   for (const [what, method, url, body] of changes) {
-    Object.assign(nexus.services, { firewall: new KilledPublisher() })
+    Object.assign(nexus.services, { publisher: new KilledPublisher() })
     assert.equal((await nexus.call(method, url, body)).status, 500, what)
     const owed = await nexus.store
       .selectFrom('propagation')

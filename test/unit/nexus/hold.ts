@@ -7,6 +7,14 @@ interface Held {
   readonly release: () => Promise<{ readonly answer: any; readonly seen: readonly string[] }>
 }
 
+/** Rules and mappings are sent again until the newest are there, to what is there; an offer is a question. */
+const harmless: ReadonlySet<string> = new Set([
+  'vnic.set_rules',
+  'network.set_v2p',
+  'network.set_nat',
+  'vnic.offer',
+])
+
 /**
  * Holds back one message that sagas send to sleds: the `turn`-th, from 0; `look` says what there is right
  * after it was answered.
@@ -15,9 +23,9 @@ export function hold(turn: number, look: () => Promise<readonly string[]>) {
   const held = Promise.withResolvers<Held>()
   let asked = 0
   const asking: Asking = async (message, ask) => {
-    // Rules are sent again until the newest are there, to ports that are: late ones make nothing.
-    if (message !== 'vnic.set_rules') asked += 1
-    if (message === 'vnic.set_rules' || asked !== turn + 1) return await ask()
+    const isHeld = !harmless.has(message)
+    if (isHeld) asked += 1
+    if (!isHeld || asked !== turn + 1) return await ask()
     const gate = Promise.withResolvers<void>()
     const gone = Promise.withResolvers<Awaited<ReturnType<Held['release']>>>()
     const release = async () => {

@@ -11,7 +11,7 @@ import { instance } from '#actors/instance.ts'
 import { makeServer } from '#actors/nexus/api/server.ts'
 import type { NexusConfig } from '#actors/nexus/config.ts'
 import type { Services } from '#actors/nexus/context.ts'
-import { FirewallPublisher } from '#actors/nexus/networking/firewall.ts'
+import { Publisher } from '#actors/nexus/networking/publisher.ts'
 import { PartlyUsed } from '#actors/nexus/networking/partly-used.ts'
 import { Member } from '#actors/nexus/member.ts'
 import { nexus, type NexusDeps } from '#actors/nexus/nexus.ts'
@@ -24,6 +24,7 @@ import { registeredSagas } from '#actors/nexus/sagas/registry.ts'
 import { Sleds } from '#actors/nexus/sleds.ts'
 import { openStore } from '#actors/nexus/store/open.ts'
 import type { Store } from '#actors/nexus/store/schema.ts'
+import { network } from '#actors/network.ts'
 import { vnic } from '#actors/vnic.ts'
 import type { Ref } from '#runtime/actor/actor.ts'
 import type { Protocol } from '#runtime/actor/protocol.ts'
@@ -100,6 +101,7 @@ class TestSled {
     this.vmm = simVmm({ state: null, directory })
     this.world.add(disk, { block: this.block })
     this.world.add(vnic, { ports: this.ports })
+    this.world.add(network, { ports: this.ports }, 'rack')
     this.world.add(instance, { vmm: this.vmm, sled_id: id, nexus_hosts: () => [config.id] })
     this.world.add(consoleWatcher, { vmm: this.vmm })
     this.world.add(nexus, deps, 'nexus')
@@ -246,7 +248,7 @@ export class TestNexus {
     this.#members.push(member)
     const sagas = new Sagas({ log, member, known: registeredSagas, crash })
     const services: Services = {
-      config,
+      config: { ...config, sleds: this.sleds.map(({ id }) => id) },
       store: this.store.withPlugin(statements.plugin),
       clock: systemClock,
       random: systemRandom,
@@ -265,7 +267,7 @@ export class TestNexus {
       sagas,
       fence: null,
       saga: null,
-      firewall: new FirewallPublisher(),
+      publisher: new Publisher(),
       partlyUsed: new PartlyUsed(),
       requests: new RequestCounts(),
       passwords: new Passwords(cheapCost),

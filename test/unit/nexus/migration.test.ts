@@ -1,6 +1,7 @@
 /** Instances on two sleds: where they are put, and how they go from one to the other. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { instanceProtocol } from '#actors/instance.protocol.ts'
 import { nexusProtocol } from '#actors/nexus.protocol.ts'
 import { reconcileSled } from '#actors/nexus/reconcile.ts'
@@ -125,6 +126,54 @@ test('a guest goes there and back with its console, its addresses and its disks'
   await removeBox()
 })
 
+/** These sleds have been told that guests are there. */
+const know = async (sleds: readonly Sled[], places: Readonly<Record<string, string>>) => {
+  await until('they know', 5_000, () => {
+    const seen = sleds.map(({ ports }) =>
+      Object.fromEntries([...ports.told.v2p.values()].flat().map(({ ip, sled }) => [ip, sled])),
+    )
+    return seen.every((told) => isDeepStrictEqual(told, places)) ? true : null
+  })
+}
+
+test('sleds are told where guests are, before and after one moves', async () => {
+  await makeBox()
+  nexus.connected = [other.id]
+  await nexus.ok('POST', `${project}/instances`, { ...instanceBody('neighbour'), disks: [] })
+  const [first, second] = ['fd00:1122:3344:101::1', 'fd00:1122:3344:102::1']
+  await know([one, other], { '172.30.0.5': first, '172.30.0.6': second })
+  nexus.connected = [one.id, other.id]
+  const external = await nexus.ok('GET', `${box}/external-ips`)
+  const natOf = () => {
+    const { ip } = external.items[0]
+    return one.ports.told.nat.filter((entry) => entry.ip === ip)
+  }
+  const whole = { ip: external.items[0].ip, first_port: 0, last_port: 65_535 }
+  assert.deepEqual(natOf(), [{ ...whole, sled: first }])
+  assert.equal(other.ports.told.nat.length, 0, 'of use only where the uplink is')
+  const shared = one.ports.told.nat.filter(({ last_port }) => last_port === 16_383)
+  assert.equal(shared.length, 1)
+  assert.equal((await migrate(other)).status, 200)
+  // The first has none of this VPC any more.
+  await know([other], { '172.30.0.5': second, '172.30.0.6': second })
+  assert.deepEqual(natOf(), [{ ...whole, sled: second }])
+  await nexus.ok('POST', `${project}/instances/neighbour/stop`)
+  await until('it is stopped', 5_000, async () =>
+    (await nexus.ok('GET', `${project}/instances/neighbour`)).run_state === 'stopped' ? true : null,
+  )
+  await nexus.ok('DELETE', `${project}/instances/neighbour`)
+  await removeBox()
+})
+
+test('a guest whose connections cannot come goes without them', async () => {
+  await makeBox()
+  other.ports.faults.add('adopt')
+  const gone = await migrate(other)
+  other.ports.faults.delete('adopt')
+  assert.equal(gone.json.run_state, 'running')
+  await removeBox()
+})
+
 test('what cannot migrate is told why', async () => {
   await makeBox()
   const nowhere = { id: '00000000-0000-4000-8000-000000000000' }
@@ -191,7 +240,7 @@ test('the word of a sled that a guest has left, or not come to yet, is not taken
   await removeBox()
 })
 
-for (const fault of ['receive', 'fill', 'create', 'export', 'ensurePort'] as const) {
+for (const fault of ['receive', 'follow', 'fill', 'create', 'export', 'ensurePort'] as const) {
   test(`when ${fault} fails on the other sled, the guest goes on where it was`, async () => {
     await makeBox()
     const where = [other.vmm, other.block, other.ports]

@@ -108,6 +108,7 @@ const asks: Readonly<Record<string, readonly string[]>> = {
   'instance-migrate': [
     'instance.migrate_out_fenced',
     'instance.migrate_in_fenced',
+    'vnic.adopt',
     'instance.go_on',
     'instance.leave',
   ],
