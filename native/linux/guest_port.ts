@@ -4,7 +4,7 @@
  */
 import { Type, type Static } from 'typebox'
 import type { PortSpec } from '#native/platform/ports.ts'
-import { fits } from '#runtime/schema.ts'
+import { readAlias } from './alias.ts'
 import type { Names, Namespace, Namespaces } from './namespace.ts'
 import type { Link } from './rtnetlink.ts'
 
@@ -49,20 +49,10 @@ export function findGuestPorts(names: Names, namespaces: Namespaces): readonly G
     const namespace = namespaces.find(names.vpc(vni))
     if (namespace === null) return []
     return namespace.rt.links().flatMap((link) => {
-      const read = link.name.startsWith(tapPrefix) ? readNote(link.alias) : null
+      const read = link.name.startsWith(tapPrefix) ? readAlias(note, link.alias) : null
       return read === null ? [] : [{ ...read, vni, namespace, link }]
     })
   })
-}
-
-function readNote(text: string | null): Note | null {
-  if (text === null) return null
-  try {
-    const value: unknown = JSON.parse(text)
-    return fits(note, value) ? value : null
-  } catch {
-    return null
-  }
 }
 
 /** Why another port stands in the way of one, as a sentence; null when none does. */

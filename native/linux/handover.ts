@@ -4,7 +4,9 @@
  * history. So no guest's zone sees anything of another sled. Neither QEMU lets the guest run afterwards
  * before it is told to.
  *
- *   QEMU ── outgoing.sock ── source ── guests.sock ── target ── incoming.sock ── QEMU -incoming
+ *   QEMU ── out.sock ── source ── guests.sock ── target ── in.sock ── QEMU -incoming
+ *
+ * An answer begins with a line of JSON: how many bytes follow, null for as many as come, or why none do.
  */
 import { once } from 'node:events'
 import { createReadStream, rmSync, statSync } from 'node:fs'
@@ -21,10 +23,12 @@ import { fits } from '#runtime/schema.ts'
 import { instanceDirectory } from './qemu.ts'
 import type { Qmp } from './qmp.ts'
 
-const outgoing = 'outgoing.sock'
-const incoming = 'incoming.sock'
+// No longer than the sockets that are there anyway: a socket's path has its limit.
+const outgoing = 'out.sock'
+const incoming = 'in.sock'
 const poll_ms = 10
 const request_bytes_max = 1_024
+const line_bytes_max = 4_096
 
 const request = Type.Object({
   what: Type.Enum(['memory', 'console']),
@@ -33,6 +37,11 @@ const request = Type.Object({
   propolis_id: Type.String(),
 })
 type Request = Static<typeof request>
+const head = Type.Union([
+  Type.Object({ bytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]) }),
+  Type.Object({ why: Type.String() }),
+])
+type Head = Static<typeof head>
 
 /** A guest that is here: its monitor, and the directory that its zone sees. */
 export interface HandedGuest {
@@ -90,9 +99,10 @@ export class Handover {
         // It was told to go on while it had not even begun to leave.
         if (this.#offers.get(instance_id) !== migration_id) await goOn(guest.qmp)
       }
-    } catch {
-      // Whoever asked sees the end of it, and asks its own Nexus what to do.
-      socket.destroy()
+    } catch (error) {
+      // Where the answer has begun, its end says enough.
+      if (socket.bytesWritten === 0) socket.end(lineOf({ why: explain(error) }))
+      else socket.destroy()
     }
   }
 }
@@ -135,7 +145,9 @@ async function giveMemory({ qmp, directory }: HandedGuest, socket: Socket): Prom
     timer.addEventListener('abort', () => {
       arrived.reject(new Error('QEMU sends nothing'))
     })
-    await pipeline(await arrived.promise, socket)
+    const guest = await arrived.promise
+    socket.write(lineOf({ bytes: null }))
+    await pipeline(guest, socket)
   } finally {
     server.close()
     rmSync(path, { force: true })
@@ -153,7 +165,7 @@ async function giveConsole({ qmp, directory }: HandedGuest, socket: Socket): Pro
   if ((await migrationOf(qmp)) !== 'completed') throw new Error('the guest has not left')
   const log = join(directory, 'serial.log')
   const { size } = statSync(log)
-  socket.write(`${JSON.stringify({ bytes: size })}\n`)
+  socket.write(lineOf({ bytes: size }))
   await pipeline(createReadStream(log), socket)
 }
 
@@ -194,17 +206,14 @@ export async function takeOver(
   const path = join(guest.directory, incoming)
   rmSync(path, { force: true })
   await guest.qmp.execute('migrate-incoming', { uri: `unix:${instanceDirectory}/${incoming}` })
-  const source = ask(address, { what: 'memory', ...named })
+  const { source } = await ask(address, { what: 'memory', ...named })
   // QEMU hangs up as soon as it has all: only itself knows whether it has.
-  const ended = await pipeline(source, createConnection(path), { signal }).then(() => null, explain)
+  await pipeline(source, createConnection(path), { signal }).catch(() => undefined)
   rmSync(path, { force: true })
-  if (source.bytesRead === 0) throw new SourceGone(ended ?? 'it is not offered any more')
   await arrive(guest.qmp, signal)
-  const history = await buffer(ask(address, { what: 'console', ...named }))
-  const end = history.indexOf('\n')
-  const head: unknown = JSON.parse(history.subarray(0, end).toString())
-  const said = history.subarray(end + 1)
-  if (!fits(header, head) || head.bytes !== said.length) throw new SourceGone('it gives no console')
+  const history = await ask(address, { what: 'console', ...named })
+  const said = await buffer(history.source)
+  if (said.length !== history.bytes) throw new SourceGone('its console is not whole')
   await appendFile(join(guest.directory, 'serial.log'), said)
 }
 
@@ -213,12 +222,40 @@ export class SourceGone extends Error {
   override readonly name = 'SourceGone'
 }
 
-const header = Type.Object({ bytes: Type.Integer({ minimum: 0 }) })
+const lineOf = (first: Head): string => `${JSON.stringify(first)}\n`
 
-function ask(address: string, asked: Request): Socket {
-  const socket = createConnection({ path: address, allowHalfOpen: true })
-  socket.end(JSON.stringify(asked))
-  return socket
+/** Asks a source; what follows its first line is still to be read. Throws SourceGone when it gives nothing. */
+async function ask(
+  address: string,
+  asked: Request,
+): Promise<{ readonly source: Socket; readonly bytes: number | null }> {
+  const source = createConnection({ path: address, allowHalfOpen: true })
+  source.end(JSON.stringify(asked))
+  try {
+    const first: unknown = JSON.parse(await firstLine(source))
+    if (!fits(head, first)) throw new Error('it answers with nonsense')
+    if ('why' in first) throw new Error(first.why)
+    return { source, bytes: first.bytes }
+  } catch (error) {
+    source.destroy()
+    throw new SourceGone(explain(error))
+  }
+}
+
+async function firstLine(source: Socket): Promise<string> {
+  let held = Buffer.alloc(0)
+  for await (const data of source.iterator({ destroyOnReturn: false })) {
+    const chunk: unknown = data
+    if (!Buffer.isBuffer(chunk)) break
+    held = Buffer.concat([held, chunk])
+    const end = held.indexOf('\n')
+    if (end !== -1) {
+      source.unshift(held.subarray(end + 1))
+      return held.subarray(0, end).toString()
+    }
+    if (held.length > line_bytes_max) break
+  }
+  throw new Error('it says nothing')
 }
 
 /** Waits until QEMU has made a guest of what it was sent. */

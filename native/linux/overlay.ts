@@ -5,7 +5,7 @@
  *   route <guest>/32 via <hop of the sled> on vx0 → the sled's MAC → the sled's underlay address
  */
 import type { V2pMapping } from '#native/platform/ports.ts'
-import { ipBytes, ipText } from './addresses.ts'
+import { InvalidText, ipBytes, ipText } from './addresses.ts'
 import type { GuestPort } from './guest_port.ts'
 import type { Namespace } from './namespace.ts'
 import { type Link, protocolTold, type Rtnetlink, tableMain } from './rtnetlink.ts'
@@ -15,7 +15,11 @@ import { overlay } from './vpc.ts'
 const vxlan_port = 4789
 
 /** What of a sled's underlay address, fd00:…:<rack and sled>::1, tells it from the others of its rack. */
-const groupOf = (sled: string): Buffer => ipBytes(sled).subarray(6, 8)
+function groupOf(sled: string): Buffer {
+  const bytes = ipBytes(sled)
+  if (bytes.length === 16) return bytes.subarray(6, 8)
+  throw new InvalidText(`"${sled}" is no address of the underlay`)
+}
 const macOf = (sled: string): string => {
   const [rack = 0, number = 0] = groupOf(sled)
   return `0a:40:26:00:${[rack, number].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`

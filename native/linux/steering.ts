@@ -27,6 +27,7 @@ add rule inet luge steer icmp type echo-reply meta mark set ip daddr . icmp id m
 add rule inet luge steer icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set ip daddr . @th,224,16 map @${prefix[which]}errors
 `
 
+/** Fills the maps. */
 export function steeringText(which: Steering, filling: Filling, shares: readonly Share[]): string {
   const ranged = shares.map(({ ip, first_port, last_port, mark }) => ({
     ip,

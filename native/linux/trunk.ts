@@ -3,8 +3,8 @@
  * named after the sled and notes, for whoever looks there, how the sled is reached.
  */
 import { Type, type Static } from 'typebox'
-import { fits } from '#runtime/schema.ts'
 import { addressOf, ipText, prefixOf } from './addresses.ts'
+import { readAlias } from './alias.ts'
 import type { Namespace } from './namespace.ts'
 import { type Link, type Rtnetlink, tableMain } from './rtnetlink.ts'
 
@@ -27,14 +27,14 @@ export interface Trunk extends Static<typeof note> {
 /** The ends' addresses for the underlay, link-local, of which each knows the other's. */
 export const hops = { near: 'fe80::2', far: 'fe80::1' } as const
 
+interface End {
+  readonly namespace: Namespace
+  readonly link: Link
+}
+
 /** Routes the underlay over a trunk, both ways, and what is steered to the sled. */
 export function joinTrunk(
-  at: {
-    readonly sled: Namespace
-    readonly far: Namespace
-    readonly near: Link
-    readonly farLink: Link
-  },
+  { near, far }: { readonly near: End; readonly far: End },
   trunk: {
     readonly number: number
     readonly address: string
@@ -43,22 +43,23 @@ export function joinTrunk(
     readonly addresses: readonly string[]
   },
 ): void {
-  const { sled, far, near, farLink } = at
+  const { rt } = near.namespace
+  const farRt = far.namespace.rt
   const [own = ''] = trunk.addresses
   const via = addressOf(trunk.address)
-  far.rt.change(farLink, { alias: JSON.stringify({ sled: addressOf(own), via }) })
+  farRt.change(far.link, { alias: JSON.stringify({ sled: addressOf(own), via }) })
   // Nobody is asked for a MAC that is known.
-  if (farLink.mac !== null) sled.rt.ensureNeighbour(near, hops.far, farLink.mac)
-  if (near.mac !== null) far.rt.ensureNeighbour(farLink, hops.near, near.mac)
+  if (far.link.mac !== null) rt.ensureNeighbour(near.link, hops.far, far.link.mac)
+  if (near.link.mac !== null) farRt.ensureNeighbour(far.link, hops.near, near.link.mac)
   const table = tableMain
-  sled.rt.ensureRoute({ destination: trunk.prefix, link: near.index, via: hops.far, table })
+  rt.ensureRoute({ destination: trunk.prefix, link: near.link.index, via: hops.far, table })
+  const link = far.link.index
   for (const address of trunk.addresses) {
-    const destination = subnetOf(address)
-    far.rt.ensureRoute({ destination, link: farLink.index, via: hops.near, table })
+    farRt.ensureRoute({ destination: subnetOf(address), link, via: hops.near, table })
   }
   const mark = trunkMark(trunk.number)
-  far.rt.ensureRoute({ destination: '0.0.0.0/0', link: farLink.index, via, table: mark })
-  far.rt.ensureRule(mark, mark)
+  farRt.ensureRoute({ destination: '0.0.0.0/0', link, via, table: mark })
+  farRt.ensureRule(mark, mark)
 }
 
 /** An underlay address's /64. */
@@ -83,18 +84,8 @@ export function removeTrunk(
 export function findTrunks(rt: Rtnetlink): ReadonlyMap<string, Trunk> {
   const found = rt.links().flatMap((link) => {
     const number = Number(new RegExp(`^${trunkLinks}([0-9]+)$`).exec(link.name)?.[1] ?? Number.NaN)
-    const read = Number.isNaN(number) ? null : readNote(link.alias)
+    const read = Number.isNaN(number) ? null : readAlias(note, link.alias)
     return read === null ? [] : [[read.sled, { ...read, link, number }] as const]
   })
   return new Map(found)
-}
-
-function readNote(text: string | null): Static<typeof note> | null {
-  if (text === null) return null
-  try {
-    const value: unknown = JSON.parse(text)
-    return fits(note, value) ? value : null
-  } catch {
-    return null
-  }
 }

@@ -104,11 +104,11 @@ export function ensureUnderlay(around: Surroundings, spec: UnderlaySpec): Namesp
   ensureCable(around.mtu, { sled, far }, cable)
   const { rack } = spec
   if (rack !== null && rack.trunk !== null) {
-    const ends = { near: up(sled.rt, inner), farLink: up(far.rt, cable.link) }
-    joinTrunk(
-      { sled, far, ...ends },
-      { ...rack.trunk, prefix: rack.prefix, addresses: spec.addresses },
-    )
+    const ends = {
+      near: { namespace: sled, link: up(sled.rt, inner) },
+      far: { namespace: far, link: up(far.rt, cable.link) },
+    }
+    joinTrunk(ends, { ...rack.trunk, prefix: rack.prefix, addresses: spec.addresses })
   }
   sled.configure({
     'ipv4/ip_forward': '1',
@@ -134,6 +134,7 @@ interface Cable {
   readonly isTrunk: boolean
 }
 
+/** Where a sled's net0 leads: outside, or to the sled with the uplink. */
 export function cableOf(names: Names, { uplink, rack }: UnderlaySpec): Cable {
   const trunk = rack?.trunk ?? null
   if (trunk !== null) return { ...trunk, isTrunk: true }
