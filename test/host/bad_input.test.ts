@@ -19,6 +19,7 @@ before(async () => {
   await rack.up()
   project = await rack.prepare()
   image_id = (await rack.api<{ id: string }>('/system/images/alpine')).id
+  await rack.triedOut()
   untouched = kernelObjects(rack.tag, rack.state)
   assert.ok(untouched.some((line) => line.includes('oxz_nexus')))
 })

@@ -24,6 +24,7 @@ before(async () => {
   await rack.up()
   project = await rack.prepare()
   image_id = (await rack.api<{ id: string }>('/system/images/alpine')).id
+  await rack.triedOut()
   empty = objects()
 })
 after(async () => {

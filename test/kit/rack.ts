@@ -130,6 +130,17 @@ export class TestRack {
     return ready
   }
 
+  /** Waits until it is tried out how guests run: a rack serves before that. */
+  async triedOut(): Promise<void> {
+    const sled = join(this.state, 'sled1')
+    await until('it is known how guests run', 30_000, () => {
+      const names = readdirSync(sled).filter((name) => name.startsWith('accelerator.json'))
+      const isTried = names.length === 1 && names[0] === 'accelerator.json'
+      const trials = processesOf(this.state).filter(({ command }) => /accel=kvm/.test(command))
+      return isTried && trials.length === 0 ? true : null
+    })
+  }
+
   async down(): Promise<void> {
     await sh(join(repository, 'tools/luge'), ['rack', 'down', '--state', this.state])
   }
