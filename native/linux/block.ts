@@ -241,7 +241,8 @@ export class LinuxBlock implements Block {
       complaint = explain(error)
     })
     for (let waited_ms = 0; waited_ms < serve_ms_max && !ended; waited_ms += 10) {
-      if (await isListening(socket)) {
+      // Its pid file comes last: without it nobody would find it.
+      if (this.#server(id) !== null && (await isListening(socket))) {
         child.stderr.destroy()
         child.unref()
         return ok({ socket, export: id })

@@ -49,16 +49,24 @@ export interface HandedGuest {
   readonly qmp: Qmp
   readonly directory: string
 }
+/** One that may be taken over. */
+interface OfferedGuest extends HandedGuest {
+  /**
+   * Whether it runs on while its memory goes. Under TCG it must not: QEMU (7.2) misses writes to pages that
+   * it has just sent, and what arrives is a guest whose memory is partly older than the rest.
+   */
+  readonly runsOn: boolean
+}
 
 /** What other sleds may take over from this one. */
 export class Handover {
   readonly path: string
-  readonly #guestOf: (instance_id: string) => Promise<HandedGuest | null>
+  readonly #guestOf: (instance_id: string) => Promise<OfferedGuest | null>
   readonly #offers = new Map<string, string>()
   #server: Promise<Server> | null = null
 
   /** `path`: of the unix socket; `guestOf`: a guest of this sled, null when there is none. */
-  constructor(path: string, guestOf: (instance_id: string) => Promise<HandedGuest | null>) {
+  constructor(path: string, guestOf: (instance_id: string) => Promise<OfferedGuest | null>) {
     this.path = path
     this.#guestOf = guestOf
   }
@@ -96,8 +104,9 @@ export class Handover {
       try {
         await giveMemory(guest, socket)
       } finally {
-        // It was told to go on while it had not even begun to leave.
-        if (this.#offers.get(instance_id) !== migration_id) await goOn(guest.qmp)
+        // Nobody has it, or it was told to go on while it had not even begun to leave.
+        const hasLeft = (await migrationOf(guest.qmp)) === 'completed'
+        if (!hasLeft || this.#offers.get(instance_id) !== migration_id) await goOn(guest.qmp)
       }
     } catch (error) {
       // Where the answer has begun, its end says enough.
@@ -132,7 +141,7 @@ async function readRequest(socket: Socket): Promise<Request> {
 }
 
 /** Has QEMU send the guest here, and passes it on. */
-async function giveMemory({ qmp, directory }: HandedGuest, socket: Socket): Promise<void> {
+async function giveMemory({ qmp, directory, runsOn }: OfferedGuest, socket: Socket): Promise<void> {
   const path = join(directory, outgoing)
   const arrived = Promise.withResolvers<Socket>()
   const server = await listen(path, arrived.resolve)
@@ -140,6 +149,7 @@ async function giveMemory({ qmp, directory }: HandedGuest, socket: Socket): Prom
     await goOn(qmp)
     await qmp.execute('migrate-set-parameters', { 'max-bandwidth': bandwidth_bytes_max })
     await qmp.execute('migrate-set-capabilities', { capabilities: [slowsDown] })
+    if (!runsOn) await qmp.execute('stop')
     await qmp.execute('migrate', { uri: `unix:${instanceDirectory}/${outgoing}` })
     const timer = AbortSignal.timeout(limits.zone_boot_ms_max)
     timer.addEventListener('abort', () => {

@@ -54,7 +54,8 @@ class LinuxVmm implements Vmm {
     this.#sessions = new Sessions(this.#instances, this.#zones)
     this.#handover = new Handover(join(options.state, 'guests.sock'), async (id) => {
       const session = await this.#sessions.to(id)
-      return session.ok ? session.value : null
+      const { kind } = await this.#accelerate()
+      return session.ok ? { ...session.value, runsOn: kind === 'kvm' } : null
     })
     mkdirSync(this.#instances, { recursive: true, mode: 0o700 })
   }
