@@ -16,6 +16,7 @@ import { readPage } from './pagination.ts'
 import { readBody, readPath, readQuery } from './read.ts'
 import { refuseConnection, send, sendError } from './respond.ts'
 import type { Route, Stream } from './route.ts'
+import { endOfTurn } from './turn.ts'
 
 const documentPath = '/openapi.json'
 /** How often connections are looked at for requests that take too long. */
@@ -137,7 +138,9 @@ function addRoute<S extends HttpServices>(
     method: operation.method,
     url,
     handler: async (request, reply) => {
-      await send(reply, operation, await run(options, route, request))
+      const result = await run(options, route, request)
+      await endOfTurn()
+      await send(reply, operation, result)
     },
   })
 }
