@@ -11,21 +11,11 @@ import { connectTcp, listenTcp } from '#native/linux/libc.sys.ts'
 import { type LinuxPorts, linuxPorts } from '#native/linux/ports.ts'
 import type { LinkView, PortRule, PortSpec, UnderlaySpec } from '#native/platform/ports.ts'
 import { Capture, Guest, leftOf, Place, run, until, value } from '#test/kit/network.ts'
+import { portRule as rule } from '#test/kit/port_rule.ts'
 
 const tag = process.pid.toString(16).padStart(6, '0').slice(-6)
 const gateway = '172.30.0.1'
 const shared = '203.0.113.10'
-const rule = (given: Partial<PortRule>): PortRule => ({
-  status: 'enabled',
-  direction: 'inbound',
-  targets: [],
-  filter_hosts: null,
-  filter_ports: null,
-  filter_protocols: null,
-  action: 'allow',
-  priority: 65_534,
-  ...given,
-})
 const web = rule({ filter_protocols: ['TCP'], filter_ports: ['80'] })
 const pings = rule({ filter_protocols: ['ICMP'] })
 

@@ -7,30 +7,14 @@ import { randomUUID } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { azSubnet, sledAddress, trunkAddresses } from '#config/addressing.ts'
 import { type LinuxPorts, linuxPorts } from '#native/linux/ports.ts'
-import type {
-  NatEntry,
-  PortRule,
-  PortSpec,
-  UnderlaySpec,
-  V2pMapping,
-} from '#native/platform/ports.ts'
+import type { NatEntry, PortSpec, UnderlaySpec, V2pMapping } from '#native/platform/ports.ts'
 import { Capture, Guest, leftOf, Place, run, until, value } from '#test/kit/network.ts'
+import { portRule } from '#test/kit/port_rule.ts'
 
 const tag = process.pid.toString(16).padStart(6, '0').slice(-6)
 const tagOf = (sled: number): string => (sled === 1 ? tag : `${tag}s${sled}`)
 const gateway = '172.30.0.1'
 const shared = '203.0.113.10'
-const allow = (given: Partial<PortRule>): PortRule => ({
-  status: 'enabled',
-  direction: 'inbound',
-  targets: [],
-  filter_hosts: null,
-  filter_ports: null,
-  filter_protocols: null,
-  action: 'allow',
-  priority: 65_534,
-  ...given,
-})
 
 /** A guest's port: the n-th address, the n-th quarter of the shared address's ports. */
 const spec = (n: number, given: Partial<PortSpec> = {}): PortSpec => ({
@@ -46,8 +30,8 @@ const spec = (n: number, given: Partial<PortSpec> = {}): PortSpec => ({
   source_nat: { ip: shared, first_port: (n - 1) * 16_384, last_port: n * 16_384 - 1 },
   external_ips: [],
   firewall_rules: [
-    allow({ filter_protocols: ['ICMP'] }),
-    allow({ filter_protocols: ['TCP'], filter_ports: ['80', '7000'] }),
+    portRule({ filter_protocols: ['ICMP'] }),
+    portRule({ filter_protocols: ['TCP'], filter_ports: ['80', '7000'] }),
   ],
   ...given,
 })

@@ -129,7 +129,7 @@ function blocksOf(host: Named, facts: VpcFacts): readonly string[] {
 }
 
 type VpcId = { readonly vpc_id: string }
-const vniRows = prepare((store, { vpc_id }: VpcId) =>
+export const vniRows = prepare((store, { vpc_id }: VpcId) =>
   store.selectFrom('vpc').select('vni').where('id', '=', vpc_id),
 )
 const nicRows = prepare((store, { vpc_id }: VpcId) =>
@@ -183,13 +183,14 @@ export function rulesForPort(rules: readonly FirewallRule[], mac: string): Firew
   })
 }
 
-// The sled is no join: SQLite would plan one anew for every value.
-const portRows = prepare((store, { vpc_id }: VpcId) =>
+/** Ports of a VPC; no sled: the instance does not run. That is no join: SQLite would plan one anew for every value. */
+export const portRows = prepare((store, { vpc_id }: VpcId) =>
   store
     .selectFrom('network_interface')
     .select((from) => [
       'id',
       'mac',
+      'ip',
       from
         .selectFrom('instance')
         .select('sled_id')

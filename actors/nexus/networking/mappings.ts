@@ -7,24 +7,26 @@ import { limits } from '#config/limits.ts'
 import type { NatEntry, V2pMapping } from '#actors/network.protocol.ts'
 import type { Services } from '../context.ts'
 import { prepare } from '../store/prepare.ts'
+import { portRows, vniRows } from './firewall.ts'
 
 const time = { timeout_ms: limits.zone_boot_ms_max }
 
 /** Whether every sled that has a port of a VPC took where all of them are. */
 export async function sendV2p(services: Services, vpc_id: string): Promise<boolean> {
   if (services.config.sleds.length === 1) return true
+  const [vpc] = await vniRows(services.store, { vpc_id })
+  if (vpc === undefined) return true
   const ports = await portRows(services.store, { vpc_id })
   const sleds = await sledAddresses(services)
   const mappings = ports.flatMap(({ ip, sled_id }): V2pMapping[] => {
     const sled = sleds.get(sled_id ?? '')
     return sled === undefined ? [] : [{ ip, sled }]
   })
-  const [vni = null] = ports.map((port) => port.vni)
   const concerned = new Set(ports.map(({ sled_id }) => sled_id).filter((id) => id !== null))
-  if (vni === null) return true
   const taken = await Promise.all(
     [...concerned].map(async (sled_id) => {
-      const told = await services.sleds.network(sled_id).call('set_v2p', { vni, mappings }, time)
+      const request = { vni: vpc.vni, mappings }
+      const told = await services.sleds.network(sled_id).call('set_v2p', request, time)
       return isTaken(services, sled_id, told)
     }),
   )
@@ -92,25 +94,4 @@ const natRows = prepare((store, { after }: { readonly after: string }) =>
     .where('time_deleted_ms', 'is', null)
     .orderBy('id')
     .limit(limits.nat_rows_at_once_max),
-)
-
-const portRows = prepare((store, { vpc_id }: { readonly vpc_id: string }) =>
-  store
-    .selectFrom('network_interface')
-    .select((from) => [
-      'ip',
-      from
-        .selectFrom('vpc')
-        .select('vni')
-        .whereRef('vpc.id', '=', 'network_interface.vpc_id')
-        .as('vni'),
-      from
-        .selectFrom('instance')
-        .select('sled_id')
-        .whereRef('instance.id', '=', 'network_interface.instance_id')
-        .where('run_state', 'in', liveStates)
-        .as('sled_id'),
-    ])
-    .where('vpc_id', '=', vpc_id)
-    .where('time_deleted_ms', 'is', null),
 )

@@ -3,19 +3,9 @@ import { test } from 'node:test'
 import { ipBytes } from '#native/linux/addresses.ts'
 import { admits, chainText, rulesFor, type Flow } from '#native/linux/rules.ts'
 import type { PortRule } from '#native/platform/ports.ts'
+import { portRule as rule } from '#test/kit/port_rule.ts'
 
 const port = { mac: 'a8:40:25:f0:00:05', vni: 100 }
-const rule = (given: Partial<PortRule>): PortRule => ({
-  status: 'enabled',
-  direction: 'inbound',
-  targets: [],
-  filter_hosts: null,
-  filter_ports: null,
-  filter_protocols: null,
-  action: 'allow',
-  priority: 65_534,
-  ...given,
-})
 const inbound = (...given: ReadonlyArray<Partial<PortRule>>): readonly string[] =>
   chainText(rulesFor(given.map(rule), port), 'inbound')
 const outbound = (...given: ReadonlyArray<Partial<PortRule>>): readonly string[] =>
