@@ -60,6 +60,8 @@ export async function publishDns(services: Services, sled_id: string): Promise<b
   const sent = await services.sleds
     .dns(sled_id)
     .call('put', zone, { timeout_ms: limits.zone_boot_ms_max })
-  if (!sent.ok) services.log.warn('a DNS server did not take the zone', { sled_id, ...sent })
+  if (!sent.ok) {
+    services.log.warn('a DNS server did not take the zone', { sled_id, why: sent.detail })
+  }
   return sent.ok
 }

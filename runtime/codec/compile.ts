@@ -7,6 +7,11 @@
  * its variant's index and the value, or nil; anything that has no schema travels as plain msgpack.
  * That is shorter and faster than maps, and safe because a row of a protocol never changes
  * (protocol.ts). What stands on the wire is valid msgpack.
+ *
+ * What is read or copied is made by constructors and functions, and not written as literals: the engine may
+ * find that the objects of a literal live long and make them in old space from then on, and what is there
+ * keeps all that it refers to until the next collection of everything. Messages live long only while a
+ * process starts, and it is then that the engine looks.
  */
 import { Packr } from 'msgpackr'
 import type { TSchema } from 'typebox'
@@ -106,6 +111,11 @@ function readAny(cursor: Cursor): unknown {
   }
 }
 
+const blank_items = 64
+const blank: readonly unknown[] = Array.from({ length: blank_items }, () => null)
+/** A list to fill from its beginning: of `count` items if they are few, otherwise it grows. */
+const listOf = (count: number): unknown[] => blank.slice(0, count)
+
 /** What the generated code may call. */
 const given = {
   ...primitives,
@@ -113,6 +123,7 @@ const given = {
   fits,
   hasLength,
   isUuid,
+  listOf,
   writeAny,
   readAny,
   clone: (value: unknown): unknown => structuredClone(value),
@@ -310,6 +321,19 @@ class Unit {
     })
   }
 
+  /** The beginning of an expression that makes a record of the values that follow: see the head of this file. */
+  #maker(keys: readonly string[]): string {
+    this.#functions += 1
+    const name = `R${this.#functions}`
+    const values = keys.map((_key, index) => `v${index}`)
+    const body = keys.map((key, index) => `this[${literal(key)}]=v${index}`)
+    this.lines.push(
+      `function ${name}(${values.join(',')}){${body.join(';')}}`,
+      `${name}.prototype=Object.prototype`,
+    )
+    return `new ${name}(`
+  }
+
   #itemPiece(schema: TSchema, path: string): Piece {
     this.#depth += 1
     const piece = this.piece(schema, `${path}/*`)
@@ -327,8 +351,8 @@ class Unit {
     return this.#functionsOf({
       write: `${array};charge(c,n);writeListHead(c,n);for(let i=0;i<n;i++){const y=x[i];${write('y')}}`,
       // An item takes a byte at least: a length beyond what is left is a lie, and costs nothing.
-      read: `const n=readListHead(c);${refuse};charge(c,n);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=[];for(let i=0;i<n;i++)v.push(${read});return v`,
-      copy: `${array};const v=[];for(let i=0;i<n;i++){const y=x[i];v.push(${copy('y')})}return v`,
+      read: `const n=readListHead(c);${refuse};charge(c,n);if(n>c.limit-c.at)bad(${literal(path)},"ends too early");const v=listOf(n);for(let i=0;i<n;i++)v[i]=${read};return v`,
+      copy: `${array};const v=listOf(n);for(let i=0;i<n;i++){const y=x[i];v[i]=${copy('y')}}return v`,
     })
   }
 
@@ -361,12 +385,10 @@ class Unit {
         : `Array.isArray(x)&&x.length===${count}`
     const what = form === 'record' ? 'must be object' : `must be a list of ${count}`
     const refuse = `bad(${literal(path)},${literal(what)})`
-    const build = (value: (entry: (typeof pieces)[number]) => string) => {
-      const parts = pieces.map((entry) =>
-        form === 'record' ? `${literal(entry.key)}:${value(entry)}` : value(entry),
-      )
-      return form === 'record' ? `{${parts.join(',')}}` : `[${parts.join(',')}]`
-    }
+    const [open, close] =
+      form === 'record' ? [this.#maker(pieces.map(({ key }) => key)), ')'] : ['Array.of(', ')']
+    const build = (value: (entry: (typeof pieces)[number]) => string) =>
+      `${open}${pieces.map(value).join(',')}${close}`
     const writes = pieces.map(({ piece, access }) => `{const y=${access};${piece.write('y')}}`)
     return this.#functionsOf({
       write: `if(!(${isRight}))${refuse};writeListHead(c,${count});${writes.join('')}`,

@@ -11,6 +11,7 @@ import { removeControlGroup } from '#native/linux/control_group.ts'
 import { LinuxZones } from '#native/linux/zone.ts'
 import { identify } from '#native/process.ts'
 import type { ZoneConfig } from '#native/platform/zone.ts'
+import { ok } from '#runtime/result.ts'
 import {
   attempt,
   containers,
@@ -65,7 +66,7 @@ test('a zone has its own processes, host name and network, and none of the hostâ
   assert.match(containers(join(state, 'crun')), /oxz_probe\s+\d+\s+running/)
   const again = await zones.boot(config('oxz_probe', 'echo twice; sleep 1'))
   assert.ok(again.ok && booted.ok && again.value.pid === booted.value.pid, 'what runs is kept')
-  assert.deepEqual(await zones.remove('oxz_probe', 100), { ok: true, value: null })
+  assert.deepEqual(await zones.remove('oxz_probe', 100), ok(null))
   assert.equal(existsSync(join(state, 'zones/oxz_probe')), false)
   assert.equal(identify(booted.value.pid ?? 0), null, 'its process is gone')
 })
@@ -126,7 +127,7 @@ test('a runtime that is killed while it makes a zone leaves nothing that is not 
     await sleep(delay_ms)
     for (const { pid } of processesOf(state)) attempt('kill', ['-9', String(pid)])
     await booting
-    assert.deepEqual(await zones.remove('oxz_cut', 100), { ok: true, value: null })
+    assert.deepEqual(await zones.remove('oxz_cut', 100), ok(null))
     const groups = attempt('find', ['/sys/fs/cgroup', '-name', `ox${tag}_oxz_cut`]).stdout
     assert.equal(groups, '', `killed after ${delay_ms} ms`)
   }
@@ -160,7 +161,7 @@ test('a control group with processes that cannot be seen is named, and nobody is
 
 test('destroyAll ends every zone and forgets all records', async () => {
   const other = new LinuxZones({ state, tag })
-  assert.deepEqual(await other.destroyAll(100), { ok: true, value: null })
+  assert.deepEqual(await other.destroyAll(100), ok(null))
   assert.equal(existsSync(join(state, 'crun')), false)
   rmSync(log)
   assert.deepEqual(leftovers(tag, state), [])

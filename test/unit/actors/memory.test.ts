@@ -67,7 +67,7 @@ test('a write that the journal refused is not there: the actor goes on without',
   assert.ok(!made.ok && made.error === 'os_failed', JSON.stringify(made))
   assert.match(made.detail, /vnic oxControlService0: not journaled: the disk is full/)
   const found = await ref.call('get', null, { timeout_ms })
-  assert.deepEqual(found, { ok: true, value: null })
+  assert.deepEqual(found, ok(null))
   await system.stop()
 })
 

@@ -5,6 +5,7 @@ import { vnicProtocol, type ControlVnic, type GuestVnic } from '#actors/vnic.pro
 import * as plan from '#actors/vnic.state.ts'
 import { simPorts, type SimPorts } from '#native/sim/ports.ts'
 import { soon, World } from '#test/kit/world.ts'
+import { ok } from '#runtime/result.ts'
 
 const id = '11111111-1111-4111-8111-111111111111'
 const other = '22222222-2222-4222-8222-222222222222'
@@ -59,7 +60,7 @@ const journaled = (): readonly string[] => [...world.entries.keys()]
 
 /** Removes the vnic and lets its actor end, as it does then. */
 async function remove(name = id): Promise<void> {
-  assert.deepEqual(await ref(name).call('remove', null, soon), { ok: true, value: null })
+  assert.deepEqual(await ref(name).call('remove', null, soon), ok(null))
   await until('the actor has ended', () =>
     world.system.inspect().every((cell) => cell.name !== `vnic/${name}`),
   )
@@ -76,7 +77,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 
 test('a vnic that nobody asked for is not there', async () => {
   const answer = await ref().call('get', null, soon)
-  assert.deepEqual(answer, { ok: true, value: null })
+  assert.deepEqual(answer, ok(null))
 })
 
 test('a port is journaled, made and shown', async () => {
@@ -171,10 +172,10 @@ test('a restart adopts what is there and makes what is missing', async () => {
   await ref(control.id).call('ensure', control, soon)
   ports.remove(control.id)
   await world.restart()
-  assert.deepEqual(await ref().call('get', null, soon), {
-    ok: true,
-    value: { id, link: 'opte0', netns: null, addresses: ['172.30.0.5'] },
-  })
+  assert.deepEqual(
+    await ref().call('get', null, soon),
+    ok({ id, link: 'opte0', netns: null, addresses: ['172.30.0.5'] }),
+  )
   const remade = await ref(control.id).call('get', null, soon)
   assert.ok(remade.ok && remade.value !== null)
   assert.deepEqual(linksNow(), [id, control.id])
@@ -185,7 +186,7 @@ test('a vnic that cannot be made at the start is made as soon as it can be', asy
   ports.destroyAll()
   ports.faults.add('ensurePort')
   await world.restart()
-  assert.deepEqual(await ref().call('get', null, soon), { ok: true, value: null })
+  assert.deepEqual(await ref().call('get', null, soon), ok(null))
   assert.ok(world.lines.some(({ message }) => message.includes('fails as scripted')))
   ports.faults.delete('ensurePort')
   await until('the port is there again', () => linksNow().includes(id))
@@ -221,7 +222,7 @@ test('a failed removal keeps the journal entry, so that it is known what is left
 
 test('a journal entry that no version of ours wrote counts as none', async () => {
   await world.journal.put({ kind: 'vnic', id, document: { kind: 'guest', id } })
-  assert.deepEqual(await ref().call('get', null, soon), { ok: true, value: null })
+  assert.deepEqual(await ref().call('get', null, soon), ok(null))
 })
 
 test('waiting between attempts grows to its bound and stays there', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { header, rawField, typedField } from '#actors/nexus/cli/fields.ts'
+import { ok } from '#runtime/result.ts'
 
 const typed = (text: string): unknown => {
   const field = typedField(`key=${text}`)
@@ -9,10 +10,7 @@ const typed = (text: string): unknown => {
 }
 
 test('a raw field is text whatever it looks like', () => {
-  assert.deepEqual(rawField('key=10'), {
-    ok: true,
-    value: { key: 'key', value: { kind: 'value', value: '10' } },
-  })
+  assert.deepEqual(rawField('key=10'), ok({ key: 'key', value: { kind: 'value', value: '10' } }))
   const equals = rawField('key=a=b')
   assert.ok(equals.ok)
   assert.deepEqual(equals.value.value, { kind: 'value', value: 'a=b' })
@@ -49,5 +47,5 @@ test('what has no name is refused', () => {
 })
 
 test('a header is split at its first colon and trimmed', () => {
-  assert.deepEqual(header('X-Time: 10:30'), { ok: true, value: ['X-Time', '10:30'] })
+  assert.deepEqual(header('X-Time: 10:30'), ok(['X-Time', '10:30']))
 })

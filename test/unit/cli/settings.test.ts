@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { toOrigin } from '#actors/nexus/cli/settings.ts'
 import { fakeApi, oxide, refused, scratch, type Asked } from './kit.ts'
+import { ok } from '#runtime/result.ts'
 
 test('a host is an origin: https without a scheme, and nothing behind it', () => {
   const origins: readonly (readonly [string, string])[] = [
@@ -15,7 +16,7 @@ test('a host is an origin: https without a scheme, and nothing behind it', () =>
     ['http://[fd00::1]:80', 'http://[fd00::1]'],
   ]
   for (const [text, origin] of origins) {
-    assert.deepEqual(toOrigin(text), { ok: true, value: origin })
+    assert.deepEqual(toOrigin(text), ok(origin))
   }
   for (const text of ['', 'ftp://x', 'http://', 'a b']) assert.equal(toOrigin(text).ok, false, text)
 })

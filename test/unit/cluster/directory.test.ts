@@ -6,6 +6,7 @@ import { actorName } from '#runtime/cluster/directory.ts'
 import { homeOf } from '#runtime/cluster/rendezvous.ts'
 import type { Timing } from '#runtime/cluster/timing.ts'
 import { calmNetwork, Process, World } from '#test/kit/cluster_world.ts'
+import { ok } from '#runtime/result.ts'
 
 const timing: Timing = { heartbeat_ms: 1_000, trust_ms_max: 4_000, silence_ms_min: 6_000 }
 const names = Array.from({ length: 10_000 }, (_, index) => `actor/disk/${index}`)
@@ -124,10 +125,7 @@ test('a member that comes is given its share: what is misplaced ends here and be
   assert.equal(where.ok ? where.value.host.member_id : '', 'a', 'until then b finds it at a')
   for (const lease of moving) await settled(world, a.leases.release(lease))
   const free = await settled(world, b.directory.locate('disk', id))
-  assert.deepEqual(free, {
-    ok: true,
-    value: { host: { member_id: 'b', address: 'b.example' }, generation: null },
-  })
+  assert.deepEqual(free, ok({ host: { member_id: 'b', address: 'b.example' }, generation: null }))
   assert.equal(await claimAll(world, b), moving.length)
   assert.deepEqual([a.directory.misplaced(), b.directory.misplaced()], [[], []])
   assert.ok(b.leases.held().every(({ generation }) => generation === 2))

@@ -11,6 +11,7 @@ import type { Lease, Session } from '#runtime/cluster/store.ts'
 import { postgresDatabase, sqliteDatabase, type Deeds } from '#test/kit/lease_databases.ts'
 import { leaseStoreSuite } from '#test/kit/lease_store_suite.ts'
 import { startPostgres } from '#test/kit/postgres.ts'
+import { ok } from '#runtime/result.ts'
 
 const postgres = await startPostgres()
 after(postgres.stop)
@@ -78,7 +79,7 @@ for (const [kind, open] of databases) {
         await trx.insertInto('deed').values(deed(id, under)).execute()
         return id
       })
-    assert.deepEqual(await write(1, lease), { ok: true, value: 1 })
+    assert.deepEqual(await write(1, lease), ok(1))
     await store.release(lease)
     const next = { ...other, name: 'lamp', generation: 2 }
     await store.take(next)

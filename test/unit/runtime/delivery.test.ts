@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { limits } from '#config/limits.ts'
 import type { Down } from '#runtime/actor/actor.ts'
-import { ok } from '#runtime/result.ts'
+import { err, ok } from '#runtime/result.ts'
 import { far, joined, mid, near, runtime } from '#test/kit/joined.ts'
 import { probeProtocol } from '#test/kit/probe.ts'
 import { until } from '#test/kit/rack.ts'
@@ -51,7 +51,7 @@ for (const [where, protocol, host, ends] of ways) {
     const { ref } = at('plain')
     assert.deepEqual(await ref.call('add', 2, soon), ok(2))
     const refused = await ref.call('add', -1, soon)
-    assert.deepEqual(refused, { ok: false, error: 'refused', detail: '-1 is less than nothing' })
+    assert.deepEqual(refused, err('refused', '-1 is less than nothing'))
     const crashed = await ref.call('crash', 'as asked', soon)
     assert.ok(!crashed.ok && crashed.error === 'crashed' && /as asked/.test(crashed.detail))
   })

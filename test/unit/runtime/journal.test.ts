@@ -8,6 +8,7 @@ import Database from 'better-sqlite3'
 import { limits } from '#config/limits.ts'
 import { Journal } from '#runtime/journal/journal.ts'
 import { seededRandom } from '#runtime/random.ts'
+import { ok } from '#runtime/result.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'luge-journal-'))
 after(() => {
@@ -107,10 +108,10 @@ test('a snapshot stands for the events through its number, before and after comp
   const path = file()
   let journal = new Journal(path)
   await journal.append('log', 'a', [1, 2, 3, 4, 5])
-  assert.deepEqual(await journal.snapshot({ kind: 'log', id: 'a', document: { sum: 6 } }, 3), {
-    ok: true,
-    value: null,
-  })
+  assert.deepEqual(
+    await journal.snapshot({ kind: 'log', id: 'a', document: { sum: 6 } }, 3),
+    ok(null),
+  )
   const expected = {
     snapshot: { through: 3, document: { sum: 6 } },
     events: [

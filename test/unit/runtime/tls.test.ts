@@ -26,6 +26,7 @@ import { dialSecurely, handshakeFault, mutual, peerIdentity } from '#runtime/tls
 import { hostFiles } from '#runtime/tls/files.ts'
 import { day_ms, openssl, read, scratch, TestAuthority } from '#test/kit/certificates.ts'
 import { until } from '#test/kit/rack.ts'
+import { ok } from '#runtime/result.ts'
 
 const cleanup: (() => void)[] = []
 after(() => {
@@ -143,11 +144,11 @@ test('two hosts of a rack know each other by their ids', async () => {
   assert.equal(await talk(socket), 'hello')
   assert.deepEqual(server.hosts, ['sled-1'])
   assert.equal(socket.getProtocol(), 'TLSv1.3')
-  assert.deepEqual(peerIdentity(socket, credentials, clock.now()), { ok: true, value: 'nexus-1' })
+  assert.deepEqual(peerIdentity(socket, credentials, clock.now()), ok('nexus-1'))
   const [accepted] = server.sockets
   assert.ok(accepted !== undefined)
   const seen = peerIdentity(accepted, server.identity.credentials, clock.now())
-  assert.deepEqual(seen, { ok: true, value: 'sled-1' })
+  assert.deepEqual(seen, ok('sled-1'))
   assert.equal(server.listener.waiting, 0)
   socket.destroy()
 })
