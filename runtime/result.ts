@@ -23,6 +23,9 @@ export class Err<E extends string> {
     this.detail = detail
   }
 }
+// A promise that is given a value looks for its `then`: for these it looks here and no further.
+for (const { prototype } of [Ok, Err]) Object.setPrototypeOf(prototype, null)
+
 export type Result<T, E extends string> = Ok<T> | Err<E>
 
 export const ok = <T>(value: T): Ok<T> => new Ok(value)

@@ -4,6 +4,7 @@
  *
  * Source of the formats: the msgpack specification, github.com/msgpack/msgpack/blob/master/spec.md.
  */
+import { memoryFor } from './memory.ts'
 import { shortText } from './text.ts'
 
 declare global {
@@ -319,26 +320,6 @@ function readTextHead(cursor: Cursor): number {
   return cursor.view.getUint8(cursor.at - 1)
 }
 
-/**
- * Small blobs are cut from a slab, because memory of its own costs far more than the copy. A blob
- * that is kept keeps its slab.
- */
-const slab_bytes = 64 * 1024
-const slabbed_bytes_max = 8 * 1024
-let slab = Buffer.allocUnsafeSlow(slab_bytes).buffer
-let slabUsed = 0
-
-function blob(length: number): Uint8Array {
-  if (length > slabbed_bytes_max) return new Uint8Array(length)
-  if (slabUsed + length > slab_bytes) {
-    slab = Buffer.allocUnsafeSlow(slab_bytes).buffer
-    slabUsed = 0
-  }
-  const made = new Uint8Array(slab, slabUsed, length)
-  slabUsed += (length + 7) & ~7
-  return made
-}
-
 /** A copy of raw bytes. */
 export function readBytes(cursor: Cursor): Uint8Array {
   const token = peek(cursor)
@@ -353,14 +334,14 @@ export function readBytes(cursor: Cursor): Uint8Array {
   const from = cursor.at
   if (from + length > cursor.limit) bad('bytes reach past the end')
   cursor.at = from + length
-  const made = blob(length)
+  const made = memoryFor(length)
   copy.call(cursor.buffer, made, 0, from, from + length)
   return made
 }
 
 /** A copy of bytes that a caller keeps. */
 export function copyBytes(bytes: Uint8Array): Uint8Array {
-  const made = blob(bytes.length)
+  const made = memoryFor(bytes.length)
   made.set(bytes)
   return made
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { pack, Unpackr } from 'msgpackr'
 import { Type, type TSchema } from 'typebox'
 import { codecOf } from '#runtime/codec/codec.ts'
+import { memoryFor } from '#runtime/codec/memory.ts'
 import { cursorOver, Misfit, Overflow } from '#runtime/codec/cursor.ts'
 import { seededRandom, systemRandom } from '#runtime/random.ts'
 import { fits } from '#runtime/schema.ts'
@@ -239,6 +240,16 @@ test('text in lists comes through wherever it lies, also where another list lay 
     cursor.at = 0
     assert.deepEqual(list.read(cursor), texts)
   }
+})
+
+test('pieces of memory lie apart, in one slab or in many', () => {
+  const lengths = [0, 1, 7, 8, 9, 4_096, 8_191, 8_192, 8_193, 70_000]
+  const all = Array.from({ length: 100 }, (_, index) => {
+    const piece = memoryFor(lengths[index % lengths.length] ?? 0)
+    assert.equal(piece.length, lengths[index % lengths.length])
+    return piece.fill(index)
+  })
+  for (const [index, piece] of all.entries()) assert.ok(piece.every((byte) => byte === index))
 })
 
 test('bytes come through as copies of their own', () => {
