@@ -20,8 +20,8 @@ export interface Table {
   readonly warm_ms: number
   readonly warm_operations: number
   /**
-   * How often each contestant is started. Where a process lies in memory makes it half as fast again or not,
-   * for as long as it lives: where that is more than what is to be seen, once says little. Rows that say how many
+   * How often each contestant is started. What the engine decides while a process starts, and where that lies in
+   * memory, makes it half as fast again or not, for as long as it lives: once says little. Rows that say how many
    * operations a round has are about something else than speed, and have one start.
    */
   readonly starts: number
