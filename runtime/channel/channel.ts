@@ -256,6 +256,11 @@ export class Channel implements Asker {
 
   /** Remembers who serves a call that could not be answered at once: its caller may give up. */
   serving(correlation: number, served: Served): void {
+    if (this.#closed !== null) {
+      // Whoever serves it has closed the channel itself.
+      served.abandon(this.#closed)
+      return
+    }
     const index = this.#pending.indexOf(correlation)
     this.#serving[index] = served
     this.#servingAs[index] = correlation
