@@ -1,10 +1,10 @@
-/** The actors that are measured: they answer with what they are asked, or pass a message around. */
+/** The actors that are measured: they answer with what they are asked. */
 import { Type } from 'typebox'
-import { behaviour, type Context, type Ref } from '#runtime/actor/actor.ts'
+import { behaviour, type ChildSpec, type Context } from '#runtime/actor/actor.ts'
 import type { Channel } from '#runtime/channel/channel.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { memoryLog } from '#runtime/log.ts'
-import { call, nothing, protocol } from '#runtime/actor/protocol.ts'
+import { call, protocol } from '#runtime/actor/protocol.ts'
 import { systemRandom } from '#runtime/random.ts'
 import { ok, type Result } from '#runtime/result.ts'
 import { System } from '#runtime/actor/system.ts'
@@ -40,58 +40,43 @@ const blob = Type.Object({
     Type.Refine(Type.Unknown(), (value) => value instanceof Uint8Array),
   ),
 })
+export const benchedChild: ChildSpec = {
+  restart: 'permanent',
+  restarts_max: 1,
+  restarts_period_ms: 1_000,
+  shutdown_ms: 100,
+  mailbox_max: 4096,
+  thread: 'echo',
+  activation: 'by_id',
+}
 export const echoProtocol = protocol('echo', 1, {
   small: call(1, { request: small, reply: small, errors: [], idempotent: true }),
   list: call(2, { request: list, reply: list, errors: [], idempotent: true }),
   blob: call(3, { request: blob, reply: blob, errors: [], idempotent: true }),
-  numbers: call(5, {
+  numbers: call(4, {
     request: Type.Array(Type.Integer()),
     reply: Type.Integer(),
     errors: [],
   }),
-  /** Passes the number on, one less, to the next actor of a ring; the last one says so. */
-  hop: call(4, { request: Type.Integer({ minimum: 0 }), reply: nothing, errors: [] }),
 })
-/** Where a `hop` goes next, and what happens at its end. */
-export interface Ring {
-  readonly next: (id: string) => Ref<typeof echoProtocol>
-  done: () => void
-}
-interface State {
-  readonly asked: number
-  readonly next: Ref<typeof echoProtocol> | null
-}
-type EchoContext = Context<Ring | null, typeof echoProtocol>
-
-export const echo = behaviour({
-  protocol: echoProtocol,
-  child: {
-    restart: 'permanent',
-    restarts_max: 1,
-    restarts_period_ms: 1_000,
-    shutdown_ms: 100,
-    mailbox_max: 4096,
-    thread: 'echo',
-    activation: 'by_id',
-  },
-  init: (context: EchoContext): State => ({
-    asked: 0,
-    next: context.deps?.next(context.id) ?? null,
-  }),
-  invariant: () => undefined,
-  handlers: {
-    small: (_context, state, message) => ({ state: again(state), result: ok(message) }),
-    list: (_context, state, message) => ({ state: again(state), result: ok(message) }),
-    blob: (_context, state, message) => ({ state: again(state), result: ok(message) }),
-    numbers: (_context, state, given) => ({ state: again(state), result: ok(given.length) }),
-    hop: (context, state, left) => {
-      if (left > 0) state.next?.cast('hop', left - 1)
-      else context.deps?.done()
-      return { state, result: ok(null) }
+/** Answers with what it is asked. Each message replaces its state: `first`, to begin with. */
+const echoWith = <S>(first: S, again: (state: S) => S) =>
+  behaviour({
+    protocol: echoProtocol,
+    child: benchedChild,
+    init: (_context: Context<null, typeof echoProtocol>) => first,
+    invariant: () => undefined,
+    handlers: {
+      small: (_context, state, message) => ({ state: again(state), result: ok(message) }),
+      list: (_context, state, message) => ({ state: again(state), result: ok(message) }),
+      blob: (_context, state, message) => ({ state: again(state), result: ok(message) }),
+      numbers: (_context, state, given) => ({ state: again(state), result: ok(given.length) }),
     },
-  },
-})
-const again = ({ asked, next }: State): State => ({ asked: asked + 1, next })
+  })
+/** Counts what it is asked, as the servers of all others do. */
+export const echo = echoWith(0, (asked) => asked + 1)
+/** Its state is a record, as most actors' is: each message makes one, which lives until the actor's next message. */
+export const recordEcho = echoWith({ asked: 0 }, ({ asked }) => ({ asked: asked + 1 }))
 
 export interface Ways {
   readonly host: string

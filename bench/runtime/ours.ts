@@ -8,7 +8,8 @@ import type { Entrant } from '../contestant.ts'
 import { isShape, type Shape } from '../messages.ts'
 import { closedLoop, serveOrders } from '../peers/orders.ts'
 import { nodeEntrant } from '../peers/program.ts'
-import { asker, attemptOf, echo, echoProtocol, makeSystem, type Ring } from './echo.ts'
+import { asker, attemptOf, echo, echoProtocol, makeSystem, recordEcho } from './echo.ts'
+import { ringed, ringProtocol, type Ring } from './ring.ts'
 
 const name = 'luge'
 const file = 'runtime/ours.ts'
@@ -19,8 +20,9 @@ export interface Size {
 }
 const words = ({ outstanding, actors }: Size) => [String(outstanding), String(actors)] as const
 
-/** Asks within one thread. */
-export const localAsk = (size: Size): Entrant => nodeEntrant(name, file, 'local', ...words(size))
+/** Asks within one thread; `state` is what the asked actors have, see echo.ts. */
+export const localAsk = (size: Size, state: 'count' | 'record' = 'count'): Entrant =>
+  nodeEntrant(name, file, 'local', ...words(size), state)
 /** Asks from one thread to another. */
 export const threadAsk = (shape: Shape, size: Size): Entrant =>
   nodeEntrant(name, file, 'threads', shape, ...words(size))
@@ -38,9 +40,10 @@ const alone = {
   toHost: () => null,
 }
 
-async function local(outstanding: number, actors: number): Promise<never> {
+async function local(outstanding: number, actors: number, state: string): Promise<never> {
   const system = makeSystem(alone)
-  system.add(echo, null)
+  if (state === 'record') system.add(recordEcho, null)
+  else system.add(echo, null)
   const ask = asker(system, 'small', { host: 'here', actors })
   return await serveOrders(closedLoop({ shape: 'small', outstanding, actors, ask, attemptOf }))
 }
@@ -68,9 +71,9 @@ async function threads(shape: Shape, outstanding: number, actors: number): Promi
 /** Every actor has a message under way; each is passed on as often as all others. */
 async function ring(actors: number): Promise<never> {
   const system = makeSystem(alone)
-  const next = (id: string) => system.ref(echoProtocol, String((Number(id) + 1) % actors))
+  const next = (id: string) => system.ref(ringProtocol, String((Number(id) + 1) % actors))
   const deps: Ring = { next, done: () => undefined }
-  system.add(echo, deps)
+  system.add(ringed, deps)
   return await serveOrders(async (operations) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     let under = actors
@@ -80,7 +83,7 @@ async function ring(actors: number): Promise<never> {
     }
     const hops = Math.ceil(operations / actors)
     const began = performance.now()
-    for (let id = 0; id < actors; id += 1) system.ref(echoProtocol, `${id}`).cast('hop', hops - 1)
+    for (let id = 0; id < actors; id += 1) system.ref(ringProtocol, `${id}`).cast('hop', hops - 1)
     await promise
     const wall_ns = (performance.now() - began) * 1e6
     return { operations: hops * actors, wall_ns, p50_ns: null, p99_ns: null, bytes: null }
@@ -91,13 +94,13 @@ async function idleActors(): Promise<never> {
   let generation = 0
   return await serveOrders(async (operations) => {
     const system = makeSystem(alone)
-    system.add(echo, null)
+    system.add(recordEcho, null)
     generation += 1
     globalThis.gc?.()
     const before = process.memoryUsage()
     const began = performance.now()
     for (let id = 0; id < operations; id += 1) {
-      system.ref(echoProtocol, `${generation}.${id}`).cast('hop', 1)
+      system.ref(echoProtocol, `${generation}.${id}`).cast('numbers', [])
     }
     await systemClock.sleep(1)
     const wall_ns = (performance.now() - began) * 1e6
@@ -111,7 +114,7 @@ async function idleActors(): Promise<never> {
 }
 
 const roles: Readonly<Record<string, (...args: readonly string[]) => Promise<never>>> = {
-  local: (outstanding, actors) => local(Number(outstanding), Number(actors)),
+  local: (outstanding, actors, state = '') => local(Number(outstanding), Number(actors), state),
   threads: (shape = '', outstanding, actors) => {
     if (!isShape(shape)) throw new Error(`there is no shape ${shape}`)
     return threads(shape, Number(outstanding), Number(actors))

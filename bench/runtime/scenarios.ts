@@ -173,6 +173,13 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...base,
+    name: 'local ask among 100,000 actors whose state is a record',
+    metrics: { rate: [] },
+    ours: localAsk({ outstanding: 10, actors: 100_000 }, 'record'),
+    peers: [own('luge, 10 actors', localAsk({ outstanding: 10, actors: 10 }, 'record'))],
+  },
+  {
+    ...base,
     name: 'TCP ask to 64 peers, 32 outstanding with each',
     metrics: { rate: [least('luge, 1 peer', 0.8)], cpu: [most('luge, 1 peer', 1.2)] },
     ours: tcpAsk({ outstanding: 32, security: 'plain', hosts: 64 }),
