@@ -15,6 +15,29 @@ const pause_ms = 50
 /** The guide's token: the spoof login of the privileged test user. */
 export const guideToken = `oxide-spoof-${wellKnown.user_privileged}`
 
+/** How long people wait without a word. */
+const told_every_ms = 10_000
+
+/**
+ * Says what is waited for, while that takes long, each time that it is something else. The function that it
+ * gives back ends it.
+ */
+export function tellWhile(
+  why: () => string,
+  say = (line: string): void => void process.stderr.write(line),
+  every_ms = told_every_ms,
+): () => void {
+  let said: string | null = null
+  const timer = setInterval(() => {
+    const now = why()
+    if (now !== said) say(`luge: still waiting: ${now}\n`)
+    said = now
+  }, every_ms)
+  return () => {
+    clearInterval(timer)
+  }
+}
+
 type Waited = Result<null, 'not_ready'>
 
 /** Asks again and again until it hears null; what it heard last is why it gave up. */

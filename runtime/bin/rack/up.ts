@@ -30,7 +30,7 @@ import { membersOf, nexusConfigText, sledConfigOf, urlOf } from './configs.ts'
 import { keepUp } from './keep.ts'
 import { troubleOf, troublesOfNexus } from './last_words.ts'
 import { withLock } from './lock.ts'
-import { guideToken, ready_ms_max, waitLinked, waitServed } from './served.ts'
+import { guideToken, ready_ms_max, tellWhile, waitLinked, waitServed } from './served.ts'
 import { checkStore, shownStore, storeOf } from './store.ts'
 import { findSupervisor, startSupervisor, waitReady } from './supervisor.ts'
 
@@ -96,8 +96,21 @@ async function bringUp(state: string, plan: RackPlan, sleds: readonly string[]):
   if (!reached.ok) return reached
   const written = await writeConfigs(state, plan)
   if (!written.ok) return written
-  // All at once: a sled serves once it has reached Nexus, which is on one of them.
   const ofNexus = () => troublesOfNexus(state, plan)
+  const endTelling = tellWhile(ofNexus)
+  try {
+    return await startAll(state, plan, { sleds, ofNexus })
+  } finally {
+    endTelling()
+  }
+}
+
+/** All at once: a sled serves once it has reached Nexus, which is on one of them. */
+async function startAll(
+  state: string,
+  plan: RackPlan,
+  { sleds, ofNexus }: { readonly sleds: readonly string[]; readonly ofNexus: () => string },
+): Promise<Refused> {
   const started = await Promise.all(
     sleds.map(async (sled) => await ensureSupervisor(sled, ofNexus)),
   )

@@ -5,7 +5,9 @@ import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { troubleOf } from '#runtime/bin/rack/last_words.ts'
+import { tellWhile } from '#runtime/bin/rack/served.ts'
 import { waitReady, type SupervisorNews } from '#runtime/bin/rack/supervisor.ts'
 import { scratch } from '#test/kit/certificates.ts'
 
@@ -35,6 +37,23 @@ test('a sled that misses nothing but Nexus says what Nexus waits for', async () 
     await waitedFor(sled, [trouble, { kind: 'alone' }]),
     `${begun}it waits for Nexus: its store is away`,
   )
+})
+
+test('who waits long is told why, and again when it is something else', async () => {
+  const reasons = ['a', 'a', 'b', 'b', 'a']
+  const said: string[] = []
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const why = () => {
+    const [reason = 'c'] = reasons.splice(0, 1)
+    if (reason === 'c') resolve()
+    return reason
+  }
+  const end = tellWhile(why, (line) => said.push(line), 1)
+  await promise
+  await sleep(5)
+  end()
+  const told = ['a', 'b', 'a', 'c'].map((reason) => `luge: still waiting: ${reason}\n`)
+  assert.deepEqual(said, told)
 })
 
 test('the last line of the log of Nexus says why, if it is a trouble', () => {
