@@ -10,7 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { createHash } from 'node:crypto'
+import { createHash, randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
@@ -66,21 +66,31 @@ export async function until<T>(
   }
 }
 
-export async function freePort(): Promise<number> {
+/** Below the ports that the kernel gives to connections: none of these takes one before it is used. */
+const ports_first = 20_000
+const ports_end = 32_000
+
+/** The first of `count` ports in a row that nobody has. */
+export async function freePort(count = 1): Promise<number> {
+  for (;;) {
+    const first = randomInt(ports_first, ports_end - count)
+    const all = Array.from({ length: count }, async (_, index) => await isFree(first + index))
+    if ((await Promise.all(all)).every(Boolean)) return first
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
   const server = createServer()
-  const { promise, resolve: done } = Promise.withResolvers<void>()
-  server.listen(0, '127.0.0.1', () => {
-    done()
+  const { promise, resolve: done } = Promise.withResolvers<boolean>()
+  server.once('error', () => {
+    done(false)
   })
-  await promise
-  const address = server.address()
-  assert.ok(typeof address === 'object' && address !== null)
-  const { promise: closed, resolve: close } = Promise.withResolvers<void>()
-  server.close(() => {
-    close()
+  server.listen(port, '127.0.0.1', () => {
+    server.close(() => {
+      done(true)
+    })
   })
-  await closed
-  return address.port
+  return await promise
 }
 
 /** Longer than a member stands still in any test. */
@@ -106,7 +116,7 @@ export class TestRack {
 
   /** Brings the rack up, with `profile` changing the usual one; on linux with the outside in a namespace of the test's own. */
   async up(profile: object | null = null): Promise<Ready> {
-    if (this.#external === '') this.#external = `127.0.0.1:${await freePort()}`
+    if (this.#external === '') this.#external = `127.0.0.1:${await freePort(this.members)}`
     const args = ['rack', 'up', '--detach', '--json', '--platform', this.platform]
     args.push('--state', this.state, '--external', this.#external)
     if (this.members > 1) args.push('--nexus', String(this.members))
