@@ -25,6 +25,8 @@ export class ActorRef {
   /** Its number on the channel that it was used on last, and the name that the number was given to. */
   number = 0
   key = ''
+  /** The message that it was used for last: most are used for one again and again. */
+  #row: Row | null = null
   #elsewhere: ActorRef | null = null
 
   constructor(
@@ -57,8 +59,8 @@ export class ActorRef {
   }
 
   call(name: string, request: unknown, options: CallOptions): Promise<Answer> {
-    const row = this.protocol.rows.get(name)
-    if (row === undefined) {
+    const row = this.#rowOf(name)
+    if (row === null) {
       return Promise.resolve(err('unsupported', `${this.name} ${name}: no such message`))
     }
     if (options.signal?.aborted === true) {
@@ -68,8 +70,13 @@ export class ActorRef {
   }
 
   cast(name: string, request: unknown): void {
-    const row = this.protocol.rows.get(name)
-    if (row === undefined) throw new Error(`${this.name} has no message ${name}`)
+    const row = this.#rowOf(name)
+    if (row === null) throw new Error(`${this.name} has no message ${name}`)
     this.router.tell(this, row, request)
+  }
+
+  #rowOf(name: string): Row | null {
+    if (this.#row?.name !== name) this.#row = this.protocol.rows.get(name) ?? null
+    return this.#row
   }
 }
