@@ -5,6 +5,8 @@
 const index_bits = 16
 const once = 1 << index_bits
 const index_mask = once - 1
+/** Larger ones would be objects of their own. */
+const number_max = 0x7fff_ffff
 
 export class Slots<T> {
   readonly #max: number
@@ -30,7 +32,7 @@ export class Slots<T> {
   take(value: T): number {
     this.used += 1
     const index = this.#free.pop() ?? this.#values.length
-    const next = ((this.#numbers[index] ?? index) + once) >>> 0
+    const next = ((this.#numbers[index] ?? index) + once) & number_max
     const number = next === 0 ? once : next
     this.#numbers[index] = number
     this.#values[index] = value
