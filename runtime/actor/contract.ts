@@ -2,6 +2,7 @@
  * What a protocol's table says, as text: the golden file of all protocols consists of it, and peers compare
  * a number made of it, so that two programs that call different tables the same version find out.
  */
+import { layout } from '../codec/compile.ts'
 import type { AnyCall, Protocol } from './protocol.ts'
 
 /** A line to name it, one for its retired numbers, and four for each row, in the order of their numbers. */
@@ -33,9 +34,11 @@ function describeSchema(schema: unknown): string {
   )
 }
 
-/** 32 bits of a table (FNV-1a): equal tables have equal ones, and different ones hardly ever. */
+/** 32 bits of a table and how its messages lie on the wire (FNV-1a): what differs hardly ever has equal ones. */
 export function fingerprint(contract: Contract): number {
   let hash = 0x811c_9dc5
-  for (const byte of Buffer.from(describe(contract))) hash = Math.imul(hash ^ byte, 0x0100_0193)
+  for (const byte of Buffer.from(`layout ${layout}\n${describe(contract)}`)) {
+    hash = Math.imul(hash ^ byte, 0x0100_0193)
+  }
   return hash >>> 0
 }

@@ -41,7 +41,7 @@ export interface ChannelHost {
 export interface Incoming {
   readonly channel: Channel
   readonly header: Header
-  readonly cursor: Cursor
+  cursor: Cursor
   bound: Bound
   span: Span | null
 }
@@ -194,18 +194,15 @@ export class Channel implements Asker {
 
   /** Takes the frame at the cursor. Throws FrameError on what may not come here. */
   receive(from: Cursor): void {
-    const { cursor, header } = this.#incoming
-    cursor.buffer = from.buffer
-    cursor.view = from.view
-    cursor.at = from.at
-    cursor.limit = from.limit
-    frame.readHeader(cursor, header)
+    const { header } = this.#incoming
+    this.#incoming.cursor = from
+    frame.readHeader(from, header)
     this.#received = (this.#received + 1) >>> 0
     if (header.sequence !== this.#received) {
       throw new FrameError(`frame ${header.sequence} came where ${this.#received} was due`)
     }
     if (this.#writer.isFlooded) throw new FrameError('the other end asks on and reads no answers')
-    this.#incoming.span = (header.flags & flags.trace) === 0 ? null : frame.readSpan(cursor)
+    this.#incoming.span = (header.flags & flags.trace) === 0 ? null : frame.readSpan(from)
     switch (header.kind) {
       case kinds.call:
       case kinds.cast:

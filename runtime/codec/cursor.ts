@@ -26,10 +26,26 @@ export interface Cursor {
   limit: number
   /** How many more items lists and maps of this message may have. */
   items: number
-  /** A piece of the message as text, and where it is from: see readListed. */
+  /**
+   * Up to where nothing changes until whoever owns the memory sets this again and forgets what was seen; 0
+   * where nobody promises that.
+   */
+  known: number
+  /** A piece of this memory as text, and where it is from. */
+  seen: string
+  seen_from: number
+  seen_end: number
+  /** Of the texts in its lists (texts.ts): whether all are ASCII, the next one, their end, and that of their bytes. */
+  is_ascii: boolean
+  text_at: number
+  texts: string[]
+  text_end: number
+  text_limit: number
+  /** A piece of these texts, which units it has, and where its bytes begin. */
   window: string
   window_from: number
   window_end: number
+  window_at: number
 }
 
 /** A cursor over a piece of memory. */
@@ -41,9 +57,19 @@ export function cursorOver(bytes: Uint8Array): Cursor {
     at: 0,
     limit: byteLength,
     items: 0,
+    known: 0,
+    seen: '',
+    seen_from: 0,
+    seen_end: 0,
+    is_ascii: true,
+    text_at: 0,
+    texts: [],
+    text_end: 0,
+    text_limit: 0,
     window: '',
     window_from: 0,
     window_end: 0,
+    window_at: 0,
   }
 }
 
@@ -52,8 +78,9 @@ export class Misfit extends Error {}
 /** There is no room for a value here: it must be written where there is more. */
 export class Overflow extends Error {}
 
-const overflow = new Overflow('no room')
-const bad = (what: string): never => {
+export const overflow = new Overflow('no room')
+/** Refuses what is being read or written. */
+export function bad(what: string): never {
   throw new Misfit(what)
 }
 
@@ -100,11 +127,11 @@ export function writeToken(cursor: Cursor, token: number): void {
   cursor.buffer[cursor.at++] = token
 }
 
-/** A number; whole ones of 32 bits as integers, all others as doubles. */
+/** A number; whole ones of 32 bits as integers, all others, and -0, as doubles. */
 export function writeNumber(cursor: Cursor, value: number): void {
   room(cursor, 9)
   const { buffer, view, at } = cursor
-  if ((value | 0) !== value) {
+  if ((value | 0) !== value || Object.is(value, -0)) {
     buffer[at] = 0xcb
     view.setFloat64(at + 1, value)
     cursor.at = at + 9
@@ -266,38 +293,32 @@ function readOtherNumber(cursor: Cursor, token: number): number {
   return value
 }
 
-/** Text. */
-export function readString(cursor: Cursor): string {
-  const length = readTextHead(cursor)
-  const from = cursor.at
-  const end = from + length
-  if (end > cursor.limit) bad('text reaches past the end')
-  cursor.at = end
-  return shortText(cursor.buffer, from, length) ?? cursor.buffer.utf8Slice(from, end)
-}
+/** What is asked for at once to take texts from: each that is kept keeps so much. */
+export const piece_bytes = 1_024
+/** Shorter text is copied, of whatever it is a part; for longer text there is no need to ask for more than it. */
+const part_chars_min = 13
+const part_chars_max = piece_bytes / 4
 
 /**
- * A text of many: asking the engine for one string costs as much as for a kilobyte, of which others are
- * then parts. So a text that is kept keeps at most as much.
+ * Text that is in no list. To have the engine make one text costs as much as for a kilobyte: where more frames
+ * are known to lie behind this one, their texts become parts of one that was asked for.
  */
-const window_bytes = 1_024
-
-/** Text in a list. Whoever begins to read a message sets `window_end` to 0. */
-export function readListed(cursor: Cursor): string {
+export function readString(cursor: Cursor): string {
   const length = readTextHead(cursor)
-  const from = cursor.at
+  const { buffer, at: from } = cursor
   const end = from + length
   if (end > cursor.limit) bad('text reaches past the end')
   cursor.at = end
-  const { buffer } = cursor
-  if (!isAscii(cursor.view, from, end)) return buffer.utf8Slice(from, end)
-  if (end > cursor.window_end) {
-    if (length > window_bytes / 4) return buffer.latin1Slice(from, end)
-    cursor.window_from = from
-    cursor.window_end = Math.min(from + window_bytes, cursor.limit)
-    cursor.window = buffer.latin1Slice(from, cursor.window_end)
+  if (from < cursor.seen_from || end > cursor.seen_end) {
+    if (length < part_chars_min || length > part_chars_max || cursor.known === 0) {
+      return shortText(buffer, from, length) ?? buffer.utf8Slice(from, end)
+    }
+    cursor.seen_from = from
+    cursor.seen_end = Math.min(from + piece_bytes, Math.max(cursor.known, cursor.limit))
+    cursor.seen = buffer.latin1Slice(from, cursor.seen_end)
   }
-  return cursor.window.slice(from - cursor.window_from, end - cursor.window_from)
+  if (!isAscii(cursor.view, from, end)) return buffer.utf8Slice(from, end)
+  return cursor.seen.slice(from - cursor.seen_from, end - cursor.seen_from)
 }
 
 function isAscii(view: DataView, from: number, end: number): boolean {

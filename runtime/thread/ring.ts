@@ -187,6 +187,7 @@ export class RingReader {
     const tail = Atomics.load(this.#control, tail_word)
     let released = this.#head
     let done = 0
+    this.#know(tail)
     while (this.#head !== tail && done < max) {
       const waiting = (tail - this.#head) | 0
       if (waiting <= 0 || waiting > ring_bytes) throw new FrameError('the ring is out of step')
@@ -202,6 +203,13 @@ export class RingReader {
 
   close(): void {
     this.#port.close()
+  }
+
+  /** What is before the tail, or the end of the ring, stays as it is until the head has passed. */
+  #know(tail: number): void {
+    const at = this.#head & (ring_bytes - 1)
+    this.#cursor.known = Math.min(ring_bytes, at + ((tail - this.#head) | 0))
+    this.#cursor.seen_end = 0
   }
 
   /** Hands over the frame at the head; gives back how long its entry is. */

@@ -191,7 +191,7 @@ export class Link {
   #difference({ name, version, fingerprint }: Protocol): string | null {
     const there = this.#protocols[name]
     if (there?.version !== version || there.fingerprint === fingerprint) return null
-    return `both ends have version ${version} of ${name}, and its tables differ: one end's is no release`
+    return `both ends have version ${version} of ${name}, and its tables differ, or how they lay messages out: one end's is no release`
   }
 
   /** Counts silence by its own turns: time in which this process stood still is not the peer's. */

@@ -16,7 +16,7 @@ import { shown, type ChannelSeen } from '../seeing/snapshot.ts'
 import type { Identity } from '../tls/identity.ts'
 import { SecureListener, type Refusal } from '../tls/listener.ts'
 import { dialSecurely, peerIdentity } from '../tls/secure.ts'
-import { isOpen } from '../codec/compile.ts'
+import { isOpen } from '../codec/shape.ts'
 import { Link, type LinkHost } from './link.ts'
 import { listenAt, type ListenAt } from './listening.ts'
 

@@ -118,7 +118,10 @@ export class FrameCutter {
       if (this.#due === length_bytes) this.#due = this.#lengthAt(this.#held, 0)
       else this.#takeHeld(take)
     }
-    if (at < chunk.length) this.#cut(cursorOver(chunk), at, take)
+    if (at >= chunk.length) return
+    const cursor = cursorOver(chunk)
+    cursor.known = chunk.length
+    this.#cut(cursor, at, take)
   }
 
   #cut(cursor: Cursor, from: number, take: (cursor: Cursor) => void): void {

@@ -40,6 +40,14 @@ export const schemas: Readonly<Record<string, TSchema>> = {
     notes: Type.Union([Type.Array(Type.Tuple([Type.Number(), Type.String()])), Type.Null()]),
     data: binary,
   }),
+  rows: Type.Array(
+    Type.Object({
+      name: Type.String({ maxLength: 63 }),
+      note: Type.Union([Type.String(), Type.Null()]),
+      tags: Type.Array(Type.String()),
+      label: shape,
+    }),
+  ),
 }
 
 const rows = Object.fromEntries(

@@ -112,6 +112,12 @@ const values: Readonly<Record<string, unknown>> = {
     notes: [[1.5, 'x']],
     data: new Uint8Array(40),
   },
+  rows: ['a', 'a', 'ü'].map((name) => ({
+    name,
+    note: 'as ever',
+    tags: ['x', 'x', '💥'],
+    label: { type: 'label', text: 'here' },
+  })),
 }
 const seedsOf = (wrap: (index: number, value: unknown) => Buffer) => () =>
   Object.fromEntries(names.map((name, index) => [name, wrap(index, values[name])]))

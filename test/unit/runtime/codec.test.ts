@@ -209,6 +209,15 @@ test('every kind of number that msgpack knows is read', () => {
   }
 })
 
+test('numbers come through as they were, the sign of 0 too', () => {
+  for (const value of [...numbers, -0]) {
+    for (const schema of [Type.Number(), Type.Integer()]) {
+      if (!fits(schema, value)) continue
+      assert.ok(Object.is(decode(schema, encode(schema, value)), value), String(value))
+    }
+  }
+})
+
 test('text of every length and script comes through', () => {
   for (let length = 0; length < 300; length += 1) {
     for (const char of ['a', 'ä', '€', '💥']) {
@@ -240,6 +249,72 @@ test('text in lists comes through wherever it lies, also where another list lay 
     cursor.at = 0
     assert.deepEqual(list.read(cursor), texts)
   }
+})
+
+const item = (state: string, note: string | null, tags: string[]) => ({ state, note, tags })
+test('a text that the item before has too takes one byte, whatever lies between', () => {
+  const schema = Type.Array(
+    Type.Object({
+      state: Type.String(),
+      note: Type.Union([Type.String(), Type.Null()]),
+      tags: Type.Array(Type.String()),
+    }),
+  )
+  const same = Array.from({ length: 20 }, () => item('running', 'as ever', []))
+  const other = same.map((each, index) => ({ ...each, state: `turning ${index}` }))
+  assert.deepEqual(decode(schema, encode(schema, same)), same)
+  assert.equal(encode(schema, same).length, encode(schema, same.slice(1)).length + 4)
+  assert.ok(encode(schema, other).length > encode(schema, same).length + 19 * 8)
+  const mixed = [
+    item('', '', ['', '']),
+    item('', null, ['a', 'a', 'b', 'a']),
+    item('ab', '', ['a']),
+    item('cb', null, []),
+    item('cb', '', ['ü', 'ü', 'ä', '💥', '💥']),
+  ]
+  assert.deepEqual(decode(schema, encode(schema, mixed)), mixed)
+  // The first item has nobody before it: -1 is no length.
+  const forged = Buffer.from('94d200000000d20000000091ffdb00000000', 'hex')
+  assert.throws(() => decode(Type.Array(Type.String()), forged), /not a length/)
+})
+
+test('text in lists is what it was, also when it is put together or no Unicode', () => {
+  const schema = Type.Array(Type.String())
+  const ropes = Array.from({ length: 5 }, (_, index) => {
+    let rope = ''
+    for (let part = 0; part < 40; part += 1) rope += `${index}.${part} `
+    return rope
+  })
+  assert.deepEqual(decode(schema, encode(schema, ropes)), ropes)
+  // Two halves do not become a character because they lie next to each other.
+  const halves = ['a\ud83d', '\udca5b', '💥']
+  assert.deepEqual(decode(schema, encode(schema, halves)), ['a\ufffd', '\ufffdb', '💥'])
+})
+
+test('a message whose texts are not as it says is refused', () => {
+  const schema = Type.Array(Type.String())
+  const good = encode(schema, ['one', 'two', 'drei'])
+  assert.deepEqual(decode(schema, good), ['one', 'two', 'drei'])
+  const changed: readonly (readonly [string, number, number])[] = [
+    ['fewer units than there are', 5, 9],
+    ['more units than bytes', 5, 11],
+    ['more bytes than there are', 10, 11],
+    ['all of the message', 10, good.length],
+    ['more than the message has', 8, 1],
+    ['negative', 7, 0xff],
+    ['a first text that reaches past the end', 12, 11],
+    ['texts that leave some over', 12, 2],
+    ['no text where it is', good.length - 15, 0xda],
+    ['another length there', good.length - 11, 9],
+  ]
+  for (const [what, at, byte] of changed) {
+    const bad = Buffer.from(good)
+    bad.writeUInt8(byte, at)
+    assert.notDeepEqual(bad, good, what)
+    assert.throws(() => decode(schema, bad), Misfit, what)
+  }
+  const cut = Buffer.from('94d200000002d200000004920101db00000004f09f92a5', 'hex')
+  assert.throws(() => decode(schema, cut), /ends in a character/)
 })
 
 test('pieces of memory lie apart, in one slab or in many', () => {

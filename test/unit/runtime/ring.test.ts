@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { limits } from '#config/limits.ts'
+import { Type } from 'typebox'
+import { codecOf } from '#runtime/codec/codec.ts'
 import type { Cursor } from '#runtime/codec/cursor.ts'
 import { seededRandom, systemRandom } from '#runtime/random.ts'
 import { makeRing, RingReader, RingWriter } from '#runtime/thread/ring.ts'
@@ -96,6 +98,44 @@ test('sizes by chance, written and read in bursts, come in order and whole', () 
   while (reader.drain(100, (cursor) => assert.ok(waiting.shift()?.equals(copyOf(cursor)))) > 0);
   assert.equal(waiting.length, 0, `seed ${seed}`)
   assert.ok(refused > 0, 'it was full at times')
+})
+
+test('texts are those of their frame, and stay what they were, lap after lap', () => {
+  const seed = Math.floor(systemRandom.next() * 2 ** 32)
+  const random = seededRandom(seed)
+  const pick = (below: number) => Math.floor(random.next() * below)
+  const { writer, reader } = ring()
+  const words = codecOf(Type.Tuple([Type.String(), Type.String(), Type.String()]))
+  const chars = ['a', '7', 'z', '-', 'q', '\u0141', '💥']
+  const text = () => {
+    // Few differ in length: a text of the lap before would pass for this one.
+    const known = pick(8) === 0 ? chars.length : 5
+    const length = [0, 6, 13, 36, 36, 36, 257][pick(7)] ?? 0
+    return Array.from({ length }, () => chars[pick(known)]).join('')
+  }
+  const [sent, got]: [unknown[], unknown[]] = [[], []]
+  const take = (cursor: Cursor) => {
+    cursor.at += header_bytes
+    got.push(words.read(cursor))
+  }
+  for (let bytes = 0; bytes < 3 * 1024 * 1024;) {
+    const value = [text(), text(), text()]
+    assert.ok(writer.begin())
+    const { cursor } = writer
+    const start = cursor.at
+    cursor.at += header_bytes
+    words.write(cursor, value)
+    cursor.view.setUint32(start, cursor.at - start, true)
+    bytes += cursor.at - start
+    writer.end()
+    sent.push(value)
+    if (pick(30) > 0) continue
+    writer.publish()
+    while (reader.drain(1 + pick(20), take) > 0);
+  }
+  writer.publish()
+  while (reader.drain(1_000, take) > 0);
+  assert.deepEqual(got, sent, `seed ${seed}`)
 })
 
 test('what is written is seen when it is published, and one wake tells of all', async () => {
