@@ -23,13 +23,16 @@ const bytes_a_unit_max = 3
 
 /** How many texts the last message had. */
 const last = { count: 0 }
+const none: string[] = []
+/** More than so many texts get their room as they come. */
+const room_texts_max = 1_024
 
 /** Begins a message: what comes behind these bytes is its value. */
 export function openTexts(cursor: Cursor): void {
   room(cursor, head_bytes)
   cursor.at += head_bytes
   cursor.text_at = 0
-  cursor.texts = Array<string>(Math.min(last.count, 1_024))
+  cursor.texts = Array<string>(Math.min(last.count, room_texts_max))
 }
 
 /** Ends the message that began at `start`, with its texts. */
@@ -54,8 +57,6 @@ export function writeTexts(cursor: Cursor, start: number): void {
   view.setInt32(start + 7, bytes)
   cursor.at = at + text_head_bytes + bytes
 }
-
-const none: string[] = []
 
 /** Writes text behind room for its head; gives back its bytes. */
 function put({ buffer, at, limit }: Cursor, text: string): number {
@@ -109,7 +110,8 @@ export function showText(cursor: Cursor, units: number): void {
   if (from + units > cursor.text_end) bad('text reaches past the end')
   const passed = cursor.window.slice(0, from - cursor.window_from)
   const at = Math.min(cursor.window_at + Buffer.byteLength(passed), limit)
-  let end = Math.min(at + Math.max(piece_bytes, units * bytes_a_unit_max), limit)
+  const bytes_max = cursor.is_ascii ? units : units * bytes_a_unit_max
+  let end = Math.min(at + Math.max(piece_bytes, bytes_max), limit)
   // Not in the middle of a character.
   while (end > at && end < limit && ((buffer[end] ?? 0) & 0xc0) === 0x80) end -= 1
   const window = buffer.utf8Slice(at, end)
