@@ -9,7 +9,17 @@
  * (protocol.ts). The texts of lists lie apart (texts.ts). What stands on the wire is valid msgpack.
  *
  * What writes and what reads keeps its place in the memory in a variable of its own, `at`, and takes what
- * is a single byte itself. For all else it tells the cursor where it is, and asks it afterwards.
+ * is a single byte itself. For all else it tells the cursor where it is, and asks it afterwards. What writes
+ * a record of one number is
+ *
+ *     const b=c.buffer;let at=c.at;
+ *     if(at+14>c.limit)throw overflow;
+ *     if(!(typeof x==='object'&&x!==null&&!Array.isArray(x)))wrong("","must be object");
+ *     b[at++]=145;
+ *     const f1=x["size"];
+ *     if(!(Number.isInteger(f1)))wrong("/size","must be a fitting Integer");
+ *     if(f1>=1&&f1<128&&(f1|0)===f1)b[at++]=f1;else{c.at=at;writeNumber(c,f1);at=c.at;}
+ *     c.at=at;
  *
  * What is read or copied is made by constructors and functions, and not written as literals: the engine may
  * find that the objects of a literal live long and make them in old space from then on, and what is there

@@ -50,6 +50,44 @@ export const schemas: Readonly<Record<string, TSchema>> = {
   ),
 }
 
+const id = '12345678-1234-1234-1234-123456789abc'
+/** A value for each schema. */
+export const examples: Readonly<Record<string, unknown>> = {
+  nothing: null,
+  literal: 'only',
+  boolean: true,
+  integer: -70_000,
+  small: 200,
+  number: 1.5,
+  text: 'grüße',
+  word: 'word',
+  uuid: id,
+  cidr: 'fd00::/8',
+  choice: 'blue',
+  nullable: null,
+  either: [true, false],
+  shape: { type: 'line', from: { x: 0.5, y: 1 }, to: { x: -1, y: 999 } },
+  list: [1, -1, 300, 70_000, 2 ** 40],
+  pair: ['a', 'bc'],
+  empties: [{}, {}],
+  tuple: ['a', true, null],
+  record: { a: { x: 1, y: 2 }, toString: { x: 3, y: 4 } },
+  binary: new Uint8Array([1, 2, 3]),
+  anything: { a: [1, 'x', null], b: { c: true } },
+  deep: {
+    id,
+    tags: { a: [{ type: 'dot', at: { x: 0, y: 0 } }] },
+    notes: [[1.5, 'x']],
+    data: new Uint8Array(40),
+  },
+  rows: ['a', 'a', 'ü'].map((name) => ({
+    name,
+    note: 'as ever',
+    tags: ['x', 'x', '💥'],
+    label: { type: 'label', text: 'here' },
+  })),
+}
+
 const rows = Object.fromEntries(
   Object.entries(schemas).map(([name, schema], index): [string, AnyCall] => [
     name,

@@ -17,7 +17,7 @@ import { FrameError, kinds } from '#runtime/wire/frame.ts'
 import { Link } from '#runtime/wire/link.ts'
 import { FrameCutter } from '#runtime/wire/socket.ts'
 import { bindFrame, frame, helloFrame } from '#test/kit/frames.ts'
-import { echo, echoProtocol, schemas } from './schemas.ts'
+import { echo, echoProtocol, examples, schemas } from './schemas.ts'
 import type { Pick } from './mutate.ts'
 import { aloneSystem } from '#test/kit/alone.ts'
 import { ok } from '#runtime/result.ts'
@@ -82,45 +82,8 @@ function encode(index: number, value: unknown): Buffer {
   return Buffer.from(cursor.buffer.subarray(0, cursor.at))
 }
 
-const id = '12345678-1234-1234-1234-123456789abc'
-/** A value for each schema. */
-const values: Readonly<Record<string, unknown>> = {
-  nothing: null,
-  literal: 'only',
-  boolean: true,
-  integer: -70_000,
-  small: 200,
-  number: 1.5,
-  text: 'grüße',
-  word: 'word',
-  uuid: id,
-  cidr: 'fd00::/8',
-  choice: 'blue',
-  nullable: null,
-  either: [true, false],
-  shape: { type: 'line', from: { x: 0.5, y: 1 }, to: { x: -1, y: 999 } },
-  list: [1, -1, 300, 70_000, 2 ** 40],
-  pair: ['a', 'bc'],
-  empties: [{}, {}],
-  tuple: ['a', true, null],
-  record: { a: { x: 1, y: 2 }, toString: { x: 3, y: 4 } },
-  binary: new Uint8Array([1, 2, 3]),
-  anything: { a: [1, 'x', null], b: { c: true } },
-  deep: {
-    id,
-    tags: { a: [{ type: 'dot', at: { x: 0, y: 0 } }] },
-    notes: [[1.5, 'x']],
-    data: new Uint8Array(40),
-  },
-  rows: ['a', 'a', 'ü'].map((name) => ({
-    name,
-    note: 'as ever',
-    tags: ['x', 'x', '💥'],
-    label: { type: 'label', text: 'here' },
-  })),
-}
 const seedsOf = (wrap: (index: number, value: unknown) => Buffer) => () =>
-  Object.fromEntries(names.map((name, index) => [name, wrap(index, values[name])]))
+  Object.fromEntries(names.map((name, index) => [name, wrap(index, examples[name])]))
 
 /** The first byte chooses a schema, the rest is read by it. */
 const codec: Target = {
@@ -339,7 +302,7 @@ function cutUp(bytes: Buffer): readonly Buffer[] {
 
 /** One row after another on one channel. */
 const written = names.flatMap((name, index) =>
-  cutUp(dialogue(index, values[name])).map((whole, at) => {
+  cutUp(dialogue(index, examples[name])).map((whole, at) => {
     whole.writeUInt32LE(index * 6 + at + 1, 20)
     // Each dialogue leaves a call in a slot of its own.
     whole.writeUInt16LE(index, 8)

@@ -1,14 +1,16 @@
 /** The compiled codec against independent judges: typebox says what fits, msgpackr what is msgpack. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { pack, Unpackr } from 'msgpackr'
 import { Type, type TSchema } from 'typebox'
 import { codecOf } from '#runtime/codec/codec.ts'
+import { layout } from '#runtime/codec/compile.ts'
 import { memoryFor } from '#runtime/codec/memory.ts'
 import { cursorOver, Misfit, Overflow } from '#runtime/codec/cursor.ts'
 import { seededRandom, systemRandom } from '#runtime/random.ts'
 import { fits } from '#runtime/schema.ts'
-import { schemas } from '#test/fuzz/schemas.ts'
+import { examples, schemas } from '#test/fuzz/schemas.ts'
 
 const seed = Number(process.env['CODEC_SEED'] ?? Math.floor(systemRandom.next() * 2 ** 32))
 const random = seededRandom(seed)
@@ -184,6 +186,17 @@ test(`what is written is one whole value of msgpack (seed ${seed})`, () => {
       if (kind === 'Integer' || kind === 'Number' || kind === 'String') assert.equal(plain, value)
     }
   }
+})
+
+test('messages lie on the wire as this layout says', () => {
+  const hash = createHash('sha256')
+  for (const [name, schema] of Object.entries(schemas)) hash.update(encode(schema, examples[name]))
+  const found = [layout, hash.digest('hex').slice(0, 16)]
+  assert.deepEqual(
+    found,
+    [2, 'de936ddb0414f1a7'],
+    'another layout needs another number: see codec/compile.ts',
+  )
 })
 
 test('every kind of number that msgpack knows is read', () => {
