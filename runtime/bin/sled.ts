@@ -57,6 +57,21 @@ function fatal(text: string): never {
   process.exit(1)
 }
 
+/**
+ * Ends this process when the program that started it has ended before anybody could find it: whoever goes on
+ * with the sled has started another one, or will. What was started by no program of ours goes on.
+ */
+async function demandStarter(): Promise<void> {
+  if (process.send === undefined) return
+  // That the other end is closed is only known once the event loop has looked.
+  for (let turn = 0; turn < 2; turn += 1) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    setImmediate(resolve)
+    await promise
+  }
+  if (!process.connected) fatal('whoever started this supervisor has ended before it began')
+}
+
 class Supervisor {
   readonly #config: SledConfig
   readonly #system: System
@@ -265,6 +280,7 @@ const { internal: served, development = false } = read.value
 const problem = served === undefined ? null : internalProblem(served, development)
 if (problem !== null) fatal(`${path}: ${problem}`)
 const telemetry = telemetryOf(read.value.telemetry, process.env)
+await demandStarter()
 const own = identify(process.pid)
 if (findSupervisor(read.value.state) !== null) {
   fatal(`a supervisor already runs for ${read.value.state}`)

@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { systemRandom } from '#runtime/random.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { identify } from '#native/process.ts'
-import { attempt, freePort, leftovers, repository } from '#test/kit/rack.ts'
+import { attempt, freePort, leftovers, repository, until } from '#test/kit/rack.ts'
 
 const luge = join(repository, 'tools/luge')
 
@@ -60,5 +60,36 @@ test(`killed on the way up, from ${first} tenths of a second on, then down, or u
     attempt(luge, ['rack', 'down', '--state', state])
     attempt('ip', ['netns', 'del', outside])
     rmSync(parent, { recursive: true, force: true })
+  }
+})
+
+test('a supervisor whose starter is gone before it began ends, and claims nothing', async () => {
+  const state = mkdtempSync(join(tmpdir(), 'luge-crash-'))
+  const sled = join(state, 'sled1')
+  const port = await freePort()
+  const up = ['rack', 'up', '--detach', '--platform', 'sim', '--state', state]
+  try {
+    const began = attempt(luge, [...up, '--external', `127.0.0.1:${port}`])
+    assert.equal(began.status, 0, began.stderr)
+    const claim = join(sled, 'supervisor.json')
+    const { pid } = JSON.parse(readFileSync(claim, 'utf8')) as { pid: number }
+    process.kill(pid, 'SIGKILL')
+    await until('it is gone', 5_000, () => (identify(pid) === null ? true : null))
+    const before = readFileSync(claim, 'utf8')
+    const log = join(state, 'orphan.log')
+    const starter = `
+      const { spawn } = require('node:child_process')
+      const log = require('node:fs').openSync(${JSON.stringify(log)}, 'a')
+      const program = ${JSON.stringify([join(repository, 'runtime/bin/sled.ts'), join(sled, 'sled.json')])}
+      const child = spawn(process.execPath, program, { detached: true, stdio: ['ignore', log, log, 'ipc'] })
+      process.stdout.write(String(child.pid), () => process.kill(process.pid, 'SIGKILL'))`
+    const orphan = Number(attempt(process.execPath, ['-e', starter]).stdout)
+    assert.ok(orphan > 0)
+    await until('it has ended', 20_000, () => (identify(orphan) === null ? true : null))
+    assert.match(readFileSync(log, 'utf8'), /has ended before it began/)
+    assert.equal(readFileSync(claim, 'utf8'), before)
+  } finally {
+    attempt(luge, ['rack', 'down', '--state', state])
+    rmSync(state, { recursive: true, force: true })
   }
 })
