@@ -57,7 +57,7 @@ const copySpec = Type.Object({ ...size, from: uuid })
  * `_fenced` is done only while the saga that asks still wants it (fence.ts). `destroy` needs no fence:
  * it is asked for once it is decided that nobody will want the volume again, and its id never comes back.
  */
-export const diskProtocol = protocol('disk', 5, {
+export const diskProtocol = protocol('disk', 6, {
   get: call(1, { request: nothing, reply: diskView, errors: [], idempotent: true }),
   /** Makes the volume, filled from its source; nothing stays behind when it fails. */
   ensure: call(2, {
@@ -157,5 +157,16 @@ export const diskProtocol = protocol('disk', 5, {
     errors: ['not_found', 'source_gone', 'no_space', 'os_failed'],
     idempotent: true,
     since: 5,
+  }),
+  /**
+   * Makes the volume, beginning with what another sled offers and nobody writes to, for a saga; nothing stays
+   * behind when it fails. One that is there already is left as it is.
+   */
+  bring_fenced: call(14, {
+    request: Type.Object({ ...volumeOffer.properties, fence }),
+    reply: diskView,
+    errors: ['conflict', 'source_gone', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
+    idempotent: true,
+    since: 6,
   }),
 })

@@ -48,17 +48,9 @@ export const disk = behaviour({
     const found = await context.deps.block.find(id)
     if (!found.ok) throw new Error(`disk ${id}: ${found.detail}`)
     const known = fits(wanted, entry) ? entry : null
-    const state = {
-      id,
-      wanted: known,
-      phase: found.value === null ? 'absent' : found.value.exported ? 'exported' : 'ready',
-    } as const
-    // The volume's server may have died with the machine or by itself: an attached disk is offered.
-    if (state.phase === 'absent' || known === null || known.attachment === null) return state
-    const served = await context.deps.block.export(id, known.attachment.read_only)
-    if (!served.ok) throw new Error(`disk ${id}: ${served.detail}`)
-    context.after(check_ms, 'check', null)
-    return { ...state, phase: 'exported' }
+    if (known !== null && isComing(known.spec)) return await takeBack(context)
+    const phase = found.value === null ? 'absent' : found.value.exported ? 'exported' : 'ready'
+    return await settle(context, { id, wanted: known, phase })
   },
   invariant: (state) => {
     const held = state.wanted?.attachment ?? null
@@ -78,6 +70,13 @@ export const disk = behaviour({
     copy_fenced: async (context, state, { fence, ...spec }) => {
       const confirmed = await confirm(context, fence)
       return confirmed.ok ? await copy(context, state, spec) : refused(state, confirmed)
+    },
+
+    bring_fenced: async (context, state, { fence, address, ...size }) => {
+      const confirmed = await confirm(context, fence)
+      return confirmed.ok
+        ? await bring(context, state, { size, address })
+        : refused(state, confirmed)
     },
 
     copy_into: async (context, state, to) => {
@@ -130,7 +129,12 @@ export const disk = behaviour({
 
     detach: async (context, state, request) => {
       const planned = plan.planDetach(state, request.instance_id)
-      if (planned === null) return { state, result: ok(view(state)) }
+      if (planned === null) {
+        // Another sled may have been offered it.
+        const ended =
+          state.phase === 'ready' ? await context.deps.block.unexport(state.id) : ok(null)
+        return { state, result: ended.ok ? ok(view(state)) : ended }
+      }
       const stopped = await context.deps.block.unexport(state.id)
       if (!stopped.ok) return { state, result: stopped }
       const written = await remember(context, 'disk', planned)
@@ -164,6 +168,21 @@ export const disk = behaviour({
     },
   },
 })
+
+/** The volume's server may have died with the machine or by itself: an attached disk is offered, another one is not. */
+async function settle(context: DiskContext, state: State): Promise<State> {
+  const { block } = context.deps
+  const attachment = state.wanted?.attachment ?? null
+  if (state.phase === 'absent') return state
+  if (attachment === null) {
+    const ended = state.phase === 'exported' ? await block.unexport(state.id) : ok(null)
+    return ended.ok ? { ...state, phase: 'ready' } : state
+  }
+  const served = await block.export(state.id, attachment.read_only)
+  if (!served.ok) throw new Error(`disk ${state.id}: ${served.detail}`)
+  context.after(check_ms, 'check', null)
+  return { ...state, phase: 'exported' }
+}
 
 /** How often an attached volume's server is looked at: guests wait a minute for a dead one. */
 const check_ms = 2_000
@@ -232,4 +251,50 @@ async function takeCopy(
   if (copied.ok) return copied
   const known = (['not_found', 'no_space'] as const).find((code) => code === copied.error)
   return err(known ?? 'os_failed', copied.detail)
+}
+
+/** What is journaled of a volume while it comes from another sled: its own id as its source. */
+const isComing = ({ id, source }: VolumeSpec): boolean =>
+  source?.type === 'volume' && source.id === id
+
+/** A volume that has not come whole counts as none. */
+async function takeBack(context: DiskContext): Promise<State> {
+  const { id } = context
+  const gone = await context.deps.block.destroy(id)
+  if (!gone.ok) throw new Error(`disk ${id}: ${gone.detail}`)
+  await putBack(context, 'disk', null)
+  return { id, wanted: null, phase: 'absent' }
+}
+
+/** Makes a volume out of what another sled offers, unless it is there already. */
+async function bring(
+  context: DiskContext,
+  state: State,
+  { size, address }: { readonly size: Omit<VolumeSpec, 'source'>; readonly address: string },
+) {
+  const spec: VolumeSpec = { ...size, source: null }
+  const come = { spec, attachment: null }
+  const planned = plan.planEnsure(state, spec)
+  if (!planned.ok) return { state, result: planned }
+  if (planned.value === 'none') return { state, result: ok(view(state)) }
+  const coming = { spec: { ...size, source: { type: 'volume', id: size.id } }, attachment: null }
+  const written = await remember(context, 'disk', coming)
+  if (!written.ok) return { state, result: written }
+  const taken = await takeOffer(context, size, address)
+  const settled = taken.ok ? await remember(context, 'disk', come) : taken
+  if (!settled.ok) return { state: await takeBack(context), result: settled }
+  const ready: State = { ...state, wanted: come, phase: 'ready' }
+  return { state: ready, result: ok(view(ready)) }
+}
+
+async function takeOffer(
+  { deps: { block }, signal }: DiskContext,
+  size: Omit<VolumeSpec, 'source'>,
+  address: string,
+): Promise<Result<null, 'source_gone' | 'no_space' | 'os_failed'>> {
+  const made = await block.create({ ...size, source: null }, signal)
+  if (!made.ok) return err(made.error === 'no_space' ? 'no_space' : 'os_failed', made.detail)
+  const filled = await block.fill(size.id, address, signal)
+  if (filled.ok) return await block.unexport(size.id)
+  return err(filled.error === 'not_found' ? 'os_failed' : filled.error, filled.detail)
 }

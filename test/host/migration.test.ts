@@ -291,3 +291,53 @@ test('whichever supervisor is killed in the middle, one guest goes on, with its 
     here = now
   }
 })
+
+/** A disk that chance has put on this sled; those that it has put elsewhere go again. */
+async function makeDiskOn(sled: number, name: string, body: object): Promise<Named> {
+  for (let tries = 0; tries < 50; tries += 1) {
+    const disk = await rack.api<Named>(`${project}/disks`, 'POST', {
+      ...{
+        name,
+        description: 'x',
+        size: 1_073_741_824,
+        disk_source: { type: 'blank', block_size: 512 },
+      },
+      ...body,
+    })
+    if (volumeIsOn(sled, disk)) return disk
+    await rack.api(`${project}/disks/${name}`, 'DELETE')
+  }
+  throw new Error(`no disk came to sled ${sled}`)
+}
+const volumeIsOn = (sled: number, { id }: Named) =>
+  existsSync(join(rack.state, `sled${sled}`, 'volumes', `${id}.raw`))
+
+test('a disk comes to the sled of its instance when that starts, with all that was written to it', async () => {
+  const there = 3 - here
+  const data = await makeDiskOn(there, 'data', {})
+  await rack.api(`${project}/instances/mover/stop`, 'POST')
+  await becomes('mover', 'stopped')
+  await rack.api(`${project}/instances/mover/disks/attach`, 'POST', { name: 'data' })
+  await rack.api(`${project}/instances/mover/start`, 'POST')
+  await becomes('mover', 'running')
+  assert.deepEqual([volumeIsOn(here, data), volumeIsOn(there, data)], [true, false])
+  await until('the guest writes to it', 60_000, () =>
+    ssh(mover, 'printf written | dd of=/dev/vdb conv=fsync').status === 0 ? true : null,
+  )
+  await rack.api(`${project}/instances/mover/stop`, 'POST')
+  await becomes('mover', 'stopped')
+  await rack.api(`${project}/instances/mover/disks/detach`, 'POST', { name: 'data' })
+
+  const { id: image_id } = await rack.api<Named>('/system/images/alpine')
+  const boot = { size: 2_147_483_648, disk_source: { type: 'global_image', image_id } }
+  await makeDiskOn(there, 'boot', boot)
+  await rack.api(`${project}/instances`, 'POST', {
+    ...{ name: 'reader', description: 'x', hostname: 'reader', memory: 1_073_741_824, ncpus: 1 },
+    disks: ['boot', 'data'].map((name) => ({ type: 'attach', name })),
+    external_ips: [{ type: 'ephemeral' }],
+  })
+  assert.deepEqual([volumeIsOn(here, data), volumeIsOn(there, data)], [false, true])
+  await prompts('reader')
+  const read = ssh(await externalIp('reader'), 'head -c 7 /dev/vdb')
+  assert.equal(read.stdout, 'written', read.stderr)
+})

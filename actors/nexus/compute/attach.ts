@@ -2,13 +2,18 @@
 import { limits } from '#config/limits.ts'
 import { diskNamed, type Disk } from '../storage/disks.ts'
 import { invalidRequest } from '#actors/http/errors.ts'
-import type { Instance } from './instances.ts'
+import { stateOf, type Instance } from './instances.ts'
 import type { StoreTransaction } from '../store/schema.ts'
 
-/** Attaches a disk; one that is attached already stays so. Inside a transaction, so it is atomic. */
+type Attached = Pick<
+  Instance,
+  'id' | 'project_id' | 'run_state' | 'pending_target' | 'migration_id'
+>
+
+/** Attaches a disk, wherever it is; one that is attached already stays so. Inside a transaction, so it is atomic. */
 export async function attachDisk(
   store: StoreTransaction,
-  instance: Pick<Instance, 'id' | 'name' | 'project_id' | 'run_state' | 'sled_id'>,
+  instance: Attached,
   name: string,
 ): Promise<Disk> {
   const disk = await diskNamed(store, instance.project_id, name)
@@ -19,13 +24,9 @@ export async function attachDisk(
   if (!['creating', 'detached'].includes(disk.state)) {
     throw invalidRequest(`cannot attach disk "${name}": invalid state ${disk.state}`)
   }
-  if (!['creating', 'stopped'].includes(instance.run_state)) {
-    throw invalidRequest(`cannot attach disk to instance in ${instance.run_state} state`)
-  }
-  if (disk.sled_id !== instance.sled_id) {
-    throw invalidRequest(
-      `cannot attach disk "${name}": it is on another sled than instance "${instance.name}": create the instance with it`,
-    )
+  const state = stateOf(instance)
+  if (!['creating', 'stopped'].includes(state)) {
+    throw invalidRequest(`cannot attach disk to instance in ${state} state`)
   }
   const others = await store
     .selectFrom('disk')
@@ -50,7 +51,7 @@ export async function attachDisk(
 /** Detaches a disk; one that is not attached stays so. */
 export async function detachDisk(
   store: StoreTransaction,
-  instance: Pick<Instance, 'id' | 'project_id' | 'run_state'>,
+  instance: Attached,
   name: string,
 ): Promise<Disk> {
   const disk = await diskNamed(store, instance.project_id, name)
@@ -58,8 +59,9 @@ export async function detachDisk(
   if (disk.attach_instance_id !== instance.id) {
     throw invalidRequest(`cannot detach disk "${name}": disk is attached to another instance`)
   }
-  if (!['creating', 'stopped', 'failed'].includes(instance.run_state)) {
-    throw invalidRequest(`cannot detach disk from instance in ${instance.run_state} state`)
+  const state = stateOf(instance)
+  if (!['creating', 'stopped', 'failed'].includes(state)) {
+    throw invalidRequest(`cannot detach disk from instance in ${state} state`)
   }
   const detached = { state: 'detached', attach_instance_id: null, slot: null } as const
   await store.updateTable('disk').set(detached).where('id', '=', disk.id).execute()

@@ -28,11 +28,11 @@ export async function planInstance(
   const nics = nicsFor(services, body)
   const row = newRow(services, body)
   const planned = await plannedDisks({ services, actor }, body)
-  const sled_id = await placeInstance(services, project, { body, planned })
+  const { sled_id, has_far_disks } = await placeInstance(services, project, { body, planned })
   const create_disks = planned.map((plan) => ({
     disk_id: services.random.uuid(),
     project_id: project.id,
-    sled_id,
+    sled_id: plan.sled_id ?? sled_id,
     plan,
     now_ms: services.clock.now(),
   }))
@@ -61,6 +61,7 @@ export async function planInstance(
     })),
     create_disks,
     attach_disks: (body.disks ?? []).map((disk) => disk.name),
+    has_far_disks,
     start: body.start ?? true,
   }
 }
@@ -128,32 +129,33 @@ async function plannedDisks(
   return planned
 }
 
-/** Where an instance's disks are, or what they are copies of; anywhere when that says nothing. */
+/**
+ * Where most of the bytes of an instance's disks are, or of what they are copies of; anywhere when that says
+ * nothing. What is elsewhere comes there.
+ */
 async function placeInstance(
   services: Services,
   project: Project,
   { body, planned }: { readonly body: InstanceCreate; readonly planned: readonly DiskPlan[] },
-): Promise<string> {
+): Promise<{ readonly sled_id: string; readonly has_far_disks: boolean }> {
   const names = (body.disks ?? []).flatMap((disk) => (disk.type === 'attach' ? [disk.name] : []))
   const attached =
     names.length === 0
       ? []
       : await services.store
           .selectFrom('disk')
-          .select(['name', 'sled_id'])
+          .select(['sled_id', 'size_bytes'])
           .where('project_id', '=', project.id)
           .where('name', 'in', names)
           .where('time_deleted_ms', 'is', null)
           .orderBy('name')
           .execute()
-  const placed = [...attached, ...planned].filter(({ sled_id }) => sled_id !== null)
-  const [first] = placed
-  if (first?.sled_id === undefined || first.sled_id === null) return placeOnSled(services)
-  const other = placed.find(({ sled_id }) => sled_id !== first.sled_id)
-  if (other === undefined) return first.sled_id
-  throw invalidRequest(
-    `disks "${first.name}" and "${other.name}" are on different sleds (${first.sled_id} and ${other.sled_id}): an instance needs its disks on one: have it make the other anew`,
-  )
+  const bytes = new Map<string, number>()
+  for (const { sled_id, size_bytes } of [...attached, ...planned]) {
+    if (sled_id !== null) bytes.set(sled_id, (bytes.get(sled_id) ?? 0) + size_bytes)
+  }
+  const [most] = [...bytes].toSorted(([, a], [, b]) => b - a)
+  return { sled_id: most?.[0] ?? placeOnSled(services), has_far_disks: bytes.size > 1 }
 }
 
 const firstKeys = prepare((store, { user_id }: { readonly user_id: string }) =>

@@ -5,7 +5,7 @@ import { powers, type Power } from '../access/authz.ts'
 import { diskView } from '../storage/disks.ts'
 import { invalidRequest, notFound, notFoundById } from '#actors/http/errors.ts'
 import { planInstance } from './instance-create.ts'
-import { instanceById, instanceView, type Instance } from './instances.ts'
+import { instanceById, instanceView, recorded, type Instance } from './instances.ts'
 import {
   demandProject,
   projectIdOf,
@@ -13,6 +13,7 @@ import {
   projectOf,
   type ProjectNames,
 } from '../lookup.ts'
+import { farDisksOf } from '../sagas/disks-brought.ts'
 import { instanceCreateSaga } from '../sagas/instance-create.ts'
 import { instanceDeleteSaga } from '../sagas/instance-delete.ts'
 import { demandRunning, instanceMigrateSaga } from '../sagas/instance-migrate.ts'
@@ -54,7 +55,8 @@ async function changeState(call: UserCall, target: 'running' | 'stopped' | 'rebo
     throw invalidRequest(`instance state cannot be changed from state "${row.run_state}"`)
   }
   const { services } = call
-  const params = { instance_id: row.id }
+  const far = target === 'running' ? await farDisksOf(services.store, row) : []
+  const params = { instance_id: row.id, has_far_disks: far.length > 0 }
   await services.sagas.run(stateSagas[target], params, services.work?.span)
   return instanceView(await instanceById(services, row.id))
 }
@@ -143,13 +145,19 @@ export const instanceRoutes = [
   implement('instance_disk_attach', async (call) => {
     const row = await instanceOf(call, powers.collaborator)
     return diskView(
-      await transact(call.services, async (store) => await attachDisk(store, row, call.body.name)),
+      await transact(
+        call.services,
+        async (store) => await attachDisk(store, await recorded(store, row.id), call.body.name),
+      ),
     )
   }),
   implement('instance_disk_detach', async (call) => {
     const row = await instanceOf(call, powers.collaborator)
     return diskView(
-      await transact(call.services, async (store) => await detachDisk(store, row, call.body.name)),
+      await transact(
+        call.services,
+        async (store) => await detachDisk(store, await recorded(store, row.id), call.body.name),
+      ),
     )
   }),
 

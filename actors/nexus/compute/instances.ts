@@ -111,7 +111,8 @@ export async function instanceById({ store }: Services, id: string): Promise<Ins
   return await recorded(store, id)
 }
 
-async function recorded(store: Store | StoreTransaction, id: string): Promise<Instance> {
+/** The record of an instance. Throws for one that never was. */
+export async function recorded(store: Store | StoreTransaction, id: string): Promise<Instance> {
   const [row] = await instanceRows(store, { id })
   if (row === undefined) throw new Error(`there is no instance ${id}`)
   return row

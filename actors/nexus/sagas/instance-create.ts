@@ -12,6 +12,7 @@ import type { Saga, SagaNode, Write, WriteNode } from '../saga-nodes.ts'
 import { isConflict } from '../store/failure.ts'
 import { prepare } from '../store/prepare.ts'
 import { diskCreateNodes, type DiskCreateParams } from './disk-create.ts'
+import { demandNear, diskBringNodes } from './disks-brought.ts'
 import { transact } from '../store/transact.ts'
 
 export interface InstanceCreateParams {
@@ -23,6 +24,8 @@ export interface InstanceCreateParams {
   readonly create_disks: readonly DiskCreateParams[]
   /** Names, in the order of their slots. */
   readonly attach_disks: readonly string[]
+  /** Whether some of them are on other sleds; absent in requests of before that was possible. */
+  readonly has_far_disks?: boolean
   readonly start: boolean
 }
 type Node = SagaNode<InstanceCreateParams>
@@ -40,7 +43,7 @@ export const instanceCreateSaga: Saga<InstanceCreateParams> = {
       ),
     ),
     ...params.attach_disks.map(attachNode),
-    ...(params.start ? [targetNode, ensureNode] : [restNode]),
+    ...(params.start ? startNodes(params) : [restNode]),
   ],
 }
 
@@ -163,17 +166,20 @@ function attachNode(_name: string, index: number): Node {
   }
 }
 
+const startNodes = ({ has_far_disks = false }: InstanceCreateParams): readonly Node[] => [
+  targetNode,
+  ...(has_far_disks ? diskBringNodes<InstanceCreateParams>(({ instance }) => instance.id) : []),
+  ensureNode,
+]
+
 const targetNode: Node = {
   name: 'instance_target',
   writes:
     ({ services, params }) =>
     async (store) => {
-      await markTarget(
-        store,
-        params.instance.id,
-        { target: 'running', seen: null },
-        services.random,
-      )
+      const { instance, attach_disks, has_far_disks = false } = params
+      if (attach_disks.length > 0 && !has_far_disks) await demandNear(store, instance)
+      await markTarget(store, instance.id, { target: 'running', seen: null }, services.random)
       return null
     },
   // It goes with the record.

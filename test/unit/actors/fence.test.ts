@@ -77,6 +77,8 @@ const makeDisk = async (by = fence) =>
   await volume().call('ensure_fenced', { id: diskId, ...size, source: null, fence: by }, soon)
 const makeCopy = async (by = fence) =>
   await volume(copyId).call('copy_fenced', { id: copyId, ...size, from: diskId, fence: by }, soon)
+const bringDisk = async (by = fence) =>
+  await volume().call('bring_fenced', { id: diskId, ...size, address: '/nowhere', fence: by }, soon)
 const ensure = async (target: 'running' | 'stopped' | 'reboot', by = fence) =>
   await guest().call('ensure_fenced', { spec, target, gen: 1, fence: by }, soon)
 const sendOut = async (by = fence) =>
@@ -109,7 +111,7 @@ test('what is wanted is done; Nexus is told who asks, and what the instance is t
 
 test('what is wanted no more is refused and leaves nothing, also by a sled that has started anew', async () => {
   isWanted = stale
-  for (const ask of [makeDisk, makeCopy, async () => await ensure('running'), takeIn]) {
+  for (const ask of [makeDisk, makeCopy, bringDisk, async () => await ensure('running'), takeIn]) {
     assert.equal(code(await ask()), 'stale')
     await world.restart()
     assert.equal(code(await ask()), 'stale')
@@ -121,7 +123,7 @@ test('what is wanted no more is refused and leaves nothing, also by a sled that 
 test('while Nexus does not say, nothing is done; once it does, asking again does it', async () => {
   for (const by of [fence, { ...fence, nexus: 'nowhere' }]) {
     isWanted = async () => err('unavailable', 'the database does not answer')
-    for (const ask of [makeDisk, makeCopy, takeIn]) {
+    for (const ask of [makeDisk, makeCopy, bringDisk, takeIn]) {
       assert.equal(code(await ask(by)), 'unconfirmed')
     }
     assert.equal(code(await ensure('running', by)), 'unconfirmed')

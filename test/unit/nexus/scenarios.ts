@@ -15,6 +15,10 @@ export interface Scene {
   readonly url: string
 }
 export interface Scenario {
+  /** How many sleds it takes; one otherwise. */
+  readonly sleds?: 2
+  /** Whether it does not matter on which of them disks are in the end. */
+  readonly disksMove?: true
   /** What must be there before. */
   readonly prepare: (scene: Scene) => Promise<void>
   /** The request that runs the saga. */
@@ -60,7 +64,27 @@ const onInstance =
   async ({ nexus, url }: Scene) =>
     await nexus.call('POST', `${url}/instances/box/${verb}`)
 
-/** One for each saga; a saga without one fails the test below. */
+/** Two disks, each on a sled of its own. */
+async function makeDisks(scene: Scene): Promise<void> {
+  const { nexus } = scene
+  const [here, there] = nexus.sleds
+  assert.ok(here !== undefined && there !== undefined)
+  await makeProject(scene)
+  for (const [name, sled] of [
+    ['alpine', here],
+    ['far', there],
+  ] as const) {
+    nexus.connected = [sled.id]
+    await nexus.ok('POST', `${scene.url}/disks`, diskBody(scene.image_id, name))
+  }
+  nexus.connected = [here.id, there.id]
+}
+const both = {
+  disks: ['alpine', 'far'].map((name) => ({ type: 'attach', name })),
+  external_ips: [],
+}
+
+/** One at least for each saga, which is named before the comma; a saga without one fails the test below. */
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'disk-create': {
     prepare: makeProject,
@@ -94,7 +118,25 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     prepare: makeInstance(stopped, 'stopped'),
     request: async ({ nexus, url }) => await nexus.call('DELETE', `${url}/instances/box`),
   },
+  'instance-create, with disks of two sleds': {
+    sleds: 2,
+    disksMove: true,
+    prepare: makeDisks,
+    request: async ({ nexus, url }) =>
+      await nexus.call('POST', `${url}/instances`, { ...instanceBody('box'), ...both }),
+  },
+  'instance-start, with disks of two sleds': {
+    sleds: 2,
+    disksMove: true,
+    prepare: async (scene) => {
+      await makeDisks(scene)
+      const body = { ...instanceBody('box'), ...both, start: false }
+      await scene.nexus.ok('POST', `${scene.url}/instances`, body)
+    },
+    request: onInstance('start'),
+  },
   'instance-migrate': {
+    sleds: 2,
     prepare: async (scene) => {
       const { nexus } = scene
       const [here, there] = nexus.sleds
@@ -206,7 +248,10 @@ export class Stage {
     const url = `/organizations/myorg/projects/${project}`
     const scene: Scene = { nexus: this.nexus, image_id: this.#image_id, project, url }
     await scenario.prepare(scene)
-    const extent = async () => await extentOf(this.nexus, project)
+    const extent = async () => {
+      const lines = await extentOf(this.nexus, project)
+      return scenario.disksMove === true ? placeless(lines) : lines
+    }
     const before = await extent()
     this.#saboteur.cuts = cuts
     return { scene, before, extent }
@@ -247,6 +292,18 @@ export async function assertBecomes(
   }).catch(() => {
     assert.deepEqual(last, wanted, what)
   })
+}
+
+/** The same lines, where disks that are on the sled that their record names, and only there, are anywhere. */
+export function placeless(lines: readonly string[]): readonly string[] {
+  const near = new Set<string>()
+  for (const line of lines) {
+    const [, name, sled] = /^disk (\S+) is of sled (\d)$/.exec(line) ?? []
+    const held = lines.filter((other) => other.startsWith(`disk ${name} on sled`))
+    if (held.length !== 1 || !held[0]?.startsWith(`disk ${name} on sled ${sled} `)) continue
+    for (const one of [line, ...held]) near.add(one)
+  }
+  return lines.map((line) => (near.has(line) ? line.replace(/sled \d/, 'its sled') : line))
 }
 
 /** What a project has that does not stay so. */
