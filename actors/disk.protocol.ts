@@ -160,10 +160,11 @@ export const diskProtocol = protocol('disk', 6, {
   }),
   /**
    * Makes the volume, beginning with what another sled offers and nobody writes to, for a saga; nothing stays
-   * behind when it fails. One that is there already is left as it is.
+   * behind when it fails. What came with this `bring_id` before is left as it is; anything else that is there,
+   * and is not attached, is what an earlier saga could not take away.
    */
   bring_fenced: call(14, {
-    request: Type.Object({ ...volumeOffer.properties, fence }),
+    request: Type.Object({ ...volumeOffer.properties, bring_id: uuid, fence }),
     reply: diskView,
     errors: ['conflict', 'source_gone', 'no_space', 'os_failed', 'stale', 'unconfirmed'],
     idempotent: true,

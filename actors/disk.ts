@@ -72,11 +72,12 @@ export const disk = behaviour({
       return confirmed.ok ? await copy(context, state, spec) : refused(state, confirmed)
     },
 
-    bring_fenced: async (context, state, { fence, address, ...size }) => {
+    bring_fenced: async (context, state, { fence, address, bring_id, ...size }) => {
       const confirmed = await confirm(context, fence)
-      return confirmed.ok
-        ? await bring(context, state, { size, address })
-        : refused(state, confirmed)
+      if (!confirmed.ok) return refused(state, confirmed)
+      // What it holds is named by how it came.
+      const spec: VolumeSpec = { ...size, source: { type: 'volume', id: bring_id } }
+      return await bring(context, state, { spec, address })
     },
 
     copy_into: async (context, state, to) => {
@@ -266,21 +267,24 @@ async function takeBack(context: DiskContext): Promise<State> {
   return { id, wanted: null, phase: 'absent' }
 }
 
-/** Makes a volume out of what another sled offers, unless it is there already. */
+/** Makes a volume out of what another sled offers, unless it has come already. */
 async function bring(
   context: DiskContext,
   state: State,
-  { size, address }: { readonly size: Omit<VolumeSpec, 'source'>; readonly address: string },
+  { spec, address }: { readonly spec: VolumeSpec; readonly address: string },
 ) {
-  const spec: VolumeSpec = { ...size, source: null }
-  const come = { spec, attachment: null }
+  const attached = plan.planDestroy(state)
+  if (!attached.ok) return { state, result: err('conflict', attached.detail) }
   const planned = plan.planEnsure(state, spec)
-  if (!planned.ok) return { state, result: planned }
-  if (planned.value === 'none') return { state, result: ok(view(state)) }
-  const coming = { spec: { ...size, source: { type: 'volume', id: size.id } }, attachment: null }
+  if (planned.ok && planned.value === 'none') return { state, result: ok(view(state)) }
+  const { id } = context
+  const removed = await context.deps.block.destroy(id)
+  if (!removed.ok) return { state, result: removed }
+  const coming = { spec: { ...spec, source: { type: 'volume', id } }, attachment: null }
   const written = await remember(context, 'disk', coming)
-  if (!written.ok) return { state, result: written }
-  const taken = await takeOffer(context, size, address)
+  if (!written.ok) return { state: await takeBack(context), result: written }
+  const come = { spec, attachment: null }
+  const taken = await takeOffer(context, spec, address)
   const settled = taken.ok ? await remember(context, 'disk', come) : taken
   if (!settled.ok) return { state: await takeBack(context), result: settled }
   const ready: State = { ...state, wanted: come, phase: 'ready' }
@@ -289,12 +293,12 @@ async function bring(
 
 async function takeOffer(
   { deps: { block }, signal }: DiskContext,
-  size: Omit<VolumeSpec, 'source'>,
+  { id, size_bytes, block_size }: VolumeSpec,
   address: string,
 ): Promise<Result<null, 'source_gone' | 'no_space' | 'os_failed'>> {
-  const made = await block.create({ ...size, source: null }, signal)
+  const made = await block.create({ id, size_bytes, block_size, source: null }, signal)
   if (!made.ok) return err(made.error === 'no_space' ? 'no_space' : 'os_failed', made.detail)
-  const filled = await block.fill(size.id, address, signal)
-  if (filled.ok) return await block.unexport(size.id)
+  const filled = await block.fill(id, address, signal)
+  if (filled.ok) return await block.unexport(id)
   return err(filled.error === 'not_found' ? 'os_failed' : filled.error, filled.detail)
 }

@@ -1,4 +1,5 @@
 /** instance-start, -stop and -reboot: the mark of what is wanted, and the request to the sled. */
+import { invalidRequest } from '#actors/http/errors.ts'
 import type { InstanceTarget } from '#actors/instance.protocol.ts'
 import {
   askTarget,
@@ -28,8 +29,12 @@ const stateSaga = (name: string, target: InstanceTarget): Saga<InstanceStatePara
         ({ services, params }) =>
         async (store) => {
           const { instance_id, seen = null } = params
-          if (target === 'running' && !has_far_disks) {
-            await demandNear(store, await recorded(store, instance_id))
+          if (target === 'running') {
+            const instance = await recorded(store, instance_id)
+            if (!has_far_disks) await demandNear(store, instance)
+            else if (instance.pending_target === target) {
+              throw invalidRequest(`instance "${instance.name}" is starting already`)
+            }
           }
           await markTarget(store, instance_id, { target, seen }, services.random)
           return null

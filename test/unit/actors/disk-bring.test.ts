@@ -13,6 +13,8 @@ import { nexusEar } from '#test/kit/nexus_ear.ts'
 import { soon, World } from '#test/kit/world.ts'
 
 const id = '22222222-2222-4222-8222-222222222222'
+const first = '77777777-7777-4777-8777-777777777771'
+const second = '77777777-7777-4777-8777-777777777772'
 const instance_id = '11111111-1111-4111-8111-111111111111'
 const size = { id, size_bytes: 1024 ** 3, block_size: 512 } as const
 const fence = {
@@ -45,8 +47,8 @@ afterEach(async () => {
 })
 
 const ref = () => world.ref(diskProtocol, id)
-const bring = async (from = address) =>
-  await ref().call('bring_fenced', { ...size, address: from, fence }, soon)
+const bring = async (from = address, bring_id = first) =>
+  await ref().call('bring_fenced', { ...size, address: from, bring_id, fence }, soon)
 const phase = async () => {
   const got = await ref().call('get', null, soon)
   return got.ok ? got.value.phase : got.error
@@ -69,6 +71,19 @@ test('a disk comes with what the other sled has of it, once', async () => {
   assert.equal(await phase(), 'ready')
   const other = await ref().call('ensure', { ...size, size_bytes: 4096, source: null }, soon)
   assert.ok(!other.ok && other.error === 'conflict')
+})
+
+test('what an earlier one has left here is not taken for what comes now, unless it is used', async () => {
+  assert.ok((await bring()).ok)
+  there.write(id, 'written since')
+  assert.ok((await bring(address, second)).ok)
+  assert.equal(block.contentOf(id), 'written since')
+  assert.ok((await ref().call('attach', { instance_id, read_only: false }, soon)).ok)
+  there.write(id, 'written later')
+  const refused = await bring()
+  assert.ok(!refused.ok && refused.error === 'conflict')
+  assert.match(refused.detail, /is attached to instance/)
+  assert.equal(block.contentOf(id), 'written since')
 })
 
 test('a disk that does not come leaves nothing, and comes when it is asked again', async () => {

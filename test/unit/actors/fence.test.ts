@@ -78,7 +78,11 @@ const makeDisk = async (by = fence) =>
 const makeCopy = async (by = fence) =>
   await volume(copyId).call('copy_fenced', { id: copyId, ...size, from: diskId, fence: by }, soon)
 const bringDisk = async (by = fence) =>
-  await volume().call('bring_fenced', { id: diskId, ...size, address: '/nowhere', fence: by }, soon)
+  await volume().call(
+    'bring_fenced',
+    { id: diskId, ...size, address: '/nowhere', bring_id: copyId, fence: by },
+    soon,
+  )
 const ensure = async (target: 'running' | 'stopped' | 'reboot', by = fence) =>
   await guest().call('ensure_fenced', { spec, target, gen: 1, fence: by }, soon)
 const sendOut = async (by = fence) =>

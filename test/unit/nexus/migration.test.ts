@@ -453,6 +453,50 @@ test('a disk that is attached to an instance of another sled comes there when th
   await removeApart()
 })
 
+test('while disks are on their way their instance is left alone, and they come once', async () => {
+  const { here } = await makeApart()
+  await nexus.ok('POST', `${project}/instances`, { ...boxOf('there'), start: false })
+  await nexus.ok('POST', `${box}/disks/attach`, { name: 'here' })
+  const refusals: string[] = []
+  at('before disks_brought', async () => {
+    for (const [verb, url, body] of [
+      ['POST', `${box}/start`, undefined],
+      ['POST', `${box}/stop`, undefined],
+      ['DELETE', box, undefined],
+      ['POST', `${box}/disks/detach`, { name: 'here' }],
+      ['POST', `${box}/disks/attach`, { name: 'here' }],
+      ['DELETE', `${project}/disks/here`, undefined],
+    ] as const) {
+      const { status, json } = await nexus.call(verb, url, body)
+      if (status === 400) refusals.push(json.message)
+    }
+  })
+  await nexus.ok('POST', `${box}/start`)
+  await becomes('running')
+  assert.deepEqual(refusals, [
+    'instance "box" is starting already',
+    'instance state cannot be changed from state "migrating"',
+    'instance cannot be deleted in state "migrating"',
+    'cannot detach disk from instance in migrating state',
+    'disk cannot be deleted in state "attached"',
+  ])
+  assert.deepEqual(heldOn(here), [null, 'written here'])
+  // Two that start it at once: one of them does.
+  await end()
+  nexus.connected = [one.id]
+  await nexus.ok('POST', `${project}/instances`, { ...boxOf(), start: false })
+  await nexus.ok('POST', `${box}/disks/attach`, { name: 'here' })
+  nexus.connected = [one.id, other.id]
+  const both = await Promise.all(
+    [0, 1, 2].map(async () => await nexus.call('POST', `${box}/start`)),
+  )
+  assert.ok(both.some(({ status }) => status < 300))
+  await becomes('running')
+  assert.deepEqual(heldOn(here), ['written here', null])
+  await end()
+  await removeApart()
+})
+
 test('a disk that does not come leaves its instance stopped, and itself where it was', async () => {
   const { here } = await makeApart()
   await nexus.ok('POST', `${project}/instances`, { ...boxOf('there'), start: false })
