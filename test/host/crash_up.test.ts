@@ -25,6 +25,15 @@ function killAll(command: number, state: string): void {
   if (identify(pid) !== null) process.kill(pid, 'SIGKILL')
 }
 
+/** What the rack's processes said last, for whoever asks why it did not come up. */
+const logsOf = (state: string): string =>
+  ['nexus/nexus.log', 'sled1/supervisor.log']
+    .map((name) => {
+      const path = join(state, name)
+      return `${name}:\n${existsSync(path) ? readFileSync(path, 'utf8').slice(-4_000) : 'none'}`
+    })
+    .join('\n')
+
 /** Every four tenths of a second, from another one in each run. */
 const first = 2 + Math.floor(systemRandom.next() * 4)
 
@@ -50,7 +59,9 @@ test(`killed on the way up, from ${first} tenths of a second on, then down, or u
         : 'none'
       if ((tenth - first) % 8 === 0) {
         const again = attempt(luge, words)
-        assert.equal(again.status, 0, `up again after ${tenth * 100} ms: ${again.stderr}`)
+        if (again.status !== 0) {
+          assert.fail(`up again after ${tenth * 100} ms: ${again.stderr}\n${logsOf(state)}`)
+        }
       }
       const down = attempt(luge, ['rack', 'down', '--state', state])
       assert.equal(down.status, 0, `down after ${tenth * 100} ms: ${down.stderr}`)
