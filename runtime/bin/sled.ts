@@ -58,18 +58,27 @@ function fatal(text: string): never {
 }
 
 /**
- * Ends this process when the program that started it has ended before anybody could find it: whoever goes on
- * with the sled has started another one, or will. What was started by no program of ours goes on.
+ * Lets this process be found as the supervisor of its sled, unless another one is. Whoever starts one says so
+ * (rack/supervisor.ts); where it has ended before it could, this process ends as well: whoever goes on with
+ * the sled has started another one, or will.
  */
-async function demandStarter(): Promise<void> {
-  if (process.send === undefined) return
-  // That the other end is closed is only known once the event loop has looked.
-  for (let turn = 0; turn < 2; turn += 1) {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    setImmediate(resolve)
-    await promise
+async function claim(state: string): Promise<void> {
+  const own = identify(process.pid)
+  const claimed = findSupervisor(state)
+  if (claimed !== null && claimed.pid !== process.pid) {
+    fatal(`a supervisor already runs for ${state}`)
   }
-  if (!process.connected) fatal('whoever started this supervisor has ended before it began')
+  if (claimed !== null) return
+  if (process.send !== undefined) {
+    // That the other end is closed is only known once the event loop has looked.
+    for (let turn = 0; turn < 2; turn += 1) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      setImmediate(resolve)
+      await promise
+    }
+    if (!process.connected) fatal('whoever started this supervisor has ended before it began')
+  }
+  writeFileAtomically(sledFiles(state).identity, JSON.stringify(own))
 }
 
 class Supervisor {
@@ -280,12 +289,7 @@ const { internal: served, development = false } = read.value
 const problem = served === undefined ? null : internalProblem(served, development)
 if (problem !== null) fatal(`${path}: ${problem}`)
 const telemetry = telemetryOf(read.value.telemetry, process.env)
-await demandStarter()
-const own = identify(process.pid)
-if (findSupervisor(read.value.state) !== null) {
-  fatal(`a supervisor already runs for ${read.value.state}`)
-}
-writeFileAtomically(sledFiles(read.value.state).identity, JSON.stringify(own))
+await claim(read.value.state)
 const identity = await Identity.open({
   files: read.value.tls,
   host: read.value.sled_id,

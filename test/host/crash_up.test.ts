@@ -59,9 +59,8 @@ test(`killed on the way up, from ${first} tenths of a second on, then down, or u
         : 'none'
       if ((tenth - first) % 8 === 0) {
         const again = attempt(luge, words)
-        if (again.status !== 0) {
-          assert.fail(`up again after ${tenth * 100} ms: ${again.stderr}\n${logsOf(state)}`)
-        }
+        const said = again.status === 0 ? '' : `${again.stderr}\n${logsOf(state)}`
+        assert.equal(again.status, 0, `up again after ${tenth * 100} ms: ${said}`)
       }
       const down = attempt(luge, ['rack', 'down', '--state', state])
       assert.equal(down.status, 0, `down after ${tenth * 100} ms: ${down.stderr}`)

@@ -10,6 +10,7 @@ import {
   signal,
   type ProcessIdentity,
 } from '#native/process.ts'
+import { writeFileAtomically } from '#runtime/files.ts'
 import { err, ok, type Result } from '#runtime/result.ts'
 import { lastLine } from './last_words.ts'
 import { sledFiles } from './layout.ts'
@@ -33,17 +34,23 @@ export function findSupervisor(sled: string): ProcessIdentity | null {
   return identity.ok && isAlive(identity.value) ? identity.value : null
 }
 
-/** Starts a supervisor that outlives the caller. Its output goes to the sled's log. */
+/**
+ * Starts a supervisor that outlives the caller, and can be found from then on. Its output goes to the sled's
+ * log.
+ */
 export function startSupervisor(sled: string): ChildProcess {
   const files = sledFiles(sled)
   mkdirSync(sled, { recursive: true, mode: 0o700 })
   const log = openSync(files.log, 'a', 0o600)
   try {
-    return spawn(process.execPath, [join(home, 'runtime/bin/sled.ts'), files.config], {
+    const child = spawn(process.execPath, [join(home, 'runtime/bin/sled.ts'), files.config], {
       cwd: '/',
       detached: true,
       stdio: ['ignore', log, log, 'ipc'],
     })
+    const identity = child.pid === undefined ? null : identify(child.pid)
+    if (identity !== null) writeFileAtomically(files.identity, JSON.stringify(identity))
+    return child
   } finally {
     closeSync(log)
   }
