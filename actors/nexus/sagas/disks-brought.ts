@@ -106,7 +106,7 @@ export function diskBringNodes<P>(idOf: (params: P) => string): ReadonlyArray<Sa
     const { id: instance_id, sled_id: to } = await instanceById(services, idOf(params))
     for (const { id, sled_id: from } of farOf(run).disks) {
       const recorded_on = await sledOf(services, id)
-      if (recorded_on !== null) await demandVolume(services, id, recorded_on)
+      if (recorded_on === to) await demandVolume(services, id, to)
       for (const sled_id of [from, to]) {
         if (sled_id !== recorded_on) await destroyVolume(services, { id, sled_id })
       }
@@ -128,7 +128,7 @@ async function setMark(
     .execute()
 }
 
-/** The last copy of a disk is never let go of: throws while its sled does not say that it has it. */
+/** What a disk came from is not let go of before the sled that it has come to says that it has it. Throws 503. */
 async function demandVolume(services: Services, id: string, sled_id: string): Promise<void> {
   const found = await services.sleds
     .disk(sled_id, id)

@@ -521,6 +521,20 @@ test('a disk that does not come leaves its instance stopped, and itself where it
   await removeApart()
 })
 
+test('a disk whose volume is lost holds no instance fast', async () => {
+  const { here } = await makeApart()
+  await nexus.ok('POST', `${project}/instances`, { ...boxOf('there'), start: false })
+  await nexus.ok('POST', `${box}/disks/attach`, { name: 'here' })
+  assert.ok((await one.block.destroy(here)).ok)
+  await one.world.restart()
+  assert.equal((await nexus.call('POST', `${box}/start`)).status, 503)
+  await nexus.ok('POST', `${box}/disks/detach`, { name: 'here' })
+  await nexus.ok('POST', `${box}/start`)
+  await becomes('running')
+  await end()
+  await removeApart()
+})
+
 test('an instance goes where its disks are, and those made with it are together', async () => {
   const placed = new Set<string>()
   for (let round = 0; placed.size < 2; round += 1) {
