@@ -30,7 +30,8 @@ import type { TSchema } from 'typebox'
 import { limits } from '#config/limits.ts'
 import type { Cursor } from './cursor.ts'
 import { given } from './given.ts'
-import { makeRoom, placeOf, Unit } from './pieces.ts'
+import { makeRoom, placeOf } from './code.ts'
+import { Unit } from './pieces.ts'
 
 /**
  * Another number whenever messages of a schema lie on the wire in another way than before. It is part of what

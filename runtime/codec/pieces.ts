@@ -1,70 +1,25 @@
 /** The code of a schema, piece by piece: see compile.ts for what it is like. */
 import type { TSchema } from 'typebox'
+import {
+  all,
+  anything,
+  list_head_bytes_max,
+  literal,
+  makeRoom,
+  number_bytes_max,
+  outside,
+  placeOf,
+  readHead,
+  readSmall,
+  refuseHalves,
+  room,
+  writeHead,
+  writeSmall,
+  type Piece,
+} from './code.ts'
 import { kindOf, objectFields, tagOf, tupleFields, uncheckedWord, uuidPattern } from './shape.ts'
 import type { Field, Shape } from './shape.ts'
 import { same_token } from './texts.ts'
-
-/** Three pieces of code for one schema. */
-interface Piece {
-  /** Statements that write `x`. */
-  readonly write: (x: string) => string
-  /** Statements that read into the variable `x`. */
-  readonly read: (x: string) => string
-  /** An expression that copies `x`. */
-  readonly copy: (x: string) => string
-  /** For how many bytes whoever has it write makes room; null when it makes room itself. */
-  readonly bytes: number | null
-  /** Whether there is text in its lists. */
-  readonly hasTexts: boolean
-}
-
-/**
- * What begins and ends a function that writes or reads: `b` is the memory, `at` the place in it, and `n` the
- * place among the texts, if there are any in lists.
- */
-export function placeOf(hasTexts: boolean): { readonly enter: string; readonly leave: string } {
-  return hasTexts
-    ? {
-        enter: 'const b=c.buffer;const t=c.texts;let at=c.at,n=c.text_at;',
-        leave: 'c.at=at;c.text_at=n;',
-      }
-    : { enter: 'const b=c.buffer;let at=c.at;', leave: 'c.at=at;' }
-}
-/** `code` calls what works at the cursor's place: it is told the place before, and asked for it afterwards. */
-const outside = (code: string, hasTexts = false): string =>
-  hasTexts ? `c.at=at;c.text_at=n;${code};at=c.at;n=c.text_at;` : `c.at=at;${code};at=c.at;`
-
-const room = (bytes: number): string => `if(at+${bytes}>c.limit)throw overflow;`
-/** Makes the room that a piece leaves to others. */
-export const makeRoom = ({ bytes }: Piece): string => (bytes === null ? '' : room(bytes))
-
-const number_bytes_max = 9
-const list_head_bytes_max = 5
-/** Where 0 comes as -0 too, what is small begins with 1. */
-const writeSmall = (x: string, least = 0): string =>
-  `if(${x}>=${least}&&${x}<128&&(${x}|0)===${x})b[at++]=${x};else{${outside(`writeNumber(c,${x})`)}}`
-const readSmall = (x: string, otherwise: 'readNumber' | 'readCount'): string =>
-  `${x}=b[at];if(${x}<128)at++;else{${outside(`${x}=${otherwise}(c)`)}}`
-/** The head of a list whose length the schema knows. */
-const writeHead = (count: number): string =>
-  count < 16 ? `b[at++]=${0x90 | count};` : outside(`writeListHead(c,${count})`)
-const readHead = (count: number, refuse: string): string =>
-  `if(${count}<16&&b[at]===${0x90 | count})at++;else{${outside(`if(readListHead(c)!==${count})${refuse}`)}}`
-
-/** What has no schema travels as msgpack within msgpack. */
-const anything: Piece = {
-  write: (x) => outside(`writeAny(c,${x})`),
-  read: (x) => outside(`${x}=readAny(c)`),
-  copy: (x) => `clone(${x})`,
-  bytes: null,
-  hasTexts: false,
-}
-
-/** Of a character that is cut in two, no half is text. */
-const refuseHalves = (x: string): string =>
-  `if(!c.is_ascii&&!${x}.isWellFormed())wrong("","text ends in a character");`
-
-const literal = (value: unknown): string => JSON.stringify(value)
 
 /** What is compiled together: a schema with all that is in it. */
 export class Unit {
@@ -230,14 +185,23 @@ export class Unit {
     const [units, end] = [this.#name('units'), this.#name('end')]
     const [before, endBefore] = [this.#name('before'), this.#name('before')]
     this.#carried.push(`${before}=null,${endBefore}=0`)
-    const show = `if(n+${units}>c.window_end){c.text_at=n;showText(c,${units})}`
-    const take = (x: string) =>
-      `${show}${x}=c.window.slice(n-c.window_from,n-c.window_from+${units});n+=${units};${refuseHalves(x)}${refuse(x)}${before}=${x};`
     return {
       write: (x) =>
-        `${refuse(x)}const ${units}=${x}.length,${end}=${x}.charCodeAt(${units}-1);if(${end}===${endBefore}&&${x}===${before})b[at++]=${same_token};else{${before}=${x};${endBefore}=${end};t[n++]=${x};${writeSmall(units)}}`,
+        all(
+          refuse(x),
+          `const ${units}=${x}.length,${end}=${x}.charCodeAt(${units}-1);`,
+          `if(${end}===${endBefore}&&${x}===${before})b[at++]=${same_token};`,
+          `else{${before}=${x};${endBefore}=${end};t[n++]=${x};${writeSmall(units)}}`,
+        ),
       read: (x) =>
-        `let ${units}=b[at];if(${units}===${same_token}&&${before}!==null){at++;${x}=${before}}else{${readSmall(units, 'readCount')}${take(x)}}`,
+        all(
+          `let ${units}=b[at];`,
+          `if(${units}===${same_token}&&${before}!==null){at++;${x}=${before}}`,
+          `else{${readSmall(units, 'readCount')}`,
+          `if(n+${units}>c.window_end){c.text_at=n;showText(c,${units})}`,
+          `${x}=c.window.slice(n-c.window_from,n-c.window_from+${units});n+=${units};`,
+          `${refuseHalves(x)}${refuse(x)}${before}=${x};}`,
+        ),
       copy,
       bytes: number_bytes_max,
       hasTexts: true,
@@ -288,7 +252,10 @@ export class Unit {
     return {
       ...inner,
       write: (x) =>
-        `if(${x}===null){${inner.bytes === null ? room(1) : ''}b[at++]=0xc0}else{${inner.write(x)}}`,
+        all(
+          `if(${x}===null){${inner.bytes === null ? room(1) : ''}b[at++]=0xc0}`,
+          `else{${inner.write(x)}}`,
+        ),
       read: (x) => `if(b[at]===0xc0){at++;${x}=null}else{${inner.read(x)}}`,
       copy: (x) => `(${x}===null?null:${inner.copy(x)})`,
     }
@@ -306,16 +273,22 @@ export class Unit {
         : `${x}?.[${literal(tag.name)}]===${literal(tag.values[index])}`
     const refuse = `wrong(${literal(path)},"fits no variant")`
     const head = room(list_head_bytes_max + number_bytes_max)
-    const writes = pieces.map(
-      (piece, index) =>
-        `if(${test(index, 'x')}){${head}${writeHead(2)}const i=${index};${writeSmall('i')}${makeRoom(piece)}${piece.write('x')}}else `,
+    const writes = pieces.map((piece, index) =>
+      all(
+        `if(${test(index, 'x')}){${head}${writeHead(2)}`,
+        `const i=${index};${writeSmall('i')}`,
+        `${makeRoom(piece)}${piece.write('x')}}else `,
+      ),
     )
     const reads = pieces.map((piece, index) => `case ${index}:{${piece.read('x')}break}`)
     const copies = pieces.map((piece, index) => `if(${test(index, 'x')})return ${piece.copy('x')};`)
     return this.#apart({
       write: () => `${carried}${writes.join('')}${refuse};`,
       read: () =>
-        `${carried}${readHead(2, refuse)}let i;${readSmall('i', 'readNumber')}switch(i){${reads.join('')}default:${refuse}}`,
+        all(
+          `${carried}${readHead(2, refuse)}let i;${readSmall('i', 'readNumber')}`,
+          `switch(i){${reads.join('')}default:${refuse}}`,
+        ),
       copy: this.#copier(`${copies.join('')}return ${refuse}`),
       hasTexts: pieces.some(({ hasTexts }) => hasTexts),
     })
@@ -347,10 +320,18 @@ export class Unit {
     const each = `for(let ${i}=0;${i}<${count};${i}++)`
     return {
       write: (x) =>
-        `${measure(x)}charge(c,${count});${outside(`writeListHead(c,${count})`)}${carried}${each}{const ${y}=${x}[${i}];${makeRoom(item)}${item.write(y)}}`,
+        all(
+          `${measure(x)}charge(c,${count});${outside(`writeListHead(c,${count})`)}${carried}`,
+          `${each}{const ${y}=${x}[${i}];${makeRoom(item)}${item.write(y)}}`,
+        ),
       // An item takes a byte at least: a length beyond what is left is a lie, and costs nothing.
       read: (x) =>
-        `${outside(`const ${count}=readListHead(c)`)}${refuse}charge(c,${count});if(${count}>c.limit-at)wrong(${literal(path)},"ends too early");${x}=listOf(${count});${carried}${each}{let ${y};${item.read(y)}${x}[${i}]=${y}}`,
+        all(
+          `${outside(`const ${count}=readListHead(c)`)}${refuse}charge(c,${count});`,
+          `if(${count}>c.limit-at)wrong(${literal(path)},"ends too early");`,
+          `${x}=listOf(${count});${carried}`,
+          `${each}{let ${y};${item.read(y)}${x}[${i}]=${y}}`,
+        ),
       copy: this.#copier(
         `${measure('x')}const v=listOf(${count});${each}{const y=x[${i}];v[${i}]=${item.copy('y')}}return v`,
       ),
@@ -378,9 +359,19 @@ export class Unit {
     const each = `for(const ${key} of ${list}){${proto}`
     return {
       write: (x) =>
-        `${open(x)}charge(c,${list}.length*4);${outside(`writeMapHead(c,${list}.length)`)}${each}${outside(`writeString(c,${key})`)}const ${y}=${x}[${key}];${makeRoom(item)}${item.write(y)}}`,
+        all(
+          `${open(x)}charge(c,${list}.length*4);${outside(`writeMapHead(c,${list}.length)`)}`,
+          `${each}${outside(`writeString(c,${key})`)}`,
+          `const ${y}=${x}[${key}];${makeRoom(item)}${item.write(y)}}`,
+        ),
       read: (x) =>
-        `${outside(`const ${count}=readMapHead(c)`)}charge(c,${count}*4);if(${count}>c.limit-at)wrong(${literal(path)},"ends too early");${x}={};for(let ${i}=0;${i}<${count};${i}++){${outside(`const ${key}=readString(c)`)}${proto}let ${y};${item.read(y)}${x}[${key}]=${y}}`,
+        all(
+          `${outside(`const ${count}=readMapHead(c)`)}charge(c,${count}*4);`,
+          `if(${count}>c.limit-at)wrong(${literal(path)},"ends too early");`,
+          `${x}={};for(let ${i}=0;${i}<${count};${i}++){`,
+          `${outside(`const ${key}=readString(c)`)}${proto}`,
+          `let ${y};${item.read(y)}${x}[${key}]=${y}}`,
+        ),
       copy: this.#copier(
         `${open('x')}const v={};${each}const y=x[${key}];v[${key}]=${item.copy('y')}}return v`,
       ),

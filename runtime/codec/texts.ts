@@ -22,7 +22,7 @@ const text_head_bytes = 5
 const bytes_a_unit_max = 3
 
 /** How many texts the last message had. */
-const last = { count: 0 }
+let count_before = 0
 const none: string[] = []
 /** More than so many texts get their room as they come. */
 const room_texts_max = 1_024
@@ -32,13 +32,13 @@ export function openTexts(cursor: Cursor): void {
   room(cursor, head_bytes)
   cursor.at += head_bytes
   cursor.text_at = 0
-  cursor.texts = Array<string>(Math.min(last.count, room_texts_max))
+  cursor.texts = Array<string>(Math.min(count_before, room_texts_max))
 }
 
 /** Ends the message that began at `start`, with its texts. */
 export function writeTexts(cursor: Cursor, start: number): void {
   const { buffer, view, at, text_at: count, texts: all } = cursor
-  last.count = count
+  count_before = count
   if (count !== all.length) all.length = count
   cursor.texts = none
   let text = all.join('')
