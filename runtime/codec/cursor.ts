@@ -27,8 +27,8 @@ export interface Cursor {
   /** How many more items lists and maps of this message may have. */
   items: number
   /**
-   * Up to where nothing changes until whoever owns the memory sets this again and forgets what was seen; 0
-   * where nobody promises that.
+   * Up to where it is worth to look for texts of frames behind this one; 0 where the owner of the memory does
+   * not forget what was seen before it reads what has come since.
    */
   known: number
   /** A piece of this memory as text, and where it is from. */

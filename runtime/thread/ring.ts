@@ -205,7 +205,7 @@ export class RingReader {
     this.#port.close()
   }
 
-  /** What is before the tail, or the end of the ring, stays as it is until the head has passed. */
+  /** What was seen before may have been overwritten; nothing is read now that is behind this tail. */
   #know(tail: number): void {
     const at = this.#head & (ring_bytes - 1)
     this.#cursor.known = Math.min(ring_bytes, at + ((tail - this.#head) | 0))
