@@ -5,6 +5,7 @@
 import { rmSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { consoleProtocol } from '#actors/console.protocol.ts'
 import { diskProtocol } from '#actors/disk.protocol.ts'
 import { dnsProtocol } from '#actors/dns.protocol.ts'
@@ -63,22 +64,15 @@ function fatal(text: string): never {
  * the sled has started another one, or will.
  */
 async function claim(state: string): Promise<void> {
-  const own = identify(process.pid)
   const claimed = findSupervisor(state)
-  if (claimed !== null && claimed.pid !== process.pid) {
-    fatal(`a supervisor already runs for ${state}`)
-  }
-  if (claimed !== null) return
+  if (claimed?.pid === process.pid) return
+  if (claimed !== null) fatal(`a supervisor already runs for ${state}`)
   if (process.send !== undefined) {
     // That the other end is closed is only known once the event loop has looked.
-    for (let turn = 0; turn < 2; turn += 1) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      setImmediate(resolve)
-      await promise
-    }
+    for (let turn = 0; turn < 2; turn += 1) await setImmediate()
     if (!process.connected) fatal('whoever started this supervisor has ended before it began')
   }
-  writeFileAtomically(sledFiles(state).identity, JSON.stringify(own))
+  writeFileAtomically(sledFiles(state).identity, JSON.stringify(identify(process.pid)))
 }
 
 class Supervisor {
