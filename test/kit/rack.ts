@@ -42,12 +42,12 @@ export async function sh(file: string, args: readonly string[], env?: NodeJS.Pro
   return stdout
 }
 
-/** Runs a program that may fail; it has longer than a rack takes to say why it does not come up. */
+/** Runs a program that may fail; a rack that does not come up says why after a minute. */
 export function attempt(file: string, args: readonly string[], env?: NodeJS.ProcessEnv) {
   return spawnSync(file, [...args], {
     env: { ...process.env, ...env },
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: 65_000,
   })
 }
 
